@@ -1,0 +1,39 @@
+/* Strict JSON in: one pass over the bytes stands before cJSON, which alone is lenient in ways that matter for keys.
+ *
+ * Refused, each with a message that says where: invalid UTF-8, a BOM, NUL (raw or \u0000), raw control characters, lone
+ * surrogates, duplicate member names, numbers outside RFC 8259's grammar or beyond a double's exact integers, nesting
+ * deeper than JSON_DEPTH_MAX, trailing bytes. Source: RFC 8259, RFC 7493 (I-JSON). */
+#ifndef COMMON_JSON_H
+#define COMMON_JSON_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+enum { JSON_DEPTH_MAX = 32, JSON_MEMBERS_MAX = 4096 }; /* levels; members of one object or elements of one array */
+
+/* Parses length bytes. The caller frees the tree with cJSON_Delete() (json_wipe() when it holds secrets).
+ * NULL with ERROR_INVALID when the bytes are not strict JSON. Thread-safe. */
+cJSON *json_parse(const char *bytes, size_t length, struct error *error) MUST_CHECK;
+/* Wipes every string of the tree, then frees it; NULL is allowed. */
+void json_wipe(cJSON *tree);
+
+/* Whether length bytes are valid UTF-8 (RFC 3629) without NUL. */
+bool json_utf8_is_valid(const char *bytes, size_t length);
+
+/* Typed members of an object. `required` absent or of another type: ERROR_INVALID naming the member.
+ * An absent optional member leaves *value as it was and returns 0. Strings point into the tree. */
+int json_get_string(const cJSON *object, const char *name, bool required, const char **value, struct error *error) MUST_CHECK;
+int json_get_integer(const cJSON *object, const char *name, bool required, int64_t minimum, int64_t maximum, int64_t *value,
+                     struct error *error) MUST_CHECK;
+int json_get_boolean(const cJSON *object, const char *name, bool required, bool *value, struct error *error) MUST_CHECK;
+int json_get_object(const cJSON *object, const char *name, bool required, const cJSON **value, struct error *error) MUST_CHECK;
+int json_get_array(const cJSON *object, const char *name, bool required, const cJSON **value, struct error *error) MUST_CHECK;
+
+/* ERROR_INVALID naming the first member of object that is not in the NULL-terminated list of names. */
+int json_refuse_unknown(const cJSON *object, const char *const *known, struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,49 @@
+/* One JSON Web Key: parsed strictly, validated, immutable.
+ *
+ * Sources: RFC 7517 (JWK), RFC 7518 section 6 (RSA, EC, oct), RFC 8037 (OKP), RFC 8812 (secp256k1), RFC 7638 (thumbprint),
+ * RFC 9864 (fully specified algorithms). */
+#ifndef COMMON_JWK_H
+#define COMMON_JWK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "identifier.h"
+#include "json.h"
+
+enum jwk_type { JWK_RSA, JWK_EC, JWK_OCT, JWK_OKP };
+
+struct jwk;
+
+/* Validates one JWK object: required members, canonical base64url, sizes (RSA 2048 to 16384 bits), the point on the curve, the
+ * private part matching the public one, use / key_ops / alg consistent with each other and with the key, x5c matching the key,
+ * nbf and exp integers (seconds). Ed448 and X448 are refused by name. Members it does not know are kept, as RFC 7517 section 4
+ * asks. The tree is not taken. NULL with ERROR_INVALID and a sentence without key material. Thread-safe. */
+struct jwk *jwk_from_json(const cJSON *object, struct error *error) MUST_CHECK;
+/* Reads a JWK, or a JWK Set (RFC 7517 section 5) of which kid picks one key. A set of several without kid, or without that kid, is
+ * an error that lists the kids. kid may be NULL. */
+struct jwk *jwk_from_text(const char *text, size_t length, const char *kid, struct error *error) MUST_CHECK;
+void jwk_free(struct jwk *jwk); /* wipes it; NULL is allowed */
+
+enum jwk_type jwk_type(const struct jwk *jwk);
+/* "RSA", "EC", "OCT", "OKP": as the management API names them. */
+const char *jwk_type_name(enum jwk_type type);
+/* The member in which `get` shows the material: "rsa", "ec", "oct", "okp". */
+const char *jwk_type_member(enum jwk_type type);
+const char *jwk_kid(const struct jwk *jwk);       /* NULL when it has none */
+const char *jwk_algorithm(const struct jwk *jwk); /* the `alg`; NULL when it has none */
+bool jwk_has_private(const struct jwk *jwk);      /* a private half, or a symmetric key */
+int64_t jwk_not_before(const struct jwk *jwk);    /* seconds since 1970; INT64_MIN when it has no nbf */
+int64_t jwk_expires(const struct jwk *jwk);       /* seconds since 1970; INT64_MAX when it has no exp */
+
+/* The whole key as compact JSON with its members in the order of the input: a secret when jwk_has_private(). Owned by the jwk. */
+const char *jwk_text(const struct jwk *jwk);
+/* The public half as compact JSON: all members but the private ones (d, p, q, dp, dq, qi, oth, k). NULL for an oct key, which
+ * has none. Owned by the jwk. */
+const char *jwk_public_text(const struct jwk *jwk);
+/* RFC 7638 with SHA-256, base64url. For an oct key too (its thumbprint reveals a weak secret: never publish it). */
+void jwk_thumbprint(const struct jwk *jwk, char out[SHA256_TEXT_SIZE]);
+
+#endif

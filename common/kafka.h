@@ -1,0 +1,53 @@
+/* librdkafka, set up the same way everywhere: settings, logging, topics, clients.
+ *
+ * What it does not wrap (produce, consume, queues) is called directly: librdkafka's own names are the field's terms. */
+#ifndef COMMON_KAFKA_H
+#define COMMON_KAFKA_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "error.h"
+#include "options.h"
+
+struct kafka_settings {
+    const char *brokers;                   /* bootstrap.servers */
+    const char *topic_prefix;              /* "jwk" */
+    const struct option_list *properties;  /* -X name=value: passed to librdkafka, over our own choices */
+    const char *client_id;
+    bool embedded;                         /* filled by kafka_connect(): the broker is the embedded development broker */
+};
+
+/* The topics of one installation: prefix.events, prefix.acks, prefix.workers. */
+struct kafka_topics {
+    char events[256], acks[256], workers[256];
+};
+void kafka_topics_name(const char *prefix, struct kafka_topics *topics);
+
+/* Waits until a broker answers or timeout_ms have passed (-1: for ever; *stop true ends it early), tells the embedded broker from a
+ * real one, and checks every -X property. ERROR_UNAVAILABLE names the address. */
+int kafka_connect(struct kafka_settings *settings, int timeout_ms, const volatile bool *stop, struct error *error) MUST_CHECK;
+
+struct kafka_topic_spec {
+    const char *name;
+    int partitions;          /* used when the topic is created */
+    const char *config[16];  /* name, value, …, NULL */
+    int partitions_found;    /* filled: what the broker has; 0 when the topic is missing */
+};
+/* Creates those topics that are missing (on the embedded broker: makes them appear) and fills partitions_found.
+ * A missing permission is an error that names topic and operation. */
+int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topic_spec *specs, size_t count, int replication,
+                        struct error *error) MUST_CHECK;
+/* Fills partitions_found only. 0 also when some are missing. */
+int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms, struct error *error) MUST_CHECK;
+
+/* A client of its own for one purpose. opaque is given to callbacks; delivered may be NULL.
+ * Producer: idempotent, acks=all, no delivery time-out, linger.ms 0. Consumer: for assign(), no group management, no auto
+ * commit, partition EOF events on, auto.offset.reset=error so that a truncated topic is noticed. */
+rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, void *opaque,
+                               void (*delivered)(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque),
+                               struct error *error) MUST_CHECK;
+rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque, struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,28 @@
+/* Allocation with one policy: a process that is out of memory says so in one line and exits with status 71.
+ *
+ * Every invariant holds across a kill, so a clear exit is safe, and no caller has a failure path that is never tried.
+ * cJSON and SQLite keep their own allocators; memory_init() gives cJSON this one. */
+#ifndef COMMON_MEMORY_H
+#define COMMON_MEMORY_H
+
+#include <stddef.h>
+
+/* Sends cJSON's allocations through this module. Call once, before any thread starts. */
+void memory_init(void);
+
+/* A zeroed block of size bytes; the caller owns it and frees it with free(). Never NULL. Thread-safe. */
+void *memory_new(size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
+/* As realloc(), never NULL. The new part is not zeroed. */
+void *memory_resize(void *block, size_t size) __attribute__((returns_nonnull, warn_unused_result));
+/* Copies of a string, and of size bytes with a NUL behind; NULL in, NULL out. Freed with free(). */
+char *memory_string(const char *text) __attribute__((warn_unused_result));
+char *memory_bytes(const void *bytes, size_t size) __attribute__((warn_unused_result));
+/* A formatted string, freed with free(). */
+char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2), returns_nonnull, warn_unused_result));
+/* Wipes a NUL-terminated secret and frees it; NULL is allowed. */
+void memory_wipe_string(char *secret);
+
+/* The function that allocates, replaceable so that a test can make it fail at a chosen call. */
+extern void *(*memory_allocate)(void *block, size_t size);
+
+#endif

@@ -1,0 +1,139 @@
+/* The messages of the three topics: what jwk-api and jwk-worker say to each other.
+ *
+ * Each is a CloudEvents 1.0 event in Kafka's binary content mode: its attributes are the record's headers (ce_id, ce_type, …),
+ * its data the record's value, JSON as the schemas in schemas/ describe. Decoding is strict: a message that does not fit is
+ * ERROR_INVALID, and nothing of it is used; unknown members are ignored, so that a newer sender can be read.
+ * Sources: CloudEvents 1.0.2, Kafka protocol binding for CloudEvents 1.0.2 section 3.2. */
+#ifndef COMMON_MESSAGE_H
+#define COMMON_MESSAGE_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+#include "identifier.h"
+#include "text.h"
+
+enum {
+    NAME_LENGTH_MAX = 255,            /* bytes of a project's, JWK's, environment's or replica's name */
+    MESSAGE_SIZE_MAX = 1024 * 1024,   /* bytes of a value that is accepted from a topic */
+    POSITION_COUNT_MAX = 1024,        /* partitions of jwk.events */
+    FAILING_COUNT_MAX = 100,          /* JWK ids that a heartbeat names */
+    ACK_MESSAGE_MAX = 500,            /* bytes of an ack's sentence */
+};
+
+/* The type of each message, in ce_type. */
+#define EVENT_TYPE_CREATED "jwk.created.v1"
+#define EVENT_TYPE_UPDATED "jwk.updated.v1"
+#define EVENT_TYPE_DELETED "jwk.deleted.v1"
+#define EVENT_TYPE_REDEPLOYED "jwk.redeployed.v1"
+#define ACK_TYPE "jwk.ack.v1"
+#define PRESENCE_TYPE_HELLO "jwk.worker.hello.v1"
+#define PRESENCE_TYPE_HEARTBEAT "jwk.worker.heartbeat.v1"
+#define PRESENCE_TYPE_GOODBYE "jwk.worker.goodbye.v1"
+
+/* CloudEvents attributes of one record. */
+struct cloudevent {
+    const char *id, *source, *type, *subject, *time, *dataschema; /* subject may be NULL */
+    const char *traceparent;                                      /* NULL when there is none */
+};
+
+/* New headers for rd_kafka_producev(), owned by the caller until a produce call succeeds. */
+rd_kafka_headers_t *cloudevent_headers(const struct cloudevent *attributes);
+/* Reads the headers of a consumed record; the strings are copied into storage, which the caller owns.
+ * ERROR_INVALID when a required one is missing, has a NUL or is longer than 1,024 bytes, or when specversion is not 1.0. */
+struct cloudevent_storage {
+    char id[128], source[256], type[64], subject[1024], time[64], dataschema[256], traceparent[TRACEPARENT_SIZE];
+};
+int cloudevent_read(const rd_kafka_message_t *record, struct cloudevent_storage *storage, struct cloudevent *attributes,
+                    struct error *error) MUST_CHECK;
+
+enum event_operation { EVENT_CREATE, EVENT_UPDATE, EVENT_DELETE, EVENT_REDEPLOY };
+const char *event_operation_name(enum event_operation operation); /* "create", … */
+const char *event_operation_type(enum event_operation operation); /* its ce_type */
+
+/* jwk.events: the full state of one JWK after a change. Key: jwk_id. Strings are borrowed by encoding; decoding points into a
+ * tree that event_free() frees. */
+struct event {
+    enum event_operation operation;
+    const char *deployment_id; /* UUID */
+    int64_t epoch;             /* of the store: orders before version */
+    int64_t version;           /* of the JWK, from 1, one more with each change */
+    int64_t sequence;          /* of the store: grows with each change of any JWK, in the order of commits */
+    const char *project_id, *project_name;
+    const char *jwk_id, *name;
+    const char *description;   /* NULL when it has none */
+    const char *type;          /* "RSA", "EC", "OCT", "OKP" */
+    const char *kid;           /* NULL when it has none */
+    const char *public_key;    /* JSON text of the public half; NULL for an oct key and for a delete */
+    const char *actor;         /* user name of the caller */
+    const char *time;          /* RFC 3339, of the commit */
+    void *storage;             /* of a decoded event */
+};
+void event_encode(const struct event *event, struct text *out);
+int event_decode(const char *value, size_t length, struct event *event, struct error *error) MUST_CHECK;
+void event_free(struct event *event);
+
+enum ack_status { ACK_APPLIED, ACK_FAILED };
+const char *ack_status_name(enum ack_status status); /* "applied", "failed" */
+
+/* jwk.acks: what one replica did with one event. Key: deployment_id. */
+struct ack {
+    const char *deployment_id, *event_id; /* the event's deploymentId and ce_id */
+    const char *event_hash;               /* SHA-256 of the event's value, base64url */
+    const char *environment, *replica;
+    const char *worker;                   /* UUID of this start of the worker */
+    int64_t incarnation;                  /* offset of this worker's hello in jwk.workers */
+    const char *jwk_id;
+    int64_t epoch, version, sequence;
+    enum ack_status status;
+    const char *message; /* why it failed: one line, nothing secret; NULL when applied */
+    const char *time;
+    void *storage;
+};
+void ack_encode(const struct ack *ack, struct text *out);
+int ack_decode(const char *value, size_t length, struct ack *ack, struct error *error) MUST_CHECK;
+void ack_free(struct ack *ack);
+
+enum presence_kind { PRESENCE_HELLO, PRESENCE_HEARTBEAT, PRESENCE_GOODBYE };
+const char *presence_kind_type(enum presence_kind kind);
+
+/* How far a replica is in one partition of jwk.events: everything before `offset` is durably applied, and `sequence` is that of
+ * the last event applied from it (0: none yet). */
+struct position {
+    int32_t partition;
+    int64_t offset;
+    int64_t sequence;
+};
+
+/* jwk.workers: that a replica is there and how far it is. Key: "environment/replica". */
+struct presence {
+    enum presence_kind kind; /* carried by ce_type */
+    const char *environment, *replica;
+    const char *worker;  /* UUID of this start */
+    int64_t incarnation; /* offset of its hello; -1 in the hello itself, whose offset it is */
+    int64_t epoch;       /* the store epoch that its state belongs to; 0 when it has seen no event yet */
+    bool ready;          /* has passed the high watermarks seen at its start */
+    int64_t keys;        /* JWKs it holds */
+    int64_t interval_ms; /* until its next heartbeat */
+    const char *url;     /* where it serves; NULL when not told */
+    const char *version; /* of the program */
+    const struct position *positions;
+    size_t position_count;
+    const char *const *failing; /* JWK ids whose last version is applied but whose hook fails */
+    size_t failing_count;
+    bool failing_truncated;     /* there are more than FAILING_COUNT_MAX */
+    const char *time;
+    void *storage;
+};
+void presence_encode(const struct presence *presence, struct text *out);
+int presence_decode(const char *value, size_t length, enum presence_kind kind, struct presence *presence, struct error *error) MUST_CHECK;
+void presence_free(struct presence *presence);
+
+/* Rules for names, in one place: not empty, at most NAME_LENGTH_MAX bytes, valid UTF-8 without control characters, without '/',
+ * and not "." or "..". what ("JWK", "Project", …) begins the sentence. */
+int name_check(const char *what, const char *name, struct error *error) MUST_CHECK;
+
+#endif
