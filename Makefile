@@ -5,6 +5,7 @@ PREFIX ?= /usr
 DESTDIR ?=
 SAN ?=
 VERSION := 0.1.0
+comma := ,
 
 PACKAGES := librdkafka libcjson libmicrohttpd sqlite3 libcrypto libssl libcurl
 CFLAGS_WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
@@ -23,7 +24,6 @@ CFLAGS ?= -O1 -g -fno-omit-frame-pointer
 CFLAGS_HARD += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
 LDFLAGS_ALL += -fsanitize=$(SAN)
 endif
-comma := ,
 CFLAGS_ALL := -std=gnu17 $(CFLAGS) $(CFLAGS_WARN) $(CFLAGS_HARD) -MMD -MP
 
 common_objects := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))

@@ -2,18 +2,16 @@
  *
  * Each is a CloudEvents 1.0 event in Kafka's binary content mode: its attributes are the record's headers (ce_id, ce_type, …),
  * its data the record's value, JSON as the schemas in schemas/ describe. Decoding is strict: a message that does not fit is
- * ERROR_INVALID, and nothing of it is used; unknown members are ignored, so that a newer sender can be read.
- * Sources: CloudEvents 1.0.2, Kafka protocol binding for CloudEvents 1.0.2 section 3.2. */
+ * ERROR_INVALID, and nothing of it is used; unknown members are ignored, so that a newer sender can be read. */
 #ifndef COMMON_MESSAGE_H
 #define COMMON_MESSAGE_H
 
-#include <librdkafka/rdkafka.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cloudevent.h"
 #include "error.h"
-#include "identifier.h"
 #include "text.h"
 
 enum {
@@ -33,22 +31,6 @@ enum {
 #define PRESENCE_TYPE_HELLO "jwk.worker.hello.v1"
 #define PRESENCE_TYPE_HEARTBEAT "jwk.worker.heartbeat.v1"
 #define PRESENCE_TYPE_GOODBYE "jwk.worker.goodbye.v1"
-
-/* CloudEvents attributes of one record. */
-struct cloudevent {
-    const char *id, *source, *type, *subject, *time, *dataschema; /* subject may be NULL */
-    const char *traceparent;                                      /* NULL when there is none */
-};
-
-/* New headers for rd_kafka_producev(), owned by the caller until a produce call succeeds. */
-rd_kafka_headers_t *cloudevent_headers(const struct cloudevent *attributes);
-/* Reads the headers of a consumed record; the strings are copied into storage, which the caller owns.
- * ERROR_INVALID when a required one is missing, has a NUL or is longer than 1,024 bytes, or when specversion is not 1.0. */
-struct cloudevent_storage {
-    char id[128], source[256], type[64], subject[1024], time[64], dataschema[256], traceparent[TRACEPARENT_SIZE];
-};
-int cloudevent_read(const rd_kafka_message_t *record, struct cloudevent_storage *storage, struct cloudevent *attributes,
-                    struct error *error) MUST_CHECK;
 
 enum event_operation { EVENT_CREATE, EVENT_UPDATE, EVENT_DELETE, EVENT_REDEPLOY };
 const char *event_operation_name(enum event_operation operation); /* "create", … */

@@ -1,0 +1,267 @@
+/* librdkafka, set up the same way everywhere. */
+#include "kafka.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "memory.h"
+
+/* How long one attempt to reach a broker takes before the wait looks at its stop flag again. */
+enum { CONNECT_ATTEMPT_MS = 500, ADMIN_TIMEOUT_MS = 15000, ERROR_TEXT_SIZE = 512 };
+
+void kafka_topics_name(const char *prefix, struct kafka_topics *topics) {
+    snprintf(topics->events, sizeof topics->events, "%s.events", prefix);
+    snprintf(topics->acks, sizeof topics->acks, "%s.acks", prefix);
+    snprintf(topics->workers, sizeof topics->workers, "%s.workers", prefix);
+}
+
+static void forward_log(const rd_kafka_t *client, int level, const char *facility, const char *text) {
+    /* CONFWARN: a property of -X that only the other kind of client uses; each -X goes to both on purpose. */
+    if (strcmp(facility, "CONFWARN") == 0)
+        return;
+    enum log_level ours = level <= 3 ? LOG_LEVEL_WARNING : level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    if (log_enabled(ours))
+        log_write(ours, "kafka client", "client", client ? rd_kafka_name(client) : NULL, "facility", facility, "text", text, NULL);
+}
+
+/* Sets one of our own choices; a failure is a mistake of ours or a librdkafka that is too old. */
+static int choose(rd_kafka_conf_t *conf, const char *name, const char *value, struct error *error) {
+    char text[ERROR_TEXT_SIZE];
+    if (rd_kafka_conf_set(conf, name, value, text, sizeof text) != RD_KAFKA_CONF_OK)
+        return error_set(error, ERROR_INVALID, "Kafka property %s: %s", name, text);
+    return 0;
+}
+
+/* Sets "name=value" pairs of the operator. The value may be a secret (sasl.password): no message holds it. */
+static int apply_properties(rd_kafka_conf_t *conf, const struct option_list *properties, struct error *error) {
+    for (size_t i = 0; properties && i < properties->count; i++) {
+        const char *pair = properties->items[i], *equals = strchr(pair, '=');
+        if (!equals || equals == pair)
+            return error_set(error, ERROR_INVALID, "-X takes name=value (a librdkafka property)");
+        char *name = memory_bytes(pair, (size_t)(equals - pair)), text[ERROR_TEXT_SIZE];
+        rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, equals + 1, text, sizeof text);
+        if (result == RD_KAFKA_CONF_UNKNOWN)
+            error_set(error, ERROR_INVALID, "-X %s: librdkafka has no property of this name", name);
+        else if (result == RD_KAFKA_CONF_INVALID)
+            error_set(error, ERROR_INVALID, "-X %s: librdkafka does not take this value", name);
+        free(name);
+        if (result != RD_KAFKA_CONF_OK)
+            return -1;
+    }
+    return 0;
+}
+
+/* What every client has; pairs is name, value, …, NULL of its own. The operator's properties come last and win. */
+static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const char *const *pairs, struct error *error) {
+    static const char *const common[] = {
+        /* A lost broker is tried again within a second, not ten: recovery time is bounded by it. */
+        "reconnect.backoff.ms", "50", "reconnect.backoff.max.ms", "1000",
+        /* Latency of small messages: 40 ms of delayed ACK otherwise. */
+        "socket.nagle.disable", "true", "socket.keepalive.enable", "true", NULL};
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, forward_log);
+    if (choose(conf, "bootstrap.servers", settings->brokers, error) || choose(conf, "client.id", settings->client_id, error))
+        goto failed;
+    for (size_t i = 0; common[i]; i += 2)
+        if (choose(conf, common[i], common[i + 1], error))
+            goto failed;
+    for (size_t i = 0; pairs && pairs[i]; i += 2)
+        if (choose(conf, pairs[i], pairs[i + 1], error))
+            goto failed;
+    if (apply_properties(conf, settings->properties, error))
+        goto failed;
+    return conf;
+failed:
+    rd_kafka_conf_destroy(conf);
+    return NULL;
+}
+
+/* Makes the client; takes conf in every case. */
+static rd_kafka_t *client_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct error *error) {
+    char text[ERROR_TEXT_SIZE];
+    rd_kafka_t *client = rd_kafka_new(type, conf, text, sizeof text);
+    if (!client) {
+        rd_kafka_conf_destroy(conf);
+        error_set(error, ERROR_INVALID, "Kafka client: %s", text);
+    }
+    return client;
+}
+
+static rd_kafka_t *plain_client_new(const struct kafka_settings *settings, struct error *error) {
+    rd_kafka_conf_t *conf = conf_new(settings, NULL, error);
+    return conf ? client_new(RD_KAFKA_PRODUCER, conf, error) : NULL;
+}
+
+int kafka_connect(struct kafka_settings *settings, int timeout_ms, const volatile bool *stop, struct error *error) {
+    rd_kafka_t *client = plain_client_new(settings, error);
+    if (!client)
+        return -1;
+    rd_kafka_resp_err_t result;
+    bool told = false;
+    for (int waited = 0;; waited += CONNECT_ATTEMPT_MS) {
+        const struct rd_kafka_metadata *metadata;
+        result = rd_kafka_metadata(client, 0, NULL, &metadata, CONNECT_ATTEMPT_MS);
+        if (result == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            rd_kafka_metadata_destroy(metadata);
+            break;
+        }
+        if ((stop && *stop) || (timeout_ms >= 0 && waited >= timeout_ms))
+            break;
+        if (!told)
+            log_warning("waiting for a Kafka broker", "brokers", settings->brokers, "reason", rd_kafka_err2str(result));
+        told = true;
+    }
+    int status = 0;
+    if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        status = error_set(error, ERROR_UNAVAILABLE, "no Kafka broker answers at %s: %s", settings->brokers, rd_kafka_err2str(result));
+    } else {
+        char *cluster = rd_kafka_clusterid(client, ADMIN_TIMEOUT_MS);
+        settings->embedded = cluster && strncmp(cluster, "mockCluster", strlen("mockCluster")) == 0;
+        log_debug("connected to Kafka", "brokers", settings->brokers, "cluster", cluster ? cluster : "unknown");
+        rd_kafka_mem_free(client, cluster);
+    }
+    rd_kafka_destroy(client);
+    return status;
+}
+
+static int find_topic(rd_kafka_t *client, struct kafka_topic_spec *spec, int timeout_ms, struct error *error) {
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(client, spec->name, NULL);
+    if (!topic)
+        return error_set(error, ERROR_INVALID, "topic %s: %s", spec->name, rd_kafka_err2str(rd_kafka_last_error()));
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t result = rd_kafka_metadata(client, 0, topic, &metadata, timeout_ms);
+    rd_kafka_topic_destroy(topic);
+    if (result != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return error_set(error, ERROR_UNAVAILABLE, "describing topic %s: %s", spec->name, rd_kafka_err2str(result));
+    rd_kafka_resp_err_t topic_error = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    spec->partitions_found = topic_error ? 0 : metadata->topics[0].partition_cnt;
+    rd_kafka_metadata_destroy(metadata);
+    if (topic_error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        return error_set(error, ERROR_DENIED, "topic %s: the Kafka user lacks the permission Describe (grant it with kafka-acls)",
+                         spec->name);
+    return 0;
+}
+
+int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms, struct error *error) {
+    for (size_t i = 0; i < count; i++)
+        if (find_topic(client, &specs[i], timeout_ms, error))
+            return -1;
+    return 0;
+}
+
+/* One CreateTopics request for one topic; "exists already" is success: another process was quicker. */
+static int create_topic(rd_kafka_t *client, const struct kafka_topic_spec *spec, int replication, struct error *error) {
+    char text[ERROR_TEXT_SIZE];
+    int status = 0;
+    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(spec->name, spec->partitions, replication, text, sizeof text);
+    if (!topic)
+        return error_set(error, ERROR_INVALID, "topic %s: %s", spec->name, text);
+    for (size_t i = 0; i + 1 < sizeof spec->config / sizeof *spec->config && spec->config[i]; i += 2)
+        rd_kafka_NewTopic_set_config(topic, spec->config[i], spec->config[i + 1]);
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    rd_kafka_AdminOptions_set_request_timeout(options, ADMIN_TIMEOUT_MS, text, sizeof text);
+    rd_kafka_AdminOptions_set_operation_timeout(options, ADMIN_TIMEOUT_MS, text, sizeof text);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_CreateTopics(client, &topic, 1, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ADMIN_TIMEOUT_MS + 5000);
+    rd_kafka_resp_err_t result = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    const char *reason = event && result ? rd_kafka_event_error_string(event) : rd_kafka_err2str(result);
+    const rd_kafka_CreateTopics_result_t *created = event ? rd_kafka_event_CreateTopics_result(event) : NULL;
+    if (!result && created) {
+        size_t count;
+        const rd_kafka_topic_result_t **results = rd_kafka_CreateTopics_result_topics(created, &count);
+        if (count == 1) {
+            result = rd_kafka_topic_result_error(results[0]);
+            reason = rd_kafka_topic_result_error_string(results[0]);
+        }
+    }
+    if (result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        status = error_set(error, ERROR_DENIED, "topic %s: the Kafka user lacks the permission Create (grant it with kafka-acls, or create the topic by hand)",
+                           spec->name);
+    else if (result && result != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+        status = error_set(error, ERROR_UNAVAILABLE, "creating topic %s: %s", spec->name, reason ? reason : rd_kafka_err2str(result));
+    else
+        log_info("topic created", "topic", spec->name, "partitions", LOG_NUMBER(spec->partitions));
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_NewTopic_destroy(topic);
+    return status;
+}
+
+/* Waits until the metadata shows a topic that was just made: a broker tells of it a moment later. */
+static int await_topic(rd_kafka_t *client, struct kafka_topic_spec *spec, struct error *error) {
+    for (int attempt = 0; attempt < ADMIN_TIMEOUT_MS / 50; attempt++) {
+        if (find_topic(client, spec, ADMIN_TIMEOUT_MS, error))
+            return -1;
+        if (spec->partitions_found > 0)
+            return 0;
+        rd_kafka_poll(client, 50); /* serves the client while it waits for the next look */
+    }
+    return error_set(error, ERROR_UNAVAILABLE, "topic %s does not appear", spec->name);
+}
+
+int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topic_spec *specs, size_t count, int replication,
+                        struct error *error) {
+    rd_kafka_t *client = plain_client_new(settings, error);
+    if (!client)
+        return -1;
+    int status = kafka_find_topics(client, specs, count, ADMIN_TIMEOUT_MS, error);
+    for (size_t i = 0; status == 0 && i < count; i++) {
+        if (specs[i].partitions_found > 0)
+            continue;
+        /* The embedded broker has no CreateTopics: a topic appears when its metadata is asked for. */
+        if (!settings->embedded)
+            status = create_topic(client, &specs[i], replication, error);
+        if (status == 0)
+            status = await_topic(client, &specs[i], error);
+    }
+    rd_kafka_destroy(client);
+    return status;
+}
+
+rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, void *opaque,
+                               void (*delivered)(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque),
+                               struct error *error) {
+    static const char *const pairs[] = {
+        "enable.idempotence", "true", "acks", "all", "linger.ms", "0",
+        /* Never give up: what is sent again later would arrive behind newer events of the same JWK. */
+        "message.timeout.ms", "0", "retry.backoff.ms", "100",
+        /* Bounds the memory that a slow broker can hold: the outbox keeps the rest. */
+        "queue.buffering.max.messages", "100000", "queue.buffering.max.kbytes", "65536", NULL};
+    rd_kafka_conf_t *conf = conf_new(settings, pairs, error);
+    if (!conf)
+        return NULL;
+    rd_kafka_conf_set_opaque(conf, opaque);
+    if (delivered)
+        rd_kafka_conf_set_dr_msg_cb(conf, delivered);
+    return client_new(RD_KAFKA_PRODUCER, conf, error);
+}
+
+rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque, struct error *error) {
+    const char *pairs[32] = {
+        "group.id", group, "enable.auto.commit", "false", "enable.auto.offset.store", "false", "enable.partition.eof", "true",
+        /* A truncated or re-made topic must be noticed, not skipped over. */
+        "auto.offset.reset", "error",
+        /* Bounds what is fetched ahead of a slow application. */
+        "queued.max.messages.kbytes", "16384", "fetch.error.backoff.ms", "100", NULL};
+    if (settings->embedded) {
+        /* The embedded broker does not wake a waiting fetch: its latency is this wait. */
+        size_t end = 0;
+        while (pairs[end])
+            end++;
+        pairs[end] = "fetch.wait.max.ms";
+        pairs[end + 1] = "5";
+    }
+    rd_kafka_conf_t *conf = conf_new(settings, pairs, error);
+    if (!conf)
+        return NULL;
+    rd_kafka_conf_set_opaque(conf, opaque);
+    rd_kafka_t *client = client_new(RD_KAFKA_CONSUMER, conf, error);
+    if (client)
+        rd_kafka_poll_set_consumer(client); /* all events on one queue */
+    return client;
+}
