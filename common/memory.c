@@ -1,0 +1,91 @@
+/* The one place that allocates, so that running out of memory has one outcome. */
+#include "memory.h"
+
+#include <cjson/cJSON.h>
+#include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_OUT_OF_MEMORY = 71 }; /* EX_OSERR of sysexits.h */
+
+static void *allocate_by_realloc(void *block, size_t size) {
+    return realloc(block, size);
+}
+
+void *(*memory_allocate)(void *block, size_t size) = allocate_by_realloc;
+
+/* Neither stdio nor the log is used: both may allocate. _exit() because an exit handler may need memory too. */
+static _Noreturn void exit_out_of_memory(size_t size) {
+    char line[96];
+    int length = snprintf(line, sizeof line, "out of memory: could not allocate %zu bytes\n", size);
+    ssize_t ignored = write(STDERR_FILENO, line, (size_t)length);
+    (void)ignored;
+    _exit(EXIT_OUT_OF_MEMORY);
+}
+
+void *memory_resize(void *block, size_t size) {
+    void *resized = memory_allocate(block, size > 0 ? size : 1);
+    if (resized == NULL)
+        exit_out_of_memory(size);
+    return resized;
+}
+
+void *memory_new(size_t size) {
+    /* calloc() takes large blocks from the kernel zeroed already; a test's allocator gets every call all the same. */
+    void *block = memory_allocate == allocate_by_realloc ? calloc(1, size > 0 ? size : 1) : memory_allocate(NULL, size > 0 ? size : 1);
+    if (block == NULL)
+        exit_out_of_memory(size);
+    if (memory_allocate != allocate_by_realloc)
+        memset(block, 0, size);
+    return block;
+}
+
+char *memory_string(const char *text) {
+    return text == NULL ? NULL : memory_bytes(text, strlen(text));
+}
+
+char *memory_bytes(const void *bytes, size_t size) {
+    if (bytes == NULL)
+        return NULL;
+    if (size == SIZE_MAX)
+        exit_out_of_memory(size);
+    char *copy = memory_resize(NULL, size + 1);
+    memcpy(copy, bytes, size);
+    copy[size] = '\0';
+    return copy;
+}
+
+char *memory_format(const char *format, ...) {
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    /* A negative length means a conversion that cannot be done, which only a wrong format brings about. */
+    size_t size = length < 0 ? 1 : (size_t)length + 1;
+    char *text = memory_resize(NULL, size);
+    text[0] = '\0';
+    if (length >= 0)
+        vsnprintf(text, size, format, again);
+    va_end(again);
+    return text;
+}
+
+void memory_wipe_string(char *secret) {
+    if (secret == NULL)
+        return;
+    OPENSSL_cleanse(secret, strlen(secret));
+    free(secret);
+}
+
+static void *allocate_for_cjson(size_t size) {
+    return memory_resize(NULL, size);
+}
+
+void memory_init(void) {
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate_for_cjson, .free_fn = free});
+}

@@ -1,0 +1,171 @@
+/* The growing text and the JSON writer. Both are on the path of every event, hence no tree and no second pass. */
+#include "text.h"
+
+#include <inttypes.h>
+#include <openssl/crypto.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+
+enum { FIRST_CAPACITY = 256 }; /* most JSON objects here fit into two doublings of it */
+
+/* Makes room for length more bytes and a NUL. */
+static void reserve(struct text *text, size_t length) {
+    size_t needed = text->length + length + 1;
+    if (needed <= text->capacity)
+        return;
+    size_t capacity = text->capacity > 0 ? text->capacity : FIRST_CAPACITY;
+    while (capacity < needed)
+        capacity *= 2;
+    text->bytes = memory_resize(text->bytes, capacity);
+    text->capacity = capacity;
+}
+
+void text_add(struct text *text, const char *bytes, size_t length) {
+    reserve(text, length);
+    if (length > 0)
+        memcpy(text->bytes + text->length, bytes, length);
+    text->length += length;
+    text->bytes[text->length] = '\0';
+}
+
+void text_add_string(struct text *text, const char *string) {
+    text_add(text, string, strlen(string));
+}
+
+void text_add_format(struct text *text, const char *format, ...) {
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    reserve(text, 64);
+    size_t room = text->capacity - text->length;
+    int length = vsnprintf(text->bytes + text->length, room, format, arguments);
+    va_end(arguments);
+    if (length > 0 && (size_t)length >= room) {
+        reserve(text, (size_t)length);
+        vsnprintf(text->bytes + text->length, (size_t)length + 1, format, again);
+    }
+    va_end(again);
+    if (length > 0)
+        text->length += (size_t)length;
+    text->bytes[text->length] = '\0';
+}
+
+void text_reset(struct text *text) {
+    text->length = 0;
+    if (text->bytes != NULL)
+        text->bytes[0] = '\0';
+}
+
+void text_free(struct text *text) {
+    free(text->bytes);
+    *text = TEXT_EMPTY;
+}
+
+void text_wipe(struct text *text) {
+    /* The whole block: an earlier, longer content may stand behind a reset one's end. */
+    if (text->bytes != NULL)
+        OPENSSL_cleanse(text->bytes, text->capacity);
+    text_free(text);
+}
+
+char *text_take(struct text *text) {
+    if (text->bytes == NULL)
+        text_add(text, "", 0);
+    char *bytes = text->bytes;
+    *text = TEXT_EMPTY;
+    return bytes;
+}
+
+static void add_character(struct text *text, char character) {
+    reserve(text, 1);
+    text->bytes[text->length++] = character;
+    text->bytes[text->length] = '\0';
+}
+
+/* Writes a quoted string: runs that need no escape are copied as they are. */
+static void add_quoted(struct text *text, const char *value) {
+    static const char hex[] = "0123456789abcdef";
+    add_character(text, '"');
+    const char *run = value, *at = value;
+    for (; *at != '\0'; at++) {
+        unsigned char c = (unsigned char)*at;
+        if (c >= 0x20 && c != '"' && c != '\\')
+            continue;
+        text_add(text, run, (size_t)(at - run));
+        run = at + 1;
+        char escape[6] = {'\\', (char)c, '0', '0', '0', '0'};
+        size_t length = 2;
+        switch (c) {
+            case '"': case '\\': break;
+            case '\b': escape[1] = 'b'; break;
+            case '\f': escape[1] = 'f'; break;
+            case '\n': escape[1] = 'n'; break;
+            case '\r': escape[1] = 'r'; break;
+            case '\t': escape[1] = 't'; break;
+            default:
+                escape[1] = 'u';
+                escape[4] = hex[c >> 4];
+                escape[5] = hex[c & 15];
+                length = 6;
+        }
+        text_add(text, escape, length);
+    }
+    text_add(text, run, (size_t)(at - run));
+    add_character(text, '"');
+}
+
+/* Puts a comma when something stands before at this level, then the name. What was written last tells which: after an opening
+ * bracket, a colon or nothing at all (a text may also begin with a line end of JSON lines), a value is the first of its level. */
+static void begin_value(struct text *text, const char *name) {
+    if (text->length > 0) {
+        char last = text->bytes[text->length - 1];
+        if (last != '{' && last != '[' && last != ':' && last != ',' && last != '\n')
+            add_character(text, ',');
+    }
+    if (name != NULL) {
+        add_quoted(text, name);
+        add_character(text, ':');
+    }
+}
+
+void text_json_open(struct text *text, const char *name, char bracket) {
+    begin_value(text, name);
+    add_character(text, bracket);
+}
+
+void text_json_close(struct text *text, char bracket) {
+    add_character(text, bracket);
+}
+
+void text_json_string(struct text *text, const char *name, const char *value) {
+    if (value == NULL) {
+        text_json_null(text, name);
+        return;
+    }
+    begin_value(text, name);
+    add_quoted(text, value);
+}
+
+void text_json_integer(struct text *text, const char *name, int64_t value) {
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%" PRId64, value);
+    begin_value(text, name);
+    text_add(text, digits, (size_t)length);
+}
+
+void text_json_boolean(struct text *text, const char *name, bool value) {
+    text_json_raw(text, name, value ? "true" : "false");
+}
+
+void text_json_null(struct text *text, const char *name) {
+    text_json_raw(text, name, "null");
+}
+
+void text_json_raw(struct text *text, const char *name, const char *value) {
+    begin_value(text, name);
+    text_add_string(text, value);
+}
