@@ -5,8 +5,7 @@
 
 static const char URL_ALPHABET[64] __attribute__((nonstring)) = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-void base64url_encode(const unsigned char *bytes, size_t size, char *out)
-{
+void base64url_encode(const unsigned char *bytes, size_t size, char *out) {
     size_t i = 0;
     for (; i + 3 <= size; i += 3) {
         unsigned group = (unsigned)bytes[i] << 16 | (unsigned)bytes[i + 1] << 8 | bytes[i + 2];
@@ -28,8 +27,7 @@ void base64url_encode(const unsigned char *bytes, size_t size, char *out)
 }
 
 /* The six bits that a character stands for, or -1. `plus` and `slash` are the two characters in which the alphabets differ. */
-static int value_of(char character, char plus, char slash)
-{
+static int value_of(char character, char plus, char slash) {
     if (character >= 'A' && character <= 'Z')
         return character - 'A';
     if (character >= 'a' && character <= 'z')
@@ -49,8 +47,7 @@ struct decoder {
     unsigned bit_count;
 };
 
-static void decoder_add(struct decoder *decoder, int value)
-{
+static void decoder_add(struct decoder *decoder, int value) {
     decoder->bits = decoder->bits << 6 | (unsigned)value;
     decoder->bit_count += 6;
     if (decoder->bit_count >= 8) {
@@ -61,13 +58,11 @@ static void decoder_add(struct decoder *decoder, int value)
 }
 
 /* Six bits left over are a lone last character; bits that are set would be lost in silence. */
-static long decoder_finish(const struct decoder *decoder)
-{
+static long decoder_finish(const struct decoder *decoder) {
     return decoder->bit_count == 6 || decoder->bits != 0 ? -1 : decoder->size;
 }
 
-long base64url_decode(const char *text, size_t length, unsigned char *out)
-{
+long base64url_decode(const char *text, size_t length, unsigned char *out) {
     struct decoder decoder = {.out = out};
     for (size_t i = 0; i < length; i++) {
         int value = value_of(text[i], '-', '_');
@@ -78,13 +73,11 @@ long base64url_decode(const char *text, size_t length, unsigned char *out)
     return decoder_finish(&decoder);
 }
 
-static int is_space(char character)
-{
+static int is_space(char character) {
     return character == ' ' || (character >= '\t' && character <= '\r');
 }
 
-long base64_decode(const char *text, size_t length, unsigned char *out)
-{
+long base64_decode(const char *text, size_t length, unsigned char *out) {
     struct decoder decoder = {.out = out};
     size_t characters = 0, padding = 0;
     for (size_t i = 0; i < length; i++) {

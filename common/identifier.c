@@ -17,21 +17,18 @@
 
 static const char HEX[16] __attribute__((nonstring)) = "0123456789abcdef";
 
-static void write_hex(const unsigned char *bytes, size_t size, char *out)
-{
+static void write_hex(const unsigned char *bytes, size_t size, char *out) {
     for (size_t i = 0; i < size; i++) {
         out[2 * i] = HEX[bytes[i] >> 4];
         out[2 * i + 1] = HEX[bytes[i] & 15];
     }
 }
 
-static bool is_hex(char character)
-{
+static bool is_hex(char character) {
     return (character >= '0' && character <= '9') || (character >= 'a' && character <= 'f');
 }
 
-void random_bytes(void *out, size_t size)
-{
+void random_bytes(void *out, size_t size) {
     unsigned char *next = out;
     while (size > 0) {
         ssize_t got = getrandom(next, size, 0);
@@ -47,8 +44,7 @@ void random_bytes(void *out, size_t size)
     }
 }
 
-void uuid_new(char out[UUID_SIZE])
-{
+void uuid_new(char out[UUID_SIZE]) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     uint64_t milliseconds = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
@@ -73,8 +69,7 @@ void uuid_new(char out[UUID_SIZE])
         write_hex(bytes + groups[i].first, groups[i].size, out + groups[i].at);
 }
 
-bool uuid_is_valid(const char *text)
-{
+bool uuid_is_valid(const char *text) {
     for (size_t i = 0; i < UUID_SIZE - 1; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
         /* A NUL is neither, so this never reads past a shorter text. */
@@ -88,13 +83,11 @@ bool uuid_is_valid(const char *text)
 static EVP_MD *sha256_digest;
 static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
 
-static void sha256_fetch(void)
-{
+static void sha256_fetch(void) {
     sha256_digest = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-void sha256_bytes(const void *bytes, size_t size, unsigned char out[32])
-{
+void sha256_bytes(const void *bytes, size_t size, unsigned char out[32]) {
     pthread_once(&sha256_once, sha256_fetch);
     unsigned written = 0;
     if (!sha256_digest || !EVP_Digest(bytes, size, out, &written, sha256_digest, NULL) || written != 32) {
@@ -103,8 +96,7 @@ void sha256_bytes(const void *bytes, size_t size, unsigned char out[32])
     }
 }
 
-void sha256_text(const void *bytes, size_t size, char out[SHA256_TEXT_SIZE])
-{
+void sha256_text(const void *bytes, size_t size, char out[SHA256_TEXT_SIZE]) {
     unsigned char digest[32];
     sha256_bytes(bytes, size, digest);
     base64url_encode(digest, sizeof digest, out);
@@ -113,14 +105,12 @@ void sha256_text(const void *bytes, size_t size, char out[SHA256_TEXT_SIZE])
 /* Where the parts of "00-<trace id>-<parent id>-<flags>" begin, and their lengths. */
 enum { TRACE_ID = 3, TRACE_ID_LENGTH = 32, PARENT_ID = 36, PARENT_ID_LENGTH = 16, FLAGS = 53, TRACEPARENT_LENGTH = 55 };
 
-static bool is_all_zero(const char *text, size_t length)
-{
+static bool is_all_zero(const char *text, size_t length) {
     return strspn(text, "0") >= length;
 }
 
 /* Whether the first 55 characters are the four fields that every version begins with. */
-static bool traceparent_fields_are_valid(const char *text)
-{
+static bool traceparent_fields_are_valid(const char *text) {
     for (size_t i = 0; i < TRACEPARENT_LENGTH; i++) {
         bool dash = i == TRACE_ID - 1 || i == PARENT_ID - 1 || i == FLAGS - 1;
         if (dash ? text[i] != '-' : !is_hex(text[i]))
@@ -130,22 +120,19 @@ static bool traceparent_fields_are_valid(const char *text)
            !is_all_zero(text + PARENT_ID, PARENT_ID_LENGTH);
 }
 
-bool traceparent_is_valid(const char *text)
-{
+bool traceparent_is_valid(const char *text) {
     return traceparent_fields_are_valid(text) && strncmp(text, "00", 2) == 0 && text[TRACEPARENT_LENGTH] == '\0';
 }
 
 /* A later version may have more fields behind ours; its first four are read all the same (section 3.2.4). */
-static bool traceparent_is_readable(const char *text)
-{
+static bool traceparent_is_readable(const char *text) {
     if (!traceparent_fields_are_valid(text))
         return false;
     char next = text[TRACEPARENT_LENGTH];
     return next == '\0' || (next == '-' && strncmp(text, "00", 2) != 0);
 }
 
-static void write_random_hex(char *out, size_t length)
-{
+static void write_random_hex(char *out, size_t length) {
     unsigned char bytes[TRACE_ID_LENGTH / 2];
     random_bytes(bytes, length / 2);
     /* All zero is not an identifier; setting one bit is as random as drawing again. */
@@ -153,8 +140,7 @@ static void write_random_hex(char *out, size_t length)
     write_hex(bytes, length / 2, out);
 }
 
-void traceparent_new(const char *parent, char out[TRACEPARENT_SIZE])
-{
+void traceparent_new(const char *parent, char out[TRACEPARENT_SIZE]) {
     char made[TRACEPARENT_SIZE] = "00-00000000000000000000000000000000-0000000000000000-00";
     if (parent && traceparent_is_readable(parent)) {
         memcpy(made + TRACE_ID, parent + TRACE_ID, TRACE_ID_LENGTH);

@@ -15,8 +15,6 @@
 enum { NUMBER_LENGTH_MAX = 63 };
 /* Up to here comparing each pair of names is faster than sorting them, and needs no memory. */
 enum { PAIRWISE_MAX = 16 };
-/* How much of a member's name a message shows. */
-enum { SHOWN_NAME_SIZE = 80 };
 
 struct scanner {
     const unsigned char *start, *at, *end;
@@ -24,8 +22,7 @@ struct scanner {
 };
 
 /* Refuses the byte at `position`, named by line and column (in bytes, from 1), as editors count. */
-static int refuse_at(const struct scanner *scanner, const unsigned char *position, const char *what)
-{
+static int refuse_at(const struct scanner *scanner, const unsigned char *position, const char *what) {
     size_t line = 1;
     const unsigned char *line_start = scanner->start;
     for (const unsigned char *byte = scanner->start; byte < position; byte++) {
@@ -38,15 +35,13 @@ static int refuse_at(const struct scanner *scanner, const unsigned char *positio
                      (size_t)(position - line_start) + 1, what);
 }
 
-static int refuse(const struct scanner *scanner, const char *what)
-{
+static int refuse(const struct scanner *scanner, const char *what) {
     return refuse_at(scanner, scanner->at, what);
 }
 
 /* The length of the UTF-8 sequence at `at`, or 0 when there is no valid one (RFC 3629: no overlong form, no surrogate, nothing
  * above U+10FFFF). */
-static size_t utf8_sequence(const unsigned char *at, const unsigned char *end)
-{
+static size_t utf8_sequence(const unsigned char *at, const unsigned char *end) {
     unsigned char first = *at;
     size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
     if (length == 0 || (size_t)(end - at) < length)
@@ -64,8 +59,7 @@ static size_t utf8_sequence(const unsigned char *at, const unsigned char *end)
     return length;
 }
 
-bool json_utf8_is_valid(const char *bytes, size_t length)
-{
+bool json_utf8_is_valid(const char *bytes, size_t length) {
     const unsigned char *at = (const unsigned char *)bytes, *end = at + length;
     while (at < end) {
         size_t sequence = *at == 0 ? 0 : utf8_sequence(at, end);
@@ -78,22 +72,19 @@ bool json_utf8_is_valid(const char *bytes, size_t length)
 
 /* Whether one of eight bytes needs a look: a quote, a backslash, a control character or the beginning of UTF-8. The test may say
  * yes for a harmless neighbour of one, never no for a special byte. */
-static bool word_has_special(uint64_t word)
-{
+static bool word_has_special(uint64_t word) {
     const uint64_t ones = 0x0101010101010101U, tops = 0x8080808080808080U;
     uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
     uint64_t control = (word - ones * 0x20) & ~word;
     return ((((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | control | word) & tops) != 0;
 }
 
-static bool is_plain(unsigned char byte)
-{
+static bool is_plain(unsigned char byte) {
     return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
 /* The four hex digits of \uXXXX, or -1. */
-static long scan_hex(const unsigned char *at, const unsigned char *end)
-{
+static long scan_hex(const unsigned char *at, const unsigned char *end) {
     if (end - at < 4)
         return -1;
     long value = 0;
@@ -107,8 +98,7 @@ static long scan_hex(const unsigned char *at, const unsigned char *end)
 }
 
 /* An escape; at stands on its backslash. */
-static int scan_escape(struct scanner *scanner)
-{
+static int scan_escape(struct scanner *scanner) {
     const unsigned char *escape = scanner->at++;
     if (scanner->at == scanner->end)
         return refuse(scanner, "a string is not closed");
@@ -136,8 +126,7 @@ static int scan_escape(struct scanner *scanner)
 }
 
 /* A string; at stands on its opening quote, and behind its closing one afterwards. */
-static int scan_string(struct scanner *scanner)
-{
+static int scan_string(struct scanner *scanner) {
     const unsigned char *opening = scanner->at++;
     while (scanner->at < scanner->end) {
         uint64_t word;
@@ -167,15 +156,13 @@ static int scan_string(struct scanner *scanner)
     return refuse_at(scanner, opening, "a string is not closed");
 }
 
-static bool is_digit(const struct scanner *scanner)
-{
+static bool is_digit(const struct scanner *scanner) {
     return scanner->at < scanner->end && *scanner->at >= '0' && *scanner->at <= '9';
 }
 
 /* Whether a number of valid grammar is at most 2^53 - 1 in magnitude and does not vanish in a double: judged by its digits, since
  * a conversion would have rounded already. Its exponent has at most NUMBER_LENGTH_MAX digits. */
-static bool number_fits(const unsigned char *number, const unsigned char *end)
-{
+static bool number_fits(const unsigned char *number, const unsigned char *end) {
     enum { DIGITS = 16, SMALLEST = -300 };
     uint64_t significant = 0; /* the first 16 digits from the first that is not zero on */
     bool rest = false;        /* whether one behind them is not zero */
@@ -214,8 +201,7 @@ static bool number_fits(const unsigned char *number, const unsigned char *end)
            (integer_digits < DIGITS || (integer_digits == DIGITS && significant + rest <= 9007199254740991U));
 }
 
-static int scan_number(struct scanner *scanner)
-{
+static int scan_number(struct scanner *scanner) {
     const unsigned char *number = scanner->at;
     scanner->at += *scanner->at == '-';
     if (!is_digit(scanner))
@@ -250,8 +236,7 @@ static int scan_number(struct scanner *scanner)
     return 0;
 }
 
-static int scan_literal(struct scanner *scanner, const char *literal)
-{
+static int scan_literal(struct scanner *scanner, const char *literal) {
     size_t length = strlen(literal);
     if ((size_t)(scanner->end - scanner->at) < length || memcmp(scanner->at, literal, length) != 0)
         return refuse(scanner, "a value is expected");
@@ -260,8 +245,7 @@ static int scan_literal(struct scanner *scanner, const char *literal)
 }
 
 /* A value that holds no others. */
-static int scan_scalar(struct scanner *scanner)
-{
+static int scan_scalar(struct scanner *scanner) {
     switch (*scanner->at) {
     case '"':
         return scan_string(scanner);
@@ -278,16 +262,14 @@ static int scan_scalar(struct scanner *scanner)
     }
 }
 
-static void skip_space(struct scanner *scanner)
-{
+static void skip_space(struct scanner *scanner) {
     while (scanner->at < scanner->end &&
            (*scanner->at == ' ' || *scanner->at == '\n' || *scanner->at == '\r' || *scanner->at == '\t'))
         scanner->at++;
 }
 
 /* A member's name and its colon. */
-static int scan_name(struct scanner *scanner)
-{
+static int scan_name(struct scanner *scanner) {
     if (scanner->at == scanner->end || *scanner->at != '"')
         return refuse(scanner, "a member's name is expected");
     if (scan_string(scanner) < 0)
@@ -301,8 +283,7 @@ static int scan_name(struct scanner *scanner)
 }
 
 /* One text. The open objects and arrays are kept in a small array instead of on the call stack: their depth is bounded anyway. */
-static int scan(struct scanner *scanner)
-{
+static int scan(struct scanner *scanner) {
     struct {
         unsigned char closing;
         int count;
@@ -357,35 +338,31 @@ static int scan(struct scanner *scanner)
     }
 }
 
-/* A member's name fit for a message: cut when long, and without control characters, which an escape may have brought in. */
-static const char *shown_name(const char *name, char out[SHOWN_NAME_SIZE])
-{
+const char *json_shown(const char *text, char out[JSON_SHOWN_SIZE]) {
+    static const char dots[] = "...";
     size_t length = 0;
-    for (; name[length] && length < SHOWN_NAME_SIZE - 4; length++)
-        out[length] = (unsigned char)name[length] < 0x20 || name[length] == 0x7f ? '?' : name[length];
-    if (name[length]) {
-        while (length > 0 && ((unsigned char)name[length] & 0xc0) == 0x80)
+    for (; text[length] && length < JSON_SHOWN_SIZE - sizeof dots; length++)
+        out[length] = (unsigned char)text[length] < 0x20 || text[length] == 0x7f ? '?' : text[length];
+    if (text[length]) {
+        while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
             length--;
-        memcpy(out + length, "...", 4);
+        memcpy(out + length, dots, sizeof dots);
     } else {
         out[length] = '\0';
     }
     return out;
 }
 
-static int refuse_duplicate(const char *name, struct error *error)
-{
-    char shown[SHOWN_NAME_SIZE];
-    return error_set(error, ERROR_INVALID, "Not valid JSON: the member \"%s\" stands twice in one object", shown_name(name, shown));
+static int refuse_duplicate(const char *name, struct error *error) {
+    char shown[JSON_SHOWN_SIZE];
+    return error_set(error, ERROR_INVALID, "Not valid JSON: the member \"%s\" stands twice in one object", json_shown(name, shown));
 }
 
-static int compare_names(const void *left, const void *right)
-{
+static int compare_names(const void *left, const void *right) {
     return strcmp(*(const char *const *)left, *(const char *const *)right);
 }
 
-static int refuse_duplicates_sorted(const cJSON *object, size_t count, struct error *error)
-{
+static int refuse_duplicates_sorted(const cJSON *object, size_t count, struct error *error) {
     const char **names = memory_new(count * sizeof *names);
     size_t next = 0;
     const cJSON *member;
@@ -402,8 +379,7 @@ static int refuse_duplicates_sorted(const cJSON *object, size_t count, struct er
 }
 
 /* Looks for duplicate names in the tree, where escapes are resolved: "kid" and "\u006bid" are one name. */
-static int refuse_duplicates(const cJSON *value, struct error *error)
-{
+static int refuse_duplicates(const cJSON *value, struct error *error) {
     size_t count = 0;
     const cJSON *member;
     cJSON_ArrayForEach (member, value) {
@@ -424,8 +400,7 @@ static int refuse_duplicates(const cJSON *value, struct error *error)
     return 0;
 }
 
-cJSON *json_parse(const char *bytes, size_t length, struct error *error)
-{
+cJSON *json_parse(const char *bytes, size_t length, struct error *error) {
     struct scanner scanner = {.start = (const unsigned char *)bytes, .error = error};
     scanner.at = scanner.start;
     scanner.end = scanner.start + length;
@@ -443,8 +418,7 @@ cJSON *json_parse(const char *bytes, size_t length, struct error *error)
     return tree;
 }
 
-static void wipe_strings(cJSON *value)
-{
+static void wipe_strings(cJSON *value) {
     for (; value; value = value->next) {
         if (value->valuestring)
             OPENSSL_cleanse(value->valuestring, strlen(value->valuestring));
@@ -452,28 +426,24 @@ static void wipe_strings(cJSON *value)
     }
 }
 
-void json_wipe(cJSON *tree)
-{
+void json_wipe(cJSON *tree) {
     wipe_strings(tree);
     cJSON_Delete(tree);
 }
 
 /* The member, when it is there. Absent and required is the error that it returns. */
-static int find_member(const cJSON *object, const char *name, bool required, const cJSON **member, struct error *error)
-{
+static int find_member(const cJSON *object, const char *name, bool required, const cJSON **member, struct error *error) {
     *member = cJSON_GetObjectItemCaseSensitive(object, name);
     if (!*member && required)
         return error_set(error, ERROR_INVALID, "Member \"%s\" is required", name);
     return 0;
 }
 
-static int refuse_type(const char *name, const char *type, struct error *error)
-{
+static int refuse_type(const char *name, const char *type, struct error *error) {
     return error_set(error, ERROR_INVALID, "Member \"%s\" must be %s", name, type);
 }
 
-int json_get_string(const cJSON *object, const char *name, bool required, const char **value, struct error *error)
-{
+int json_get_string(const cJSON *object, const char *name, bool required, const char **value, struct error *error) {
     const cJSON *member;
     if (find_member(object, name, required, &member, error) < 0)
         return -1;
@@ -486,8 +456,7 @@ int json_get_string(const cJSON *object, const char *name, bool required, const 
 }
 
 int json_get_integer(const cJSON *object, const char *name, bool required, int64_t minimum, int64_t maximum, int64_t *value,
-                     struct error *error)
-{
+                     struct error *error) {
     const cJSON *member;
     if (find_member(object, name, required, &member, error) < 0)
         return -1;
@@ -504,8 +473,7 @@ int json_get_integer(const cJSON *object, const char *name, bool required, int64
     return 0;
 }
 
-int json_get_boolean(const cJSON *object, const char *name, bool required, bool *value, struct error *error)
-{
+int json_get_boolean(const cJSON *object, const char *name, bool required, bool *value, struct error *error) {
     const cJSON *member;
     if (find_member(object, name, required, &member, error) < 0)
         return -1;
@@ -517,8 +485,7 @@ int json_get_boolean(const cJSON *object, const char *name, bool required, bool 
     return 0;
 }
 
-int json_get_object(const cJSON *object, const char *name, bool required, const cJSON **value, struct error *error)
-{
+int json_get_object(const cJSON *object, const char *name, bool required, const cJSON **value, struct error *error) {
     const cJSON *member;
     if (find_member(object, name, required, &member, error) < 0)
         return -1;
@@ -530,8 +497,7 @@ int json_get_object(const cJSON *object, const char *name, bool required, const 
     return 0;
 }
 
-int json_get_array(const cJSON *object, const char *name, bool required, const cJSON **value, struct error *error)
-{
+int json_get_array(const cJSON *object, const char *name, bool required, const cJSON **value, struct error *error) {
     const cJSON *member;
     if (find_member(object, name, required, &member, error) < 0)
         return -1;
@@ -543,16 +509,15 @@ int json_get_array(const cJSON *object, const char *name, bool required, const c
     return 0;
 }
 
-int json_refuse_unknown(const cJSON *object, const char *const *known, struct error *error)
-{
+int json_refuse_unknown(const cJSON *object, const char *const *known, struct error *error) {
     const cJSON *member;
     cJSON_ArrayForEach (member, object) {
         const char *const *name = known;
         while (*name && strcmp(*name, member->string) != 0)
             name++;
         if (!*name) {
-            char shown[SHOWN_NAME_SIZE];
-            return error_set(error, ERROR_INVALID, "Unknown member \"%s\"", shown_name(member->string, shown));
+            char shown[JSON_SHOWN_SIZE];
+            return error_set(error, ERROR_INVALID, "Unknown member \"%s\"", json_shown(member->string, shown));
         }
     }
     return 0;

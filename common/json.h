@@ -24,6 +24,11 @@ void json_wipe(cJSON *tree);
 /* Whether length bytes are valid UTF-8 (RFC 3629) without NUL. */
 bool json_utf8_is_valid(const char *bytes, size_t length);
 
+enum { JSON_SHOWN_SIZE = 80 };
+/* Writes text (a member's name, a kid) into out as a message may show it: cut at a character's edge when long, each control
+ * character as '?'. Returns out. */
+const char *json_shown(const char *text, char out[JSON_SHOWN_SIZE]);
+
 /* Typed members of an object. `required` absent or of another type: ERROR_INVALID naming the member.
  * An absent optional member leaves *value as it was and returns 0. Strings point into the tree. */
 int json_get_string(const cJSON *object, const char *name, bool required, const char **value, struct error *error) MUST_CHECK;

@@ -5,6 +5,7 @@
 #ifndef COMMON_JWK_H
 #define COMMON_JWK_H
 
+#include <openssl/types.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,7 +33,9 @@ enum jwk_type jwk_type(const struct jwk *jwk);
 const char *jwk_type_name(enum jwk_type type);
 /* The member in which `get` shows the material: "rsa", "ec", "oct", "okp". */
 const char *jwk_type_member(enum jwk_type type);
+const char *jwk_curve(const struct jwk *jwk);     /* the `crv`, static; NULL for RSA and oct */
 const char *jwk_kid(const struct jwk *jwk);       /* NULL when it has none */
+const char *jwk_use(const struct jwk *jwk);       /* the `use`, "sig" or "enc"; NULL when it has none */
 const char *jwk_algorithm(const struct jwk *jwk); /* the `alg`; NULL when it has none */
 bool jwk_has_private(const struct jwk *jwk);      /* a private half, or a symmetric key */
 int64_t jwk_not_before(const struct jwk *jwk);    /* seconds since 1970; INT64_MIN when it has no nbf */
@@ -40,10 +43,42 @@ int64_t jwk_expires(const struct jwk *jwk);       /* seconds since 1970; INT64_M
 
 /* The whole key as compact JSON with its members in the order of the input: a secret when jwk_has_private(). Owned by the jwk. */
 const char *jwk_text(const struct jwk *jwk);
-/* The public half as compact JSON: all members but the private ones (d, p, q, dp, dq, qi, oth, k). NULL for an oct key, which
- * has none. Owned by the jwk. */
+/* The public half as compact JSON: all members but the private ones (d, p, q, dp, dq, qi, oth, k), in the order of the input.
+ * Where a private half is dropped, `key_ops` says what the public one can do (verify for sign, encrypt for decrypt, wrapKey for
+ * unwrapKey, nothing for deriveKey and deriveBits): readers such as WebCrypto refuse a public key that claims to sign. NULL for an
+ * oct key, which has no public half. Owned by the jwk. */
 const char *jwk_public_text(const struct jwk *jwk);
 /* RFC 7638 with SHA-256, base64url. For an oct key too (its thumbprint reveals a weak secret: never publish it). */
 void jwk_thumbprint(const struct jwk *jwk, char out[SHA256_TEXT_SIZE]);
+/* The key as OpenSSL has it (an HMAC key for oct), to be freed with EVP_PKEY_free(). Never NULL. */
+EVP_PKEY *jwk_to_key(const struct jwk *jwk) MUST_CHECK;
+
+/* What a JWK says beside its key material. Strings are borrowed; a NULL one is left out. */
+struct jwk_attributes {
+    const char *kid;
+    const char *use;       /* "sig" or "enc" */
+    const char *algorithm; /* as registered: "RS256", "ECDH-ES+A128KW" */
+    int64_t not_before;    /* seconds since 1970; INT64_MIN leaves nbf out */
+    int64_t expires;       /* seconds since 1970; INT64_MAX leaves exp out */
+    const char *const *x5c; /* base64 of each certificate's DER, the key's own first */
+    size_t x5c_count;       /* 0 leaves x5c out */
+    const char *x5t_s256;   /* base64url of the SHA-256 of the first certificate's DER */
+};
+#define JWK_ATTRIBUTES_NONE ((struct jwk_attributes){.not_before = INT64_MIN, .expires = INT64_MAX})
+
+/* Makes a JWK of an OpenSSL key: RSA (RSA-PSS too, for the PS algorithms), EC on a supported curve, Ed25519, X25519; others are
+ * refused by name. with_private takes the private half along and asks that there is one. The result is held to all the rules of
+ * jwk_from_json(). The key is not taken. NULL with ERROR_INVALID. Thread-safe for different keys. */
+struct jwk *jwk_from_key(EVP_PKEY *key, bool with_private, const struct jwk_attributes *attributes,
+                         struct error *error) MUST_CHECK;
+/* Makes an oct JWK of size bytes. NULL with ERROR_INVALID. Thread-safe. */
+struct jwk *jwk_from_octets(const unsigned char *bytes, size_t size, const struct jwk_attributes *attributes,
+                            struct error *error) MUST_CHECK;
+
+/* Whether a key of that type, on that curve (NULL: none, or any of its type), can be for that use ("sig", "enc"; NULL: either)
+ * and algorithm (NULL: any). When not, error (may be NULL) says what would suit. The length that an oct key needs for an
+ * algorithm is judged by the functions above. Sources: RFC 7518 sections 3.1, 4.1 and 5.1, RFC 8037 section 3, RFC 8812
+ * section 3, RFC 9864, draft-madden-jose-ecdh-1pu. */
+bool jwk_algorithm_suits(enum jwk_type type, const char *curve, const char *use, const char *algorithm, struct error *error);
 
 #endif

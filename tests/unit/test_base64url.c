@@ -13,8 +13,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static void encodes_the_vectors_of_rfc_4648(void **state)
-{
+static void encodes_the_vectors_of_rfc_4648(void **state) {
     (void)state;
     static const struct {
         const char *bytes, *text;
@@ -31,8 +30,7 @@ static void encodes_the_vectors_of_rfc_4648(void **state)
     }
 }
 
-static void encodes_the_vector_of_rfc_7515(void **state)
-{
+static void encodes_the_vector_of_rfc_7515(void **state) {
     (void)state;
     static const unsigned char bytes[] = {3, 236, 255, 224, 193};
     char text[BASE64URL_LENGTH(sizeof bytes) + 1];
@@ -40,8 +38,7 @@ static void encodes_the_vector_of_rfc_7515(void **state)
     assert_string_equal(text, "A-z_4ME");
 }
 
-static void decodes_what_it_encodes_at_every_length(void **state)
-{
+static void decodes_what_it_encodes_at_every_length(void **state) {
     (void)state;
     unsigned char bytes[259];
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -60,8 +57,7 @@ static void decodes_what_it_encodes_at_every_length(void **state)
     }
 }
 
-static void refuses_any_other_spelling(void **state)
-{
+static void refuses_any_other_spelling(void **state) {
     (void)state;
     static const char *const texts[] = {
         "A", "AAAAA",         /* a lone last character */
@@ -78,8 +74,7 @@ static void refuses_any_other_spelling(void **state)
     assert_int_equal(base64url_decode("Zm\0v", 4, out), -1);
 }
 
-static void reads_base64_with_padding_and_space(void **state)
-{
+static void reads_base64_with_padding_and_space(void **state) {
     (void)state;
     static const struct {
         const char *text, *bytes;
@@ -92,8 +87,7 @@ static void reads_base64_with_padding_and_space(void **state)
     }
 }
 
-static void refuses_what_is_not_base64(void **state)
-{
+static void refuses_what_is_not_base64(void **state) {
     (void)state;
     static const char *const texts[] = {"Z",    "Zg",   "Zg=",  "Zg===", "Zm8", "Zm9v=", "====", "=",       "==",
                                         "Zh==", "Zm9=", "Zm=v", "Z===",  "Z-==", "Z_==",  "Zg==Zg==", "Zm9v!", "A==="};
@@ -104,8 +98,7 @@ static void refuses_what_is_not_base64(void **state)
     }
 }
 
-static void reads_what_openssl_writes(void **state)
-{
+static void reads_what_openssl_writes(void **state) {
     (void)state;
     unsigned char bytes[64];
     for (size_t size = 0; size <= sizeof bytes; size++) {
@@ -118,8 +111,7 @@ static void reads_what_openssl_writes(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(encodes_the_vectors_of_rfc_4648),
         cmocka_unit_test(encodes_the_vector_of_rfc_7515),

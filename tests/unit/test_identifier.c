@@ -14,8 +14,7 @@
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 #define PARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-static void a_uuid_has_version_7_and_the_variant(void **state)
-{
+static void a_uuid_has_version_7_and_the_variant(void **state) {
     (void)state;
     for (int i = 0; i < 1000; i++) {
         char uuid[UUID_SIZE];
@@ -28,21 +27,18 @@ static void a_uuid_has_version_7_and_the_variant(void **state)
 
 enum { UUIDS = 20000, THREADS = 4 };
 
-static void *make_uuids(void *argument)
-{
+static void *make_uuids(void *argument) {
     char(*uuids)[UUID_SIZE] = argument;
     for (int i = 0; i < UUIDS; i++)
         uuid_new(uuids[i]);
     return NULL;
 }
 
-static int compare(const void *left, const void *right)
-{
+static int compare(const void *left, const void *right) {
     return strcmp(left, right);
 }
 
-static void uuids_of_several_threads_are_all_different(void **state)
-{
+static void uuids_of_several_threads_are_all_different(void **state) {
     (void)state;
     char(*uuids)[UUID_SIZE] = malloc((size_t)UUIDS * THREADS * UUID_SIZE);
     pthread_t threads[THREADS];
@@ -56,8 +52,7 @@ static void uuids_of_several_threads_are_all_different(void **state)
     free(uuids);
 }
 
-static void only_the_canonical_form_is_a_uuid(void **state)
-{
+static void only_the_canonical_form_is_a_uuid(void **state) {
     (void)state;
     assert_true(uuid_is_valid("017f22e2-79b0-7cc3-98c4-dc0c0c07398f"));
     static const char *const texts[] = {"", "017f22e2", "017F22E2-79B0-7CC3-98C4-DC0C0C07398F", "017f22e279b07cc398c4dc0c0c07398f",
@@ -68,8 +63,7 @@ static void only_the_canonical_form_is_a_uuid(void **state)
         assert_false(uuid_is_valid(texts[i]));
 }
 
-static void sha256_gives_the_known_digests(void **state)
-{
+static void sha256_gives_the_known_digests(void **state) {
     (void)state;
     char text[SHA256_TEXT_SIZE];
     sha256_text("abc", 3, text);
@@ -82,8 +76,7 @@ static void sha256_gives_the_known_digests(void **state)
     assert_memory_equal(digest, abc, sizeof abc);
 }
 
-static void random_bytes_fill_all_and_differ(void **state)
-{
+static void random_bytes_fill_all_and_differ(void **state) {
     (void)state;
     unsigned char first[300] = {0}, second[300] = {0};
     random_bytes(first, sizeof first);
@@ -94,8 +87,7 @@ static void random_bytes_fill_all_and_differ(void **state)
     assert_memory_not_equal(first + sizeof first - sizeof zero, zero, sizeof zero);
 }
 
-static void a_trace_goes_on_with_a_new_parent(void **state)
-{
+static void a_trace_goes_on_with_a_new_parent(void **state) {
     (void)state;
     char made[TRACEPARENT_SIZE];
     traceparent_new(PARENT, made);
@@ -109,8 +101,7 @@ static void a_trace_goes_on_with_a_new_parent(void **state)
     assert_int_equal(strncmp(made, PARENT, 36), 0);
 }
 
-static void without_a_valid_parent_a_trace_begins(void **state)
-{
+static void without_a_valid_parent_a_trace_begins(void **state) {
     (void)state;
     static const char *const parents[] = {
         NULL,
@@ -137,8 +128,7 @@ static void without_a_valid_parent_a_trace_begins(void **state)
     assert_true(traceparent_is_valid(PARENT));
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_uuid_has_version_7_and_the_variant),
         cmocka_unit_test(uuids_of_several_threads_are_all_different),

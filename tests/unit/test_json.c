@@ -15,8 +15,7 @@
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* Parses an exact copy without a NUL behind it, so that a sanitizer sees a read past the end. */
-static cJSON *parse(const char *text, size_t length, struct error *error)
-{
+static cJSON *parse(const char *text, size_t length, struct error *error) {
     *error = (struct error){0};
     char *copy = malloc(length + (length == 0));
     memcpy(copy, text, length);
@@ -25,8 +24,7 @@ static cJSON *parse(const char *text, size_t length, struct error *error)
     return tree;
 }
 
-static void assert_refused(const char *text, size_t length, const char *why)
-{
+static void assert_refused(const char *text, size_t length, const char *why) {
     struct error error;
     cJSON *tree = parse(text, length, &error);
     if (tree)
@@ -36,8 +34,7 @@ static void assert_refused(const char *text, size_t length, const char *why)
         fail_msg("%.60s was refused with: %s", text, error.message);
 }
 
-static void reads_what_rfc_8259_allows(void **state)
-{
+static void reads_what_rfc_8259_allows(void **state) {
     (void)state;
     static const char *const texts[] = {
         "null", "true", " false\r\n\t", "0", "-0", "-0.5", "1e2", "1E+2", "1e-2", "0.25", "9007199254740991", "-9007199254740991",
@@ -55,8 +52,7 @@ static void reads_what_rfc_8259_allows(void **state)
     }
 }
 
-static void resolves_escapes(void **state)
-{
+static void resolves_escapes(void **state) {
     (void)state;
     struct error error;
     static const char text[] = "{\"\\u006bid\":\"\\u20ac\\ud83d\\ude00\\n\"}";
@@ -69,8 +65,7 @@ static void resolves_escapes(void **state)
 
 #define BYTES(text) text, sizeof text - 1
 
-static void refuses_what_is_not_strict(void **state)
-{
+static void refuses_what_is_not_strict(void **state) {
     (void)state;
     static const struct {
         const char *text;
@@ -177,15 +172,13 @@ static void refuses_what_is_not_strict(void **state)
         assert_refused(cases[i].text, cases[i].length, cases[i].why);
 }
 
-static void says_the_line_and_column(void **state)
-{
+static void says_the_line_and_column(void **state) {
     (void)state;
     assert_refused(BYTES("{\n \"a\": 01\n}"), "line 2, column 7");
     assert_refused(BYTES("x"), "line 1, column 1");
 }
 
-static void every_truncation_and_every_byte_is_survived(void **state)
-{
+static void every_truncation_and_every_byte_is_survived(void **state) {
     (void)state;
     static const char text[] = "{\"a\":[1,-2.5e3,true,null,\"\\u20ac\\ud83d\\ude00\xc3\xa9\"],\"b\":{\"c\":false}}";
     size_t length = sizeof text - 1;
@@ -214,16 +207,14 @@ static void every_truncation_and_every_byte_is_survived(void **state)
     }
 }
 
-static char *nested(int depth)
-{
+static char *nested(int depth) {
     char *text = memory_new((size_t)depth * 2 + 1);
     memset(text, '[', (size_t)depth);
     memset(text + depth, ']', (size_t)depth);
     return text;
 }
 
-static void bounds_depth_and_entries(void **state)
-{
+static void bounds_depth_and_entries(void **state) {
     (void)state;
     struct error error;
     char *text = nested(JSON_DEPTH_MAX);
@@ -255,8 +246,7 @@ static void bounds_depth_and_entries(void **state)
     }
 }
 
-static void a_long_name_is_cut_at_a_character(void **state)
-{
+static void a_long_name_is_cut_at_a_character(void **state) {
     (void)state;
     struct error error;
     char text[400];
@@ -275,8 +265,7 @@ static void a_long_name_is_cut_at_a_character(void **state)
     }
 }
 
-static void utf8_is_judged(void **state)
-{
+static void utf8_is_judged(void **state) {
     (void)state;
     assert_true(json_utf8_is_valid(BYTES("a\xc3\xa9\xef\xbf\xbd\xf4\x8f\xbf\xbf")));
     assert_true(json_utf8_is_valid("", 0));
@@ -285,8 +274,7 @@ static void utf8_is_judged(void **state)
     assert_false(json_utf8_is_valid(BYTES("a\xc3")));
 }
 
-static void typed_members_are_read_or_refused(void **state)
-{
+static void typed_members_are_read_or_refused(void **state) {
     (void)state;
     struct error error;
     static const char text[] = "{\"s\":\"x\",\"i\":12,\"f\":1.5,\"b\":true,\"o\":{},\"a\":[],\"n\":null}";
@@ -333,16 +321,14 @@ static void typed_members_are_read_or_refused(void **state)
 
 static void *last_freed_head;
 
-static void remember_and_free(void *block)
-{
+static void remember_and_free(void *block) {
     /* What a freed string holds at this moment is what would stay in memory. */
     if (block && strncmp(block, "secret", 6) == 0)
         last_freed_head = block;
     free(block);
 }
 
-static void wiping_leaves_no_string(void **state)
-{
+static void wiping_leaves_no_string(void **state) {
     (void)state;
     struct error error;
     cJSON_Hooks hooks = {.malloc_fn = malloc, .free_fn = remember_and_free};
@@ -362,8 +348,7 @@ static void wiping_leaves_no_string(void **state)
     cJSON_InitHooks(NULL);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_what_rfc_8259_allows),
         cmocka_unit_test(resolves_escapes),
