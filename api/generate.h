@@ -14,8 +14,8 @@
  * - notBeforeTime and expirationTime: RFC 3339; without an offset, and as a bare date (its midnight), in UTC. The default of
  *   the latter is a calendar year after the former. It must be later than that and than now;
  * - passwordSaltLength (8 to 1024 bytes) and passwordIterationCount (1000 to 10000000) are checked always, as clients send
- *   their defaults, and become members of the JWK for the PBES2 algorithms alone, where they tell the encrypting side its p2s and
- *   p2c. */
+ *   their defaults, and become members of the JWK for the PBES2 algorithms alone, where they tell the encrypting side its p2s
+ *   and p2c. */
 #ifndef API_GENERATE_H
 #define API_GENERATE_H
 

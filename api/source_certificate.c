@@ -204,7 +204,7 @@ static int read_pem(const void *bytes, size_t size, X509 **chain, size_t *count,
 }
 
 int source_certificate_read(const void *bytes, size_t size, struct source_certificate *certificate, struct error *error) {
-    X509 *chain[SOURCE_CERTIFICATE_CHAIN_MAX];
+    X509 *chain[SOURCE_CERTIFICATE_CHAIN_MAX] = {NULL};
     size_t count = 0;
     int result;
 

@@ -90,19 +90,19 @@ int source_key_take(const char *label, EVP_PKEY *pkey, bool is_private, struct s
     return result;
 }
 
-/* Whether bytes are one DER (or BER of definite length) SEQUENCE and nothing more. */
+/* Whether bytes are one DER SEQUENCE and nothing more. */
 static int check_extent(const char *label, const unsigned char *bytes, size_t size, struct error *error) {
     const unsigned char *content = bytes;
     long length;
     int tag;
     int class;
 
+    if (bytes[0] != (V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED))
+        return error_set(error, ERROR_INVALID, "%s is not a PEM or DER encoded key!", label);
     int flags = ASN1_get_object(&content, &length, &tag, &class, (long)size);
     ERR_clear_error();
-    if ((flags & 0x80) != 0)
+    if ((flags & 0x80) != 0 || (flags & 1) != 0) /* an error, or no definite length */
         return error_set(error, ERROR_INVALID, "%s is truncated or damaged!", label);
-    if ((flags & V_ASN1_CONSTRUCTED) == 0 || tag != V_ASN1_SEQUENCE || (flags & 1) != 0)
-        return error_set(error, ERROR_INVALID, "%s is not a PEM or DER encoded key!", label);
     if ((size_t)(content - bytes) + (size_t)length != size)
         return error_set(error, ERROR_INVALID, "%s has other bytes behind its end!", label);
     return 0;

@@ -1,0 +1,483 @@
+/* The thread that gathers acks. */
+#include "gatherer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+#include "gathered.h"
+#include "settle.h"
+
+enum {
+    BATCH = 1000,             /* records taken from librdkafka at a time */
+    PAUSE_NOTICED_MS = 2000,  /* a longer gap between two rounds means that this process stood still */
+    PARTITIONS_CHECK_MS = 30000,
+    METADATA_TIMEOUT_MS = 1000,
+};
+
+static struct metric acks_applied = {
+    .name = "jwk_api_acks_total", .labels = "status=\"applied\"", .help = "Acks gathered, by what they say.", .type = METRIC_COUNTER};
+static struct metric acks_failed = {.name = "jwk_api_acks_total", .labels = "status=\"failed\"", .type = METRIC_COUNTER};
+static struct metric acks_stale = {.name = "jwk_api_acks_total", .labels = "status=\"stale\"", .type = METRIC_COUNTER};
+static struct metric acks_malformed = {.name = "jwk_api_acks_total", .labels = "status=\"malformed\"", .type = METRIC_COUNTER};
+static struct metric presence_malformed = {.name = "jwk_api_presence_malformed_total",
+                                           .help = "Records of the workers topic that could not be read.", .type = METRIC_COUNTER};
+static struct metric waiting = {.name = "jwk_api_deployments_waiting", .help = "Deployments whose acks are waited for.", .type = METRIC_GAUGE};
+static struct metric timeouts = {
+    .name = "jwk_api_deployment_timeouts_total", .help = "Deployments whose wait ended before every ack was in.", .type = METRIC_COUNTER};
+static struct metric *const all_metrics[] = {&acks_applied,   &acks_failed,        &acks_stale, &acks_malformed,
+                                             &presence_malformed, &waiting, &timeouts};
+
+struct gatherer {
+    struct gatherer_options options;
+    rd_kafka_t *consumer;
+    rd_kafka_queue_t *queue;
+    int records_event, inbox_event; /* eventfds: librdkafka has records; the inbox has something */
+    struct gathered *gathered;
+    struct settler *settler;
+    pthread_t thread;
+    bool started;
+    rd_kafka_topic_partition_list_t *assigned; /* with the offset that each partition is to be read from next */
+    int workers_partitions, workers_caught_up;
+
+    /* of the thread */
+    struct replica_table replicas;
+    struct deployment *deployments; /* by sequence */
+    struct heap deadlines;
+    int64_t next_expiry, last_round, next_partitions_check;
+
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t caught_up_changed;
+    struct deployment *inbox[2]; /* head and tail, linked through hh.next */
+    bool stopping, caught_up;
+    const char *give_up_reason; /* static; NULL while deployments are waited for */
+};
+
+static void wake(int event) {
+    uint64_t one = 1;
+    if (write(event, &one, sizeof one) < 0 && errno != EAGAIN)
+        log_error("event can not be signalled", "reason", strerror(errno));
+}
+
+static void clear_event(int event) {
+    uint64_t count;
+    if (read(event, &count, sizeof count) < 0 && errno != EAGAIN)
+        log_error("event can not be read", "reason", strerror(errno));
+}
+
+/* ---- deployments ---- */
+
+/* Hands over the outcomes that are new, and ends the wait when nothing is open. The deployment may be gone afterwards. */
+static void update(struct gatherer *gatherer, struct deployment *deployment) {
+    for (size_t i = 0; i < deployment->change.environments->count; i++) {
+        struct environment_outcome *outcome = &deployment->outcomes[i];
+        if (!outcome->settled || outcome->stored)
+            continue;
+        outcome->stored = true;
+        gathered_add_outcome(gatherer->gathered, deployment, i);
+        if (outcome->state == RESULT_PENDING && outcome->environment) {
+            outcome->environment->unsettled = true;
+            outcome->environment->unsettled_stamp++;
+        }
+    }
+    if (deployment->unsettled > 0)
+        return;
+    HASH_DEL(gatherer->deployments, deployment);
+    heap_remove(&gatherer->deadlines, &deployment->deadline);
+    metric_set(&waiting, (int64_t)HASH_COUNT(gatherer->deployments));
+    deployment->settled(deployment);
+    deployment_free(deployment);
+}
+
+static void take_inbox(struct gatherer *gatherer, int64_t now) {
+    pthread_mutex_lock(&gatherer->lock);
+    struct deployment *next = gatherer->inbox[0];
+    gatherer->inbox[0] = gatherer->inbox[1] = NULL;
+    const char *reason = gatherer->give_up_reason;
+    pthread_mutex_unlock(&gatherer->lock);
+    while (next) {
+        struct deployment *deployment = next;
+        next = deployment->hh.next;
+        HASH_ADD(hh, gatherer->deployments, change.sequence, sizeof deployment->change.sequence, deployment);
+        heap_push(&gatherer->deadlines, &deployment->deadline);
+        deployment_begin(deployment, &gatherer->replicas, now, gatherer->options.grace_ms);
+        if (reason)
+            deployment_give_up(deployment, reason);
+        update(gatherer, deployment);
+    }
+    metric_set(&waiting, (int64_t)HASH_COUNT(gatherer->deployments));
+    if (reason) {
+        struct deployment *deployment, *following;
+        HASH_ITER(hh, gatherer->deployments, deployment, following) {
+            deployment_give_up(deployment, reason);
+            update(gatherer, deployment);
+        }
+    }
+}
+
+/* Ends the waits whose deadline has passed. */
+static void pass_deadlines(struct gatherer *gatherer, int64_t now) {
+    struct heap_entry *top;
+    while ((top = heap_top(&gatherer->deadlines)) && top->due <= now) {
+        struct deployment *deployment = (struct deployment *)((char *)top - offsetof(struct deployment, deadline));
+        deployment_give_up(deployment, NULL);
+        metric_add(&timeouts, 1);
+        log_info("deployment wait ended", "deployment", deployment->change.deployment_id, "after_ms", LOG_NUMBER(deployment->wait_ms));
+        update(gatherer, deployment);
+    }
+}
+
+static void for_all(struct gatherer *gatherer, struct replica *replica,
+                    void (*notify)(struct deployment *deployment, struct replica *replica)) {
+    struct deployment *deployment, *following;
+    HASH_ITER(hh, gatherer->deployments, deployment, following) {
+        notify(deployment, replica);
+        update(gatherer, deployment);
+    }
+}
+
+/* ---- records ---- */
+
+static void on_ack(struct gatherer *gatherer, const rd_kafka_message_t *record) {
+    struct ack ack;
+    struct error error;
+    if (ack_decode(record->payload, record->len, &ack, &error)) {
+        metric_add(&acks_malformed, 1);
+        log_warning("ack can not be read", "offset", LOG_NUMBER(record->offset), "reason", error.message);
+        return;
+    }
+    struct replica *replica = replicas_find(&gatherer->replicas, ack.environment, ack.replica);
+    if (!replica || replica->incarnation != ack.incarnation || strcmp(replica->worker, ack.worker) != 0) {
+        /* Of an earlier incarnation, or ahead of its hello: the positions of the current one tell what is applied. */
+        metric_add(&acks_stale, 1);
+        log_debug("ack is not of the current incarnation", "deployment", ack.deployment_id, "environment", ack.environment, "replica",
+                  ack.replica);
+        ack_free(&ack);
+        return;
+    }
+    metric_add(ack.status == ACK_APPLIED ? &acks_applied : &acks_failed, 1);
+    struct deployment *deployment;
+    HASH_FIND(hh, gatherer->deployments, &ack.sequence, sizeof ack.sequence, deployment);
+    const struct store_change *change = deployment ? &deployment->change : NULL;
+    if (!change) {
+        gathered_add_late(gatherer->gathered, &ack, replica);
+    } else if (strcmp(change->deployment_id, ack.deployment_id) == 0 && strcmp(change->jwk_id, ack.jwk_id) == 0 &&
+               change->epoch == ack.epoch && change->version == ack.version && strcmp(change->event_hash, ack.event_hash) == 0) {
+        deployment_note(deployment, replica, ack.status == ACK_APPLIED ? EXPECT_APPLIED : EXPECT_FAILED, ack.message);
+        update(gatherer, deployment);
+    } else {
+        metric_add(&acks_stale, 1);
+        log_warning("ack does not fit its deployment", "deployment", ack.deployment_id, "environment", ack.environment, "replica",
+                    ack.replica);
+    }
+    ack_free(&ack);
+}
+
+static int read_presence(const rd_kafka_message_t *record, struct presence *presence, struct error *error) {
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    if (cloudevent_read(record, &storage, &attributes, error))
+        return -1;
+    for (enum presence_kind kind = PRESENCE_HELLO; kind <= PRESENCE_GOODBYE; kind++)
+        if (strcmp(attributes.type, presence_kind_type(kind)) == 0)
+            return presence_decode(record->payload, record->len, kind, presence, error);
+    return error_set(error, ERROR_INVALID, "ce_type is unknown");
+}
+
+static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
+    if (!record->payload)
+        return; /* a tombstone: somebody tidied up */
+    struct presence presence;
+    struct error error;
+    struct replica *replica;
+    enum replica_change change;
+    if (read_presence(record, &presence, &error)) {
+        metric_add(&presence_malformed, 1);
+        log_warning("presence can not be read", "offset", LOG_NUMBER(record->offset), "reason", error.message);
+        return;
+    }
+    if (replicas_apply(&gatherer->replicas, &presence, record->offset, now, &replica, &change, &error)) {
+        log_warning("presence is ignored", "environment", presence.environment, "replica", presence.replica, "reason", error.message);
+        presence_free(&presence);
+        return;
+    }
+    presence_free(&presence);
+    gatherer->next_expiry = now; /* looked at after this batch */
+    if (change == REPLICA_ARRIVED)
+        for_all(gatherer, replica, deployment_replica_arrived);
+    else if (change == REPLICA_POSITION)
+        for_all(gatherer, replica, deployment_replica_position);
+    else if (change == REPLICA_GONE)
+        for_all(gatherer, replica, deployment_replica_gone);
+    if (change == REPLICA_ARRIVED || change == REPLICA_POSITION)
+        settler_consider(gatherer->settler, replica->environment);
+}
+
+static void on_gone(void *context, struct replica *replica) { for_all(context, replica, deployment_replica_gone); }
+
+/* Reads a partition from its beginning: what was to be read is not there any more. */
+static void restart_partition(struct gatherer *gatherer, const char *topic, int32_t partition, int64_t now) {
+    rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
+    log_warning("topic was truncated or made again: reading it from its beginning", "topic", topic, "partition", LOG_NUMBER(partition));
+    if (strcmp(topic, gatherer->options.topics->workers) == 0)
+        replicas_reset(&gatherer->replicas, now);
+    if (entry)
+        entry->offset = RD_KAFKA_OFFSET_BEGINNING;
+    rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+}
+
+static void on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
+    const char *topic = record->rkt ? rd_kafka_topic_name(record->rkt) : NULL;
+    if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        if (topic && !gatherer->caught_up && strcmp(topic, gatherer->options.topics->workers) == 0 &&
+            ++gatherer->workers_caught_up >= gatherer->workers_partitions) {
+            pthread_mutex_lock(&gatherer->lock);
+            gatherer->caught_up = true;
+            pthread_cond_broadcast(&gatherer->caught_up_changed);
+            pthread_mutex_unlock(&gatherer->lock);
+        }
+    } else if (topic && (record->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || record->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)) {
+        restart_partition(gatherer, topic, record->partition, now);
+    } else {
+        log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+    }
+}
+
+static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
+    if (record->err) {
+        on_consumer_error(gatherer, record, now);
+        return;
+    }
+    const char *topic = rd_kafka_topic_name(record->rkt);
+    rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, record->partition);
+    if (!entry)
+        return;
+    entry->offset = record->offset + 1;
+    if (strcmp(topic, gatherer->options.topics->acks) == 0) {
+        on_ack(gatherer, record);
+        gathered_set_offset(gatherer->gathered, record->partition, record->offset + 1);
+    } else {
+        on_presence(gatherer, record, now);
+    }
+}
+
+/* Takes all that librdkafka has. A deployment is in the inbox before its event is sent, so looking there after each fetch and before its
+ * records means that no ack comes too early. */
+static void consume(struct gatherer *gatherer, rd_kafka_message_t **records, int64_t now) {
+    ssize_t count;
+    do {
+        count = rd_kafka_consume_batch_queue(gatherer->queue, 0, records, BATCH);
+        take_inbox(gatherer, now);
+        for (ssize_t i = 0; i < count; i++) {
+            on_record(gatherer, records[i], now);
+            rd_kafka_message_destroy(records[i]);
+        }
+        gathered_flush(gatherer->gathered);
+    } while (count > 0);
+}
+
+/* ---- partitions ---- */
+
+/* Assigns the partitions that are new, from their beginning. */
+static void check_partitions(struct gatherer *gatherer, int64_t now) {
+    gatherer->next_partitions_check = now + PARTITIONS_CHECK_MS;
+    struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
+    struct error error;
+    bool added = false;
+    if (kafka_find_topics(gatherer->consumer, specs, 2, METADATA_TIMEOUT_MS, &error))
+        return; /* the broker is away; looked at again later */
+    for (size_t i = 0; i < 2; i++)
+        for (int32_t partition = 0; partition < specs[i].partitions_found; partition++)
+            if (!rd_kafka_topic_partition_list_find(gatherer->assigned, specs[i].name, partition)) {
+                rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
+                log_info("partition found", "topic", specs[i].name, "partition", LOG_NUMBER(partition));
+                added = true;
+            }
+    if (added)
+        rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+}
+
+/* The offset to begin with: the stored one, or for a store that has none the end, since no ack for it can be older. */
+static int first_offset(struct gatherer *gatherer, struct store *store, const char *topic, int32_t partition, int64_t *offset,
+                        struct error *error) {
+    if (store_get_offset(store, topic, partition, offset, error))
+        return -1;
+    if (*offset >= 0)
+        return 0;
+    int64_t low, high;
+    rd_kafka_resp_err_t result = rd_kafka_query_watermark_offsets(gatherer->consumer, topic, partition, &low, &high, 15000);
+    if (result)
+        return error_set(error, ERROR_UNAVAILABLE, "asking for the end of topic %s: %s", topic, rd_kafka_err2str(result));
+    *offset = high;
+    return store_set_offset(store, topic, partition, high, error);
+}
+
+static int assign(struct gatherer *gatherer, struct store *store, struct error *error) {
+    struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
+    if (kafka_find_topics(gatherer->consumer, specs, 2, 15000, error))
+        return -1;
+    for (int32_t partition = 0; partition < specs[0].partitions_found; partition++) {
+        int64_t offset;
+        if (first_offset(gatherer, store, specs[0].name, partition, &offset, error))
+            return -1;
+        rd_kafka_topic_partition_list_add(gatherer->assigned, specs[0].name, partition)->offset = offset;
+    }
+    for (int32_t partition = 0; partition < specs[1].partitions_found; partition++)
+        rd_kafka_topic_partition_list_add(gatherer->assigned, specs[1].name, partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    gatherer->workers_partitions = specs[1].partitions_found;
+    rd_kafka_resp_err_t result = rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+    return result ? error_set(error, ERROR_UNAVAILABLE, "assigning partitions: %s", rd_kafka_err2str(result)) : 0;
+}
+
+/* ---- the thread ---- */
+
+/* Milliseconds until something is due, for poll(). */
+static int time_left(const struct gatherer *gatherer, int64_t now) {
+    int64_t due = gatherer->next_expiry < gatherer->next_partitions_check ? gatherer->next_expiry : gatherer->next_partitions_check;
+    struct heap_entry *top = heap_top(&gatherer->deadlines);
+    if (top && top->due < due)
+        due = top->due;
+    return due <= now ? 0 : (int)(due - now);
+}
+
+static void *gatherer_main(void *context) {
+    struct gatherer *gatherer = context;
+    rd_kafka_message_t **records = memory_new(BATCH * sizeof *records);
+    struct pollfd events[] = {{.fd = gatherer->records_event, .events = POLLIN}, {.fd = gatherer->inbox_event, .events = POLLIN}};
+    pthread_setname_np(pthread_self(), "gatherer");
+    gatherer->last_round = clock_monotonic_ms();
+    for (bool stopping = false; !stopping;) {
+        int timeout = time_left(gatherer, clock_monotonic_ms());
+        poll(events, 2, timeout);
+        int64_t now = clock_monotonic_ms(), pause = now - gatherer->last_round - timeout;
+        gatherer->last_round = now;
+        if (pause > PAUSE_NOTICED_MS)
+            replicas_excuse(&gatherer->replicas, pause);
+        if (events[0].revents)
+            clear_event(gatherer->records_event);
+        if (events[1].revents)
+            clear_event(gatherer->inbox_event);
+        consume(gatherer, records, now);
+        if (gatherer->next_expiry <= now)
+            gatherer->next_expiry = replicas_expire(&gatherer->replicas, now, on_gone, gatherer);
+        pass_deadlines(gatherer, now);
+        /* A look at the metadata may take a moment: not while somebody waits. */
+        if (gatherer->next_partitions_check <= now) {
+            if (!gatherer->deployments)
+                check_partitions(gatherer, now);
+            else
+                gatherer->next_partitions_check = now + 1000;
+        }
+        settler_take_finished(gatherer->settler, &gatherer->replicas);
+        gathered_flush(gatherer->gathered);
+        pthread_mutex_lock(&gatherer->lock);
+        stopping = gatherer->stopping && !gatherer->inbox[0] && !gatherer->deployments;
+        pthread_mutex_unlock(&gatherer->lock);
+    }
+    free(records);
+    return NULL;
+}
+
+struct gatherer *gatherer_new(const struct gatherer_options *options, struct store *store, struct writer *writer, struct error *error) {
+    struct gatherer *gatherer = memory_new(sizeof *gatherer);
+    gatherer->options = *options;
+    gatherer->next_expiry = INT64_MAX;
+    gatherer->next_partitions_check = clock_monotonic_ms() + PARTITIONS_CHECK_MS;
+    pthread_mutex_init(&gatherer->lock, NULL);
+    pthread_cond_init(&gatherer->caught_up_changed, NULL);
+    gatherer->records_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    gatherer->inbox_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    gatherer->gathered = gathered_new(writer, options->topics->acks);
+    gatherer->settler = settler_new(writer, gatherer->inbox_event);
+    gatherer->assigned = rd_kafka_topic_partition_list_new(8);
+    for (size_t i = 0; i < sizeof all_metrics / sizeof *all_metrics; i++)
+        metrics_register(all_metrics[i]);
+    gatherer->consumer = kafka_consumer_new(options->kafka, "jwk-api", gatherer, error);
+    if (!gatherer->consumer || assign(gatherer, store, error)) {
+        gatherer_free(gatherer);
+        return NULL;
+    }
+    gatherer->queue = rd_kafka_queue_get_consumer(gatherer->consumer);
+    rd_kafka_queue_io_event_enable(gatherer->queue, gatherer->records_event, &(uint64_t){1}, sizeof(uint64_t));
+    return gatherer;
+}
+
+void gatherer_start(struct gatherer *gatherer) {
+    wake(gatherer->records_event); /* what came before the events were enabled */
+    if (pthread_create(&gatherer->thread, NULL, gatherer_main, gatherer) != 0)
+        abort(); /* no threads at start: nothing can work */
+    gatherer->started = true;
+}
+
+void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += timeout_ms / 1000;
+    pthread_mutex_lock(&gatherer->lock);
+    while (!gatherer->caught_up && pthread_cond_timedwait(&gatherer->caught_up_changed, &gatherer->lock, &until) != ETIMEDOUT) {
+    }
+    if (!gatherer->caught_up)
+        log_warning("replicas are not known yet", "topic", gatherer->options.topics->workers);
+    pthread_mutex_unlock(&gatherer->lock);
+}
+
+void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
+    deployment->hh.next = NULL;
+    pthread_mutex_lock(&gatherer->lock);
+    bool was_empty = !gatherer->inbox[0];
+    if (was_empty)
+        gatherer->inbox[0] = deployment;
+    else
+        gatherer->inbox[1]->hh.next = deployment;
+    gatherer->inbox[1] = deployment;
+    pthread_mutex_unlock(&gatherer->lock);
+    if (was_empty)
+        wake(gatherer->inbox_event);
+}
+
+void gatherer_give_up(struct gatherer *gatherer, const char *reason) {
+    pthread_mutex_lock(&gatherer->lock);
+    gatherer->give_up_reason = reason;
+    pthread_mutex_unlock(&gatherer->lock);
+    wake(gatherer->inbox_event);
+}
+
+void gatherer_stop(struct gatherer *gatherer) {
+    pthread_mutex_lock(&gatherer->lock);
+    gatherer->stopping = true;
+    pthread_mutex_unlock(&gatherer->lock);
+    wake(gatherer->inbox_event);
+    if (gatherer->started)
+        pthread_join(gatherer->thread, NULL);
+    gatherer->started = false;
+}
+
+void gatherer_free(struct gatherer *gatherer) {
+    if (!gatherer)
+        return;
+    if (gatherer->queue)
+        rd_kafka_queue_destroy(gatherer->queue);
+    if (gatherer->consumer) {
+        rd_kafka_consumer_close(gatherer->consumer);
+        rd_kafka_destroy(gatherer->consumer);
+    }
+    rd_kafka_topic_partition_list_destroy(gatherer->assigned);
+    settler_free(gatherer->settler);
+    gathered_free(gatherer->gathered);
+    replicas_free(&gatherer->replicas);
+    heap_free(&gatherer->deadlines);
+    close(gatherer->records_event);
+    close(gatherer->inbox_event);
+    pthread_cond_destroy(&gatherer->caught_up_changed);
+    pthread_mutex_destroy(&gatherer->lock);
+    free(gatherer);
+}

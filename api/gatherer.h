@@ -1,0 +1,36 @@
+/* The thread that gathers acks: who is there, what came in, which deployment is settled, and when a wait ends.
+ *
+ * It reads jwk.acks from offsets that are stored with the results (no ack is lost or counted twice across restarts) and jwk.workers
+ * from its start. It owns the deployments that wait, the replicas and the heap of deadlines; no other thread touches them. */
+#ifndef API_GATHERER_H
+#define API_GATHERER_H
+
+#include "common/kafka.h"
+#include "deployment.h"
+#include "writer.h"
+
+struct gatherer;
+
+struct gatherer_options {
+    const struct kafka_settings *kafka;
+    const struct kafka_topics *topics;
+    int64_t grace_ms; /* how long after its last replica left an environment is waited for */
+};
+
+/* Prepares the consumer and reads stored offsets from the store (used during the call only). */
+struct gatherer *gatherer_new(const struct gatherer_options *options, struct store *store, struct writer *writer, struct error *error)
+    MUST_CHECK;
+void gatherer_start(struct gatherer *gatherer);
+/* Waits until the replicas that jwk.workers tells of are known, or timeout_ms have passed. */
+void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
+/* Takes a deployment whose commit is done, before its event goes out. Its settled() will be called once. Thread-safe; how many wait is bounded
+ * by the caller's admission. */
+void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
+/* Gives all waiting deployments their answer now ("…; the deployment goes on"), and those that still come. Thread-safe. */
+void gatherer_give_up(struct gatherer *gatherer, const char *reason);
+/* Ends the thread; what was gathered goes to the writer. */
+void gatherer_stop(struct gatherer *gatherer);
+/* Frees it; only after the writer has ended. NULL is allowed. */
+void gatherer_free(struct gatherer *gatherer);
+
+#endif

@@ -1,0 +1,308 @@
+/* From the outbox to Kafka. */
+#include "publisher.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/cloudevent.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+
+enum {
+    IN_FLIGHT_MAX = 10000, /* events inside librdkafka: bounds memory when the broker is slow or gone (about 20 MB) */
+    BACKLOG_CHUNK = 500,   /* rows read from the outbox at a time */
+    POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
+};
+
+static struct metric published = {.name = "jwk_api_events_published_total", .help = "Events delivered to Kafka.", .type = METRIC_COUNTER};
+static struct metric in_flight_gauge = {
+    .name = "jwk_api_events_in_flight", .help = "Events handed to Kafka and not yet delivered.", .type = METRIC_GAUGE};
+
+/* Outbox ids first..last, all delivered. */
+struct range {
+    int64_t first, last;
+};
+
+/* The deferred job that clears delivered rows; one is under way at most. */
+struct mark_job {
+    struct job job;
+    struct publisher *publisher;
+    struct range *ranges;
+    size_t count;
+};
+
+struct publisher {
+    const struct kafka_settings *settings;
+    rd_kafka_t *producer;
+    rd_kafka_queue_t *wake; /* the producer's main queue: yielding it wakes the thread from its poll */
+    const char *topic;
+    char *source; /* ce_source */
+    struct store *reader;
+    struct writer *writer;
+    pthread_t thread;
+    bool started;
+    atomic_bool stopping;
+    pthread_mutex_t lock;   /* guards all below */
+    int64_t last_sent;      /* highest outbox id handed to the producer */
+    bool backlogged;        /* rows above last_sent are in the outbox and belong to the thread */
+    int in_flight;
+    bool broken;            /* the producer met a fatal error: the thread makes a new one */
+    struct range *delivered; /* to be marked */
+    size_t delivered_count, delivered_capacity;
+    bool marking;           /* a mark_job is under way */
+};
+
+/* ---- marks ---- */
+
+static int run_mark(struct job *job, struct store *store, struct error *error) {
+    struct mark_job *mark = (struct mark_job *)job;
+    for (size_t i = 0; i < mark->count; i++)
+        if (store_remove_outgoing(store, mark->ranges[i].first, mark->ranges[i].last, error))
+            return -1;
+    return 0;
+}
+
+static void submit_marks(struct publisher *publisher);
+
+static void done_mark(struct job *job, int status, const struct error *error) {
+    struct mark_job *mark = (struct mark_job *)job;
+    struct publisher *publisher = mark->publisher;
+    if (status != 0) /* at the stop only: the rows stay and are sent again */
+        log_warning("delivered events are not marked", "reason", error->message);
+    free(mark->ranges);
+    free(mark);
+    pthread_mutex_lock(&publisher->lock);
+    publisher->marking = false;
+    submit_marks(publisher);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
+/* Hands the delivered ids to the writer unless it has some already. The lock is held. */
+static void submit_marks(struct publisher *publisher) {
+    if (publisher->marking || publisher->delivered_count == 0)
+        return;
+    struct mark_job *mark = memory_new(sizeof *mark);
+    *mark = (struct mark_job){.job = {.run = run_mark, .done = done_mark},
+                              .publisher = publisher,
+                              .ranges = publisher->delivered,
+                              .count = publisher->delivered_count};
+    publisher->delivered = NULL;
+    publisher->delivered_count = publisher->delivered_capacity = 0;
+    publisher->marking = true;
+    if (writer_defer(publisher->writer, &mark->job))
+        abort(); /* a deferred job is never refused */
+}
+
+/* Adds an id, growing the last range where it fits: deliveries come nearly in order. The lock is held. */
+static void add_delivered(struct publisher *publisher, int64_t id) {
+    for (size_t i = publisher->delivered_count, tries = 0; i > 0 && tries < 8; i--, tries++) {
+        struct range *range = &publisher->delivered[i - 1];
+        if (id == range->last + 1) {
+            range->last = id;
+            return;
+        }
+    }
+    if (publisher->delivered_count == publisher->delivered_capacity) {
+        publisher->delivered_capacity = publisher->delivered_capacity ? publisher->delivered_capacity * 2 : 64;
+        publisher->delivered = memory_resize(publisher->delivered, publisher->delivered_capacity * sizeof *publisher->delivered);
+    }
+    publisher->delivered[publisher->delivered_count++] = (struct range){id, id};
+}
+
+/* Called by rd_kafka_poll() in the publisher's thread. */
+static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
+    (void)client;
+    struct publisher *publisher = opaque;
+    int64_t id = (int64_t)(intptr_t)record->_private;
+    pthread_mutex_lock(&publisher->lock);
+    publisher->in_flight--;
+    metric_set(&in_flight_gauge, publisher->in_flight);
+    if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        metric_add(&published, 1);
+        add_delivered(publisher, id);
+    } else if (!atomic_load(&publisher->stopping)) {
+        /* Delivery never times out, so this is for good: a fatal error, a refused message. The outbox has it; the thread starts over. */
+        log_error("event was not delivered", "topic", publisher->topic, "outbox", LOG_NUMBER(id), "reason", rd_kafka_err2str(record->err));
+        publisher->broken = true;
+    }
+    pthread_mutex_unlock(&publisher->lock);
+}
+
+/* ---- sending ---- */
+
+/* Hands one event to the producer; takes it when successful. The lock is held. */
+static bool produce(struct publisher *publisher, struct store_outgoing *outgoing) {
+    char time[CLOCK_TEXT_SIZE];
+    struct cloudevent attributes = {
+        .id = outgoing->event_id,
+        .source = publisher->source,
+        .type = outgoing->event_type,
+        .subject = outgoing->subject,
+        .time = clock_format(outgoing->time, time),
+        .dataschema = "urn:jwk-api:schema:jwk-event:1",
+        .traceparent = outgoing->traceparent[0] ? outgoing->traceparent : NULL,
+    };
+    rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
+    rd_kafka_resp_err_t result = rd_kafka_producev(
+        publisher->producer, RD_KAFKA_V_TOPIC(publisher->topic), RD_KAFKA_V_PARTITION(outgoing->partition),
+        RD_KAFKA_V_KEY(outgoing->key, strlen(outgoing->key)), RD_KAFKA_V_VALUE(outgoing->value, outgoing->value_length),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(outgoing->time),
+        RD_KAFKA_V_OPAQUE((void *)(intptr_t)outgoing->outbox_id), RD_KAFKA_V_END);
+    if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_headers_destroy(headers);
+        if (result != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            log_error("event can not be produced", "topic", publisher->topic, "reason", rd_kafka_err2str(result));
+        return false;
+    }
+    outgoing->value = NULL; /* librdkafka frees it */
+    publisher->last_sent = outgoing->outbox_id;
+    publisher->in_flight++;
+    metric_set(&in_flight_gauge, publisher->in_flight);
+    store_outgoing_free(outgoing);
+    return true;
+}
+
+void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing) {
+    pthread_mutex_lock(&publisher->lock);
+    if (outgoing->outbox_id <= publisher->last_sent) {
+        /* The thread found it in the outbox already. */
+    } else if (!publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX && produce(publisher, outgoing)) {
+        outgoing = NULL;
+    } else if (!publisher->backlogged) {
+        publisher->backlogged = true;
+        rd_kafka_queue_yield(publisher->wake);
+    }
+    pthread_mutex_unlock(&publisher->lock);
+    store_outgoing_free(outgoing);
+}
+
+struct backlog {
+    struct publisher *publisher;
+    int seen;
+    bool full;
+};
+
+static void send_stored(void *context, struct store_outgoing *outgoing) {
+    struct backlog *backlog = context;
+    backlog->seen++;
+    if (backlog->full || !produce(backlog->publisher, outgoing)) {
+        backlog->full = true;
+        store_outgoing_free(outgoing);
+    }
+}
+
+/* Sends from the outbox as long as there is room. The lock is held, so that the writer cannot overtake. */
+static void send_backlog(struct publisher *publisher) {
+    struct error error;
+    while (publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX) {
+        struct backlog backlog = {.publisher = publisher};
+        if (store_each_outgoing(publisher->reader, publisher->last_sent, BACKLOG_CHUNK, send_stored, &backlog, &error)) {
+            log_error("outbox can not be read", "reason", error.message);
+            return;
+        }
+        if (backlog.full)
+            return;
+        /* Sent to its end. What the writer commits from here on comes through publisher_send(), which skips what was found here. */
+        if (backlog.seen < BACKLOG_CHUNK)
+            publisher->backlogged = false;
+    }
+}
+
+/* After a fatal error of the producer: a new one, which sends all unmarked events again from the first. The lock is held. */
+static void start_over(struct publisher *publisher) {
+    struct error error;
+    rd_kafka_t *fresh = kafka_producer_new(publisher->settings, publisher, on_delivered, &error);
+    if (!fresh) {
+        log_error("producer can not be made again", "reason", error.message);
+        return;
+    }
+    rd_kafka_t *old = publisher->producer;
+    rd_kafka_queue_destroy(publisher->wake);
+    publisher->producer = fresh;
+    publisher->wake = rd_kafka_queue_get_main(fresh);
+    pthread_mutex_unlock(&publisher->lock);
+    rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
+    rd_kafka_destroy(old);
+    pthread_mutex_lock(&publisher->lock);
+    log_warning("producer made again after a fatal error", "topic", publisher->topic);
+    publisher->in_flight = 0;
+    publisher->last_sent = 0;
+    publisher->backlogged = true;
+    publisher->broken = false;
+}
+
+static void *publisher_main(void *context) {
+    struct publisher *publisher = context;
+    pthread_setname_np(pthread_self(), "publisher");
+    while (!atomic_load(&publisher->stopping)) {
+        pthread_mutex_lock(&publisher->lock);
+        if (publisher->broken)
+            start_over(publisher);
+        if (publisher->backlogged)
+            send_backlog(publisher);
+        submit_marks(publisher);
+        rd_kafka_t *producer = publisher->producer;
+        pthread_mutex_unlock(&publisher->lock);
+        rd_kafka_poll(producer, POLL_MS);
+    }
+    return NULL;
+}
+
+/* ---- life ---- */
+
+struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader, struct writer *writer,
+                                struct error *error) {
+    struct publisher *publisher = memory_new(sizeof *publisher);
+    struct store_identity identity;
+    *publisher = (struct publisher){.settings = settings, .topic = topic, .reader = reader, .writer = writer, .backlogged = true};
+    pthread_mutex_init(&publisher->lock, NULL);
+    publisher->producer = kafka_producer_new(settings, publisher, on_delivered, error);
+    if (!publisher->producer || store_read_identity(reader, &identity, error)) {
+        publisher_free(publisher);
+        return NULL;
+    }
+    publisher->wake = rd_kafka_queue_get_main(publisher->producer);
+    publisher->source = memory_format("urn:jwk-api:%s", identity.uid);
+    metrics_register(&published);
+    metrics_register(&in_flight_gauge);
+    return publisher;
+}
+
+void publisher_start(struct publisher *publisher) {
+    if (pthread_create(&publisher->thread, NULL, publisher_main, publisher) != 0)
+        abort();
+    publisher->started = true;
+}
+
+void publisher_stop(struct publisher *publisher, int timeout_ms) {
+    atomic_store(&publisher->stopping, true);
+    rd_kafka_queue_yield(publisher->wake);
+    if (publisher->started)
+        pthread_join(publisher->thread, NULL);
+    publisher->started = false;
+    rd_kafka_flush(publisher->producer, timeout_ms);
+    rd_kafka_purge(publisher->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_flush(publisher->producer, 100); /* serves the reports of what was purged */
+    pthread_mutex_lock(&publisher->lock);
+    submit_marks(publisher);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
+void publisher_free(struct publisher *publisher) {
+    if (!publisher)
+        return;
+    if (publisher->wake)
+        rd_kafka_queue_destroy(publisher->wake);
+    if (publisher->producer)
+        rd_kafka_destroy(publisher->producer);
+    store_close(publisher->reader);
+    free(publisher->source);
+    free(publisher->delivered);
+    pthread_mutex_destroy(&publisher->lock);
+    free(publisher);
+}

@@ -1,0 +1,26 @@
+/* From the outbox to Kafka: an idempotent producer and the marks of what is delivered.
+ *
+ * Order is kept per JWK: events go out in the order of commits, and once one had to stay in the outbox (too many in flight), all
+ * later ones wait behind it there. What was not known to be delivered when the process ended is sent again at the next start, in order and
+ * through the latest. */
+#ifndef API_PUBLISHER_H
+#define API_PUBLISHER_H
+
+#include "common/kafka.h"
+#include "store.h"
+#include "writer.h"
+
+struct publisher;
+
+/* reader is a STORE_READ connection of its own, taken. The thread starts with publisher_start(): first it sends what the outbox holds. */
+struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader, struct writer *writer,
+                                struct error *error) MUST_CHECK;
+void publisher_start(struct publisher *publisher);
+/* Sends a committed event, or leaves it to the outbox; takes outgoing. Called in the order of commits, from one thread (the writer). */
+void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing);
+/* Waits up to timeout_ms for what is in flight and ends the thread. What is not delivered then is in the outbox. */
+void publisher_stop(struct publisher *publisher, int timeout_ms);
+/* Frees it; only after the writer has ended, whose last jobs still refer to it. NULL is allowed. */
+void publisher_free(struct publisher *publisher);
+
+#endif

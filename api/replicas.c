@@ -1,0 +1,194 @@
+/* Which replicas are there. */
+#include "replicas.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+
+struct replica_environment *replicas_environment(struct replica_table *table, const char *name) {
+    struct replica_environment *environment;
+    HASH_FIND_STR(table->environments, name, environment);
+    if (environment || HASH_COUNT(table->environments) >= ENVIRONMENTS_MAX)
+        return environment;
+    environment = memory_new(sizeof *environment);
+    snprintf(environment->name, sizeof environment->name, "%s", name);
+    environment->left_at = INT64_MIN;
+    environment->unsettled = true; /* an earlier process may have left some */
+    HASH_ADD_STR(table->environments, name, environment);
+    return environment;
+}
+
+static struct replica *find_in(const struct replica_environment *environment, const char *name) {
+    for (struct replica *replica = environment->replicas; replica; replica = replica->next)
+        if (strcmp(replica->name, name) == 0)
+            return replica;
+    return NULL;
+}
+
+struct replica *replicas_find(const struct replica_table *table, const char *environment_name, const char *name) {
+    struct replica_environment *environment;
+    HASH_FIND_STR(table->environments, environment_name, environment);
+    return environment ? find_in(environment, name) : NULL;
+}
+
+static struct replica *find_or_make(struct replica_table *table, const struct presence *presence, struct error *error) {
+    struct replica_environment *environment = replicas_environment(table, presence->environment);
+    if (!environment)
+        return error_set(error, ERROR_UNAVAILABLE, "more than %d environments in the topic", ENVIRONMENTS_MAX), NULL;
+    struct replica *replica = find_in(environment, presence->replica);
+    if (replica)
+        return replica;
+    if (table->replica_count >= REPLICAS_MAX)
+        return error_set(error, ERROR_UNAVAILABLE, "more than %d replicas in the topic", REPLICAS_MAX), NULL;
+    replica = memory_new(sizeof *replica);
+    snprintf(replica->name, sizeof replica->name, "%s", presence->replica);
+    replica->environment = environment;
+    replica->incarnation = -1;
+    replica->next = environment->replicas;
+    environment->replicas = replica;
+    table->replica_count++;
+    return replica;
+}
+
+static void note_state(struct replica *replica, const struct presence *presence) {
+    replica->epoch = presence->epoch;
+    replica->keys = presence->keys;
+    replica->interval_ms = presence->interval_ms;
+    if (presence->position_count != replica->position_count)
+        replica->positions = memory_resize(replica->positions, presence->position_count * sizeof *replica->positions + 1);
+    replica->position_count = presence->position_count;
+    if (presence->position_count)
+        memcpy(replica->positions, presence->positions, presence->position_count * sizeof *replica->positions);
+    if (presence->failing_count != replica->failing_count)
+        replica->failing = memory_resize(replica->failing, presence->failing_count * sizeof *replica->failing + 1);
+    replica->failing_count = presence->failing_count;
+    replica->failing_truncated = presence->failing_truncated;
+    for (size_t i = 0; i < presence->failing_count; i++)
+        snprintf(replica->failing[i], UUID_SIZE, "%s", presence->failing[i]);
+}
+
+static bool has_live(const struct replica_environment *environment) {
+    for (const struct replica *replica = environment->replicas; replica; replica = replica->next)
+        if (replica_is_live(replica))
+            return true;
+    return false;
+}
+
+/* Notes that a replica is not connected any more. */
+static void disconnect(struct replica *replica, bool left, int64_t now) {
+    bool was_live = replica_is_live(replica);
+    replica->connected = replica->ready = false;
+    replica->left = left;
+    replica->offline_wall = clock_wall_ms();
+    replica->offline_at = now;
+    if (was_live && !has_live(replica->environment))
+        replica->environment->left_at = now;
+    log_info(left ? "replica left" : "replica is offline", "environment", replica->environment->name, "replica", replica->name, "worker",
+             replica->worker);
+}
+
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now, struct replica **found,
+                   enum replica_change *change, struct error *error) {
+    struct replica *replica = find_or_make(table, presence, error);
+    if (!replica)
+        return -1;
+    *found = replica;
+    *change = REPLICA_SAME;
+    int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;
+    if (incarnation < replica->incarnation)
+        return 0; /* a fenced worker still speaks */
+    bool was_live = replica_is_live(replica);
+    if (presence->kind == PRESENCE_GOODBYE) {
+        replica->incarnation = incarnation;
+        snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
+        note_state(replica, presence);
+        if (replica->connected || replica->offline_wall == 0)
+            disconnect(replica, true, now);
+        replica->left = true;
+        *change = was_live ? REPLICA_GONE : REPLICA_SAME;
+        return 0;
+    }
+    if (!replica->connected || incarnation != replica->incarnation)
+        log_info("replica connected", "environment", presence->environment, "replica", presence->replica, "worker", presence->worker,
+                 "incarnation", LOG_NUMBER(incarnation), "ready", presence->ready ? "true" : "false");
+    replica->incarnation = incarnation;
+    snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
+    note_state(replica, presence);
+    replica->connected = true;
+    replica->left = false;
+    replica->ready = presence->ready;
+    replica->seen_at = now;
+    bool is_live = replica_is_live(replica);
+    if (was_live && !is_live && !has_live(replica->environment))
+        replica->environment->left_at = now;
+    *change = is_live ? (was_live ? REPLICA_POSITION : REPLICA_ARRIVED) : was_live ? REPLICA_GONE : REPLICA_SAME;
+    return 0;
+}
+
+static int64_t expiry_of(const struct replica *replica) {
+    return replica->seen_at + MISSED_HEARTBEATS * replica->interval_ms + HEARTBEAT_SLACK_MS;
+}
+
+int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(void *context, struct replica *replica), void *context) {
+    int64_t next = INT64_MAX;
+    for (struct replica_environment *environment = table->environments; environment; environment = environment->hh.next) {
+        for (struct replica *replica = environment->replicas; replica; replica = replica->next) {
+            if (!replica->connected)
+                continue;
+            int64_t expiry = expiry_of(replica);
+            if (expiry > now) {
+                next = expiry < next ? expiry : next;
+                continue;
+            }
+            bool was_live = replica_is_live(replica);
+            disconnect(replica, false, now);
+            if (was_live)
+                gone(context, replica);
+        }
+    }
+    return next;
+}
+
+void replicas_excuse(struct replica_table *table, int64_t pause_ms) {
+    for (struct replica_environment *environment = table->environments; environment; environment = environment->hh.next)
+        for (struct replica *replica = environment->replicas; replica; replica = replica->next)
+            replica->seen_at += pause_ms;
+}
+
+void replicas_reset(struct replica_table *table, int64_t now) {
+    for (struct replica_environment *environment = table->environments; environment; environment = environment->hh.next)
+        for (struct replica *replica = environment->replicas; replica; replica = replica->next) {
+            replica->incarnation = -1; /* whoever is still there says hello again, and stays connected until then */
+            replica->seen_at = now;
+        }
+}
+
+bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id, bool *failing) {
+    *failing = replica->failing_truncated;
+    for (size_t i = 0; i < replica->failing_count && !*failing; i++)
+        *failing = strcmp(replica->failing[i], jwk_id) == 0;
+    if (replica->epoch < epoch)
+        return false; /* sequences go on growing through epochs, so a later epoch covers as well */
+    for (size_t i = 0; i < replica->position_count; i++)
+        if (replica->positions[i].partition == partition)
+            return replica->positions[i].sequence >= sequence;
+    return false;
+}
+
+void replicas_free(struct replica_table *table) {
+    struct replica_environment *environment, *next_environment;
+    HASH_ITER(hh, table->environments, environment, next_environment) {
+        for (struct replica *replica = environment->replicas, *next; replica; replica = next) {
+            next = replica->next;
+            free(replica->positions);
+            free(replica->failing);
+            free(replica);
+        }
+        HASH_DEL(table->environments, environment);
+        free(environment);
+    }
+}

@@ -1,0 +1,278 @@
+/* Opening the store, its transactions and its prepared statements. */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "store_sql.h"
+
+#define FILE_NAME "jwk-api.db"
+
+/* How long one process waits for another's write transaction: administration takes milliseconds. */
+enum { BUSY_TIMEOUT_MS = 10000 };
+
+/* Makes the directory for its owner alone, or checks that the one that exists is. */
+static int prepare_directory(const char *directory, enum store_mode mode, struct error *error) {
+    struct stat status;
+    if (mode == STORE_WRITE && mkdir(directory, 0700) != 0 && errno != EEXIST)
+        return error_set(error, ERROR_INVALID, "making the data directory %s: %s", directory, strerror(errno));
+    if (stat(directory, &status) != 0)
+        return error_set(error, ERROR_INVALID, "data directory %s: %s", directory, strerror(errno));
+    if (!S_ISDIR(status.st_mode))
+        return error_set(error, ERROR_INVALID, "data directory %s is not a directory", directory);
+    if (status.st_mode & 077)
+        return error_set(error, ERROR_INVALID, "data directory %s can be read by others; run: chmod 700 %s", directory, directory);
+    return 0;
+}
+
+static int prepare_file(const char *path, enum store_mode mode, struct error *error) {
+    struct stat status;
+    if (mode == STORE_WRITE) {
+        int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (file < 0)
+            return error_set(error, ERROR_INVALID, "opening the store %s: %s", path, strerror(errno));
+        close(file);
+    }
+    if (stat(path, &status) != 0)
+        return error_set(error, ERROR_INVALID, "store %s: %s", path, strerror(errno));
+    if (status.st_mode & 077)
+        return error_set(error, ERROR_INVALID, "store %s can be read by others; run: chmod 600 %s", path, path);
+    return 0;
+}
+
+int store_failed(struct store *store, const char *what, struct error *error) {
+    int code = sqlite3_errcode(store->db) & 0xff;
+    log_error("store failed", "action", what, "reason", sqlite3_errmsg(store->db));
+    if (code == SQLITE_BUSY || code == SQLITE_LOCKED || code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_NOMEM)
+        return error_set(error, ERROR_UNAVAILABLE, "The store can not be used now; try again later");
+    return error_set(error, ERROR_INTERNAL, "The store failed");
+}
+
+static int execute(struct store *store, const char *sql, const char *what, struct error *error) {
+    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_failed(store, what, error);
+}
+
+struct store *store_open(const char *directory, enum store_mode mode, struct error *error) {
+    char *path = memory_format("%s/%s", directory, FILE_NAME);
+    struct store *store = NULL;
+    if (prepare_directory(directory, mode, error) || prepare_file(path, mode, error))
+        goto failed;
+    store = memory_new(sizeof *store);
+    store->mode = mode;
+    /* A reader opens read-write too: a WAL database needs its shared memory; query_only below keeps it a reader. */
+    int result = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (result != SQLITE_OK) {
+        error_set(error, ERROR_INVALID, "opening the store %s: %s", path, sqlite3_errstr(result));
+        goto failed;
+    }
+    sqlite3_extended_result_codes(store->db, 1);
+    sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
+    struct error reason = {0};
+    if (execute(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+                "setting up the store", &reason) ||
+        (mode == STORE_WRITE && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
+        int code = sqlite3_errcode(store->db) & 0xff;
+        if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+            error_set(error, ERROR_INVALID, "store %s is damaged or not a store: put back a backup of the data directory", path);
+        else
+            error_set(error, reason.code, "store %s: %s", path, reason.message);
+        goto failed;
+    }
+    if (mode == STORE_READ && execute(store, "PRAGMA query_only = ON", "setting up the store", error))
+        goto failed;
+    free(path);
+    return store;
+failed:
+    free(path);
+    store_close(store);
+    return NULL;
+}
+
+void store_close(struct store *store) {
+    if (!store)
+        return;
+    store_environments_release(store->environments);
+    for (size_t i = 0; i < store->statement_count; i++)
+        sqlite3_finalize(store->statements[i].statement);
+    sqlite3_close(store->db);
+    free(store);
+}
+
+int store_lock_serving(const char *directory, struct error *error) {
+    if (prepare_directory(directory, STORE_WRITE, error))
+        return -1;
+    char *path = memory_format("%s/serving.lock", directory);
+    /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), status = 0;
+    if (file < 0)
+        status = error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
+    else if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+        status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already", directory);
+        close(file);
+    }
+    free(path);
+    return status;
+}
+
+/* ---- statements ---- */
+
+sqlite3_stmt *store_statement(struct store *store, const char *sql, struct error *error) {
+    for (size_t i = 0; i < store->statement_count; i++)
+        if (store->statements[i].sql == sql)
+            return store->statements[i].statement;
+    sqlite3_stmt *statement;
+    if (store->statement_count == STATEMENT_MAX) {
+        error_set(error, ERROR_INTERNAL, "The store has too many statements");
+        return NULL;
+    }
+    if (sqlite3_prepare_v3(store->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL) != SQLITE_OK) {
+        store_failed(store, "preparing a statement", error);
+        return NULL;
+    }
+    store->statements[store->statement_count].sql = sql;
+    store->statements[store->statement_count++].statement = statement;
+    return statement;
+}
+
+void store_bind_text(sqlite3_stmt *statement, int index, const char *text) {
+    if (text)
+        sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(statement, index);
+}
+
+void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value) { sqlite3_bind_int64(statement, index, value); }
+
+int store_step(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) {
+    int result = sqlite3_step(statement);
+    if (result == SQLITE_ROW)
+        return 1;
+    int status = result == SQLITE_DONE ? 0 : store_failed(store, what, error);
+    sqlite3_reset(statement);
+    return status;
+}
+
+int store_run(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) {
+    int row = store_step(store, statement, what, error);
+    if (row == 1)
+        sqlite3_reset(statement);
+    return row < 0 ? -1 : 0;
+}
+
+const char *store_text(sqlite3_stmt *statement, int column) { return (const char *)sqlite3_column_text(statement, column); }
+
+/* ---- transactions ---- */
+
+static int run_literal(struct store *store, const char *sql, const char *what, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, sql, error);
+    return statement ? store_run(store, statement, what, error) : -1;
+}
+
+int store_begin(struct store *store, struct error *error) {
+    store->next_sequence = 0;
+    return run_literal(store, "BEGIN IMMEDIATE", "beginning a transaction", error);
+}
+
+int store_commit(struct store *store, struct error *error) { return run_literal(store, "COMMIT", "committing", error); }
+
+void store_rollback(struct store *store) {
+    store->next_sequence = 0;
+    struct error ignored;
+    if (!sqlite3_get_autocommit(store->db) && run_literal(store, "ROLLBACK", "rolling back", &ignored))
+        log_error("store did not roll back", "reason", sqlite3_errmsg(store->db));
+}
+
+int store_savepoint(struct store *store, struct error *error) {
+    return run_literal(store, "SAVEPOINT change", "setting a savepoint", error);
+}
+
+int store_release(struct store *store, struct error *error) {
+    return run_literal(store, "RELEASE change", "releasing a savepoint", error);
+}
+
+void store_rollback_savepoint(struct store *store) {
+    store->next_sequence = 0;
+    struct error ignored;
+    if (run_literal(store, "ROLLBACK TO change", "rolling back a change", &ignored) ||
+        run_literal(store, "RELEASE change", "releasing a savepoint", &ignored))
+        log_error("store did not roll back a change", "reason", sqlite3_errmsg(store->db));
+}
+
+/* ---- identity ---- */
+
+int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store,
+        "SELECT uid, epoch, partitions, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'deployment'), 0) FROM store WHERE id = 1",
+        error);
+    if (!statement)
+        return -1;
+    int row = store_step(store, statement, "reading the store's identity", error);
+    if (row < 0)
+        return -1;
+    if (row == 0)
+        return error_set(error, ERROR_INVALID, "the store has no identity: put back a backup of the data directory");
+    snprintf(identity->uid, sizeof identity->uid, "%s", store_text(statement, 0));
+    identity->epoch = sqlite3_column_int64(statement, 1);
+    identity->partitions = sqlite3_column_int(statement, 2);
+    identity->sequence = sqlite3_column_int64(statement, 3);
+    sqlite3_reset(statement);
+    return 0;
+}
+
+int store_fix_partitions(struct store *store, int partitions, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, "UPDATE store SET partitions = ?1 WHERE id = 1 AND partitions = 0", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, partitions);
+    if (store_run(store, statement, "fixing the number of partitions", error))
+        return -1;
+    return store_read_identity(store, &store->identity, error);
+}
+
+int store_data_version(struct store *store, int64_t *version, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, "PRAGMA data_version", error);
+    if (!statement || store_step(store, statement, "reading the data version", error) != 1)
+        return -1;
+    *version = sqlite3_column_int64(statement, 0);
+    sqlite3_reset(statement);
+    return 0;
+}
+
+/* ---- offsets ---- */
+
+int store_get_offset(struct store *store, const char *topic, int32_t partition, int64_t *next_offset, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT next_offset FROM topic_offset WHERE topic = ?1 AND partition = ?2", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, topic);
+    store_bind_integer(statement, 2, partition);
+    int row = store_step(store, statement, "reading an offset", error);
+    if (row < 0)
+        return -1;
+    *next_offset = row ? sqlite3_column_int64(statement, 0) : -1;
+    sqlite3_reset(statement);
+    return 0;
+}
+
+int store_set_offset(struct store *store, const char *topic, int32_t partition, int64_t next_offset, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "INSERT INTO topic_offset (topic, partition, next_offset) VALUES (?1, ?2, ?3)"
+               " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, topic);
+    store_bind_integer(statement, 2, partition);
+    store_bind_integer(statement, 3, next_offset);
+    return store_run(store, statement, "storing an offset", error);
+}

@@ -1,0 +1,239 @@
+/* The store of jwk-api: projects, environments, tokens, JWKs, deployments and the outbox.
+ *
+ * Verbs, not tables: nothing outside the files store*.c knows SQL. A struct store is one connection, used by one thread at a time. The
+ * writer's connection writes; the HTTP threads read with their own; administration writes with its own for a moment. All functions
+ * return 0 or -1 with an error whose text may be shown to a caller unless its code is ERROR_INTERNAL or ERROR_UNAVAILABLE. */
+#ifndef API_STORE_H
+#define API_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "access.h"
+#include "common/error.h"
+#include "common/message.h"
+#include "common/text.h"
+
+struct store;
+
+enum store_mode { STORE_READ, STORE_WRITE };
+
+/* Opens DIRECTORY/jwk-api.db. STORE_WRITE makes directory (0700) and file (0600) when missing and brings an older schema up to
+ * date. Refused, each with a sentence that says what to do: another program's file, a newer schema, files that others may read, a damaged
+ * file. */
+struct store *store_open(const char *directory, enum store_mode mode, struct error *error) MUST_CHECK;
+void store_close(struct store *store); /* NULL is allowed */
+
+/* Takes the lock that the one serving process holds for life; -1 with ERROR_CONFLICT when another holds it. The lock ends with the
+ * process, however it ends. */
+int store_lock_serving(const char *directory, struct error *error) MUST_CHECK;
+
+/* One transaction, and a savepoint in it that takes back one failed change alone. */
+int store_begin(struct store *store, struct error *error) MUST_CHECK;
+int store_commit(struct store *store, struct error *error) MUST_CHECK;
+void store_rollback(struct store *store);
+int store_savepoint(struct store *store, struct error *error) MUST_CHECK;
+int store_release(struct store *store, struct error *error) MUST_CHECK;
+void store_rollback_savepoint(struct store *store);
+
+struct store_identity {
+    char uid[UUID_SIZE];
+    int64_t epoch;
+    int partitions; /* 0: not fixed yet */
+    int64_t sequence; /* of the last deployment ever recorded; 0: none */
+};
+int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) MUST_CHECK;
+int store_fix_partitions(struct store *store, int partitions, struct error *error) MUST_CHECK;
+
+/* ---- projects and environments ---- */
+
+struct store_item { /* borrowed until the callback returns */
+    int64_t id;
+    const char *uid, *name;
+    int64_t created_at;
+};
+typedef void store_item_visitor(void *context, const struct store_item *item);
+
+int store_add_project(struct store *store, const char *name, struct error *error) MUST_CHECK;
+/* ERROR_CONFLICT while it has JWKs. */
+int store_remove_project(struct store *store, const char *name, struct error *error) MUST_CHECK;
+int store_each_project(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
+int store_add_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
+int store_remove_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
+int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
+/* A number that changes whenever another connection has committed: what a long-lived cache of this connection compares. */
+int store_data_version(struct store *store, int64_t *version, struct error *error) MUST_CHECK;
+
+/* ---- tokens ---- */
+
+struct store_token {
+    int64_t id;
+    char user[USER_LENGTH_MAX + 1];
+    int roles; /* of enum role */
+    bool all_projects;
+};
+/* The valid token of that hash: ERROR_DENIED when unknown, expired or revoked (the caller is not told which). */
+int store_find_token(struct store *store, const unsigned char hash[32], int64_t now, struct store_token *token, struct error *error)
+    MUST_CHECK;
+
+struct store_project {
+    int64_t id;
+    char uid[UUID_SIZE];
+};
+/* The project of that name when the token may see it; ERROR_NOT_FOUND with the contract's sentence for both cases. */
+int store_find_project(struct store *store, const struct store_token *token, const char *name, struct store_project *project,
+                       struct error *error) MUST_CHECK;
+
+struct store_new_token {
+    const char *user;
+    int roles;
+    const char *const *projects; /* names; none: all projects */
+    size_t project_count;
+    int64_t expires_at; /* 0: never */
+};
+int store_add_token(struct store *store, const struct store_new_token *token, const unsigned char hash[32], char uid[UUID_SIZE],
+                    struct error *error) MUST_CHECK;
+int store_revoke_token(struct store *store, const char *uid, struct error *error) MUST_CHECK;
+struct store_token_item { /* borrowed */
+    const char *uid, *user;
+    int roles;
+    const char *projects; /* "*" or names separated by commas */
+    int64_t created_at, expires_at, revoked_at; /* 0: never */
+};
+int store_each_token(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
+                     struct error *error) MUST_CHECK;
+
+/* ---- JWKs ---- */
+
+struct store_jwk { /* strings are borrowed until the callback returns, or until store_jwk_free() of a found one */
+    int64_t id;
+    const char *uid, *project_uid, *name, *description, *type, *kid;
+    const char *source_type, *source_id, *source_url;
+    int64_t version;
+    int partition;
+    int64_t created_at, updated_at;
+    const char *public_key, *private_key; /* only of store_find_jwk(); JSON text, NULL when there is none */
+    void *storage;
+};
+/* ERROR_NOT_FOUND with "JWK (name: X) is not found!". The caller frees it with store_jwk_free(). */
+int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) MUST_CHECK;
+void store_jwk_free(struct store_jwk *jwk); /* wipes what was secret */
+/* In the order of names. */
+int store_each_jwk(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_jwk *jwk), void *context,
+                   struct error *error) MUST_CHECK;
+
+/* ---- changes: inside a transaction of the writer ---- */
+
+struct store_environment {
+    int64_t id;
+    char name[NAME_LENGTH_MAX + 1];
+};
+/* The environments that a deployment goes to; shared by counting, so that ten thousand deployments hold one list. */
+struct store_environments {
+    _Atomic int references;
+    size_t count;
+    struct store_environment items[];
+};
+struct store_environments *store_environments_share(struct store_environments *environments);
+void store_environments_release(struct store_environments *environments); /* NULL is allowed */
+/* The current list; the caller releases it. Cheap: read again only after administration changed something. */
+int store_environments(struct store *store, struct store_environments **environments, struct error *error) MUST_CHECK;
+
+/* What was recorded for one change: enough to publish its event and to recognise its acks. */
+struct store_change {
+    int64_t sequence;    /* deployment.id */
+    int64_t outbox_id;
+    char deployment_id[UUID_SIZE], jwk_id[UUID_SIZE];
+    int64_t epoch, version;
+    int partition;
+    char event_hash[SHA256_TEXT_SIZE];
+    struct store_environments *environments; /* one reference, owned */
+    struct store_outgoing *outgoing;         /* owned: the event as it is in the outbox */
+};
+void store_change_clear(struct store_change *change);
+
+struct store_author { /* who asks for a change */
+    const char *user;
+    const char *traceparent;
+    int64_t project_id;
+    const char *project_uid, *project_name;
+};
+
+struct store_new_jwk {
+    const char *name, *description, *type, *kid;
+    const char *source_type, *source_id, *source_url;
+    const char *public_key, *private_key;
+};
+/* ERROR_CONFLICT with the contract's sentence when the name is taken. */
+int store_create_jwk(struct store *store, const struct store_author *author, const struct store_new_jwk *jwk, struct store_change *change,
+                     struct error *error) MUST_CHECK;
+/* name and description: NULL leaves it as it is. Detaches the JWK from its source. ERROR_NOT_FOUND and ERROR_CONFLICT with the sentences
+ * of Update JWK. */
+int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
+                     const char *description, struct store_change *change, struct error *error) MUST_CHECK;
+int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
+                     struct error *error) MUST_CHECK;
+
+/* ---- outbox ---- */
+
+struct store_outgoing { /* one allocation besides value; freed with store_outgoing_free() */
+    int64_t outbox_id;
+    int partition;
+    char key[UUID_SIZE], event_id[UUID_SIZE];
+    const char *event_type;  /* static */
+    char *subject;
+    int64_t time;
+    char traceparent[TRACEPARENT_SIZE]; /* "" for none */
+    char *value;             /* NULL: a tombstone */
+    size_t value_length;
+};
+void store_outgoing_free(struct store_outgoing *outgoing);
+/* Up to limit rows with an id above after_id, in order; visit takes ownership of each. */
+int store_each_outgoing(struct store *store, int64_t after_id, int limit, void (*visit)(void *context, struct store_outgoing *outgoing),
+                        void *context, struct error *error) MUST_CHECK;
+/* Removes the rows with the ids first..last: they are in Kafka. */
+int store_remove_outgoing(struct store *store, int64_t first, int64_t last, struct error *error) MUST_CHECK;
+/* Adds the tombstones of JWKs deleted before `before` (wall ms) behind what the outbox holds, at most limit. */
+int store_add_tombstones(struct store *store, int64_t before, int limit, int *added, struct error *error) MUST_CHECK;
+
+/* ---- results ---- */
+
+enum result_state { RESULT_PENDING, RESULT_SUCCEEDED, RESULT_FAILED };
+
+int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state, const char *message,
+                     const char *replicas, int64_t settled_at, struct error *error) MUST_CHECK;
+
+/* A deployment by its id, for a late ack or a reader. ERROR_NOT_FOUND when there is none. */
+struct store_deployment { /* strings are borrowed until the callback returns */
+    int64_t sequence;
+    const char *uid, *jwk_uid, *jwk_name, *actor, *event_hash;
+    enum event_operation operation;
+    int64_t project_id, epoch, version, created_at;
+    size_t result_count;
+    const struct store_result *results;
+};
+struct store_result {
+    int64_t environment_id;
+    const char *environment_name;
+    enum result_state state;
+    const char *message, *replicas;
+    int64_t settled_at; /* 0: pending */
+};
+int store_find_deployment(struct store *store, const char *uid, void (*visit)(void *context, const struct store_deployment *deployment),
+                          void *context, struct error *error) MUST_CHECK;
+/* Settles as succeeded what is pending in an environment and covered by positions (the least of its live replicas, per partition), except
+ * the JWKs named. At most limit rows, from above *after_sequence on, which moves; *more tells whether to call again, and *left grows
+ * by the rows that stay pending. */
+int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
+                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence, bool *more,
+                         int64_t *left, struct error *error) MUST_CHECK;
+/* Settles as succeeded what is pending in that environment for earlier versions of the JWK of deployment `sequence`. */
+int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) MUST_CHECK;
+
+/* ---- offsets ---- */
+
+int store_get_offset(struct store *store, const char *topic, int32_t partition, int64_t *next_offset, struct error *error) MUST_CHECK; /* -1: none */
+int store_set_offset(struct store *store, const char *topic, int32_t partition, int64_t next_offset, struct error *error) MUST_CHECK;
+
+#endif

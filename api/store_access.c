@@ -1,0 +1,259 @@
+/* Projects, environments and tokens. */
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/memory.h"
+#include "store_sql.h"
+
+/* Inserts (uid, name, created_at); a taken name is ERROR_CONFLICT. */
+static int add_named(struct store *store, const char *sql, const char *what, const char *name, struct error *error) {
+    if (name_check(what, name, error))
+        return -1;
+    sqlite3_stmt *statement = store_statement(store, sql, error);
+    if (!statement)
+        return -1;
+    char uid[UUID_SIZE];
+    uuid_new(uid);
+    store_bind_text(statement, 1, uid);
+    store_bind_text(statement, 2, name);
+    store_bind_integer(statement, 3, clock_wall_ms());
+    int result = sqlite3_step(statement);
+    int status = 0;
+    if (result == SQLITE_CONSTRAINT_UNIQUE)
+        status = error_set(error, ERROR_CONFLICT, "%s (name: %s) is already exist!", what, name);
+    else if (result != SQLITE_DONE)
+        status = store_failed(store, "adding by name", error);
+    sqlite3_reset(statement);
+    return status;
+}
+
+/* Runs a statement whose first parameter is a name, and says so when it changed nothing. */
+static int change_named(struct store *store, const char *sql, const char *what, const char *name, int64_t second, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, sql, error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, name);
+    if (sqlite3_bind_parameter_count(statement) > 1)
+        store_bind_integer(statement, 2, second);
+    if (store_run(store, statement, "changing by name", error))
+        return -1;
+    if (sqlite3_changes(store->db) == 0)
+        return error_set(error, ERROR_NOT_FOUND, "%s (name: %s) is not found!", what, name);
+    return 0;
+}
+
+static int each_item(struct store *store, const char *sql, store_item_visitor *visit, void *context, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, sql, error);
+    if (!statement)
+        return -1;
+    int row;
+    while ((row = store_step(store, statement, "listing", error)) == 1) {
+        struct store_item item = {
+            .id = sqlite3_column_int64(statement, 0),
+            .uid = store_text(statement, 1),
+            .name = store_text(statement, 2),
+            .created_at = sqlite3_column_int64(statement, 3),
+        };
+        visit(context, &item);
+    }
+    return row;
+}
+
+int store_add_project(struct store *store, const char *name, struct error *error) {
+    return add_named(store, "INSERT INTO project (uid, name, created_at) VALUES (?1, ?2, ?3)", "Project", name, error);
+}
+
+int store_remove_project(struct store *store, const char *name, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT 1 FROM jwk JOIN project ON project.id = jwk.project_id WHERE project.name = ?1 LIMIT 1", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, name);
+    int row = store_step(store, statement, "looking for JWKs of the project", error);
+    if (row == 1) {
+        sqlite3_reset(statement);
+        return error_set(error, ERROR_CONFLICT, "Project (name: %s) has or had JWKs: its history stays", name);
+    }
+    return row < 0 ? -1 : change_named(store, "DELETE FROM project WHERE name = ?1", "Project", name, 0, error);
+}
+
+int store_each_project(struct store *store, store_item_visitor *visit, void *context, struct error *error) {
+    return each_item(store, "SELECT id, uid, name, created_at FROM project ORDER BY name", visit, context, error);
+}
+
+int store_add_environment(struct store *store, const char *name, struct error *error) {
+    return add_named(store, "INSERT INTO environment (uid, name, created_at) VALUES (?1, ?2, ?3)", "Environment", name, error);
+}
+
+int store_remove_environment(struct store *store, const char *name, struct error *error) {
+    return change_named(store, "UPDATE environment SET removed_at = ?2 WHERE name = ?1 AND removed_at IS NULL", "Environment", name,
+                        clock_wall_ms(), error);
+}
+
+int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) {
+    return each_item(store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL ORDER BY name", visit, context,
+                     error);
+}
+
+/* ---- the list that a deployment goes to ---- */
+
+struct store_environments *store_environments_share(struct store_environments *environments) {
+    atomic_fetch_add_explicit(&environments->references, 1, memory_order_relaxed);
+    return environments;
+}
+
+void store_environments_release(struct store_environments *environments) {
+    if (environments && atomic_fetch_sub_explicit(&environments->references, 1, memory_order_acq_rel) == 1)
+        free(environments);
+}
+
+static void append_environment(void *context, const struct store_item *item) {
+    struct store_environments **list = context;
+    size_t count = (*list)->count;
+    *list = memory_resize(*list, sizeof **list + (count + 1) * sizeof (*list)->items[0]);
+    (*list)->items[count].id = item->id;
+    snprintf((*list)->items[count].name, sizeof (*list)->items[count].name, "%s", item->name);
+    (*list)->count = count + 1;
+}
+
+int store_environments(struct store *store, struct store_environments **environments, struct error *error) {
+    /* The writer is the one connection that keeps this list, and it never changes the environments itself. */
+    int64_t version;
+    if (store_data_version(store, &version, error))
+        return -1;
+    if (!store->environments || version != store->environments_version) {
+        struct store_environments *list = memory_new(sizeof *list);
+        atomic_init(&list->references, 1);
+        if (store_each_environment(store, append_environment, &list, error)) {
+            free(list);
+            return -1;
+        }
+        store_environments_release(store->environments);
+        store->environments = list;
+        store->environments_version = version;
+    }
+    *environments = store_environments_share(store->environments);
+    return 0;
+}
+
+/* ---- tokens ---- */
+
+int store_find_token(struct store *store, const unsigned char hash[32], int64_t now, struct store_token *token, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT id, user, roles, all_projects FROM token WHERE hash = ?1 AND revoked_at IS NULL"
+               " AND (expires_at IS NULL OR expires_at > ?2)", error);
+    if (!statement)
+        return -1;
+    sqlite3_bind_blob(statement, 1, hash, 32, SQLITE_STATIC);
+    store_bind_integer(statement, 2, now);
+    int row = store_step(store, statement, "looking up a token", error);
+    if (row <= 0)
+        return row < 0 ? -1 : error_set(error, ERROR_DENIED, "Invalid token");
+    token->id = sqlite3_column_int64(statement, 0);
+    snprintf(token->user, sizeof token->user, "%s", store_text(statement, 1));
+    token->roles = sqlite3_column_int(statement, 2);
+    token->all_projects = sqlite3_column_int(statement, 3) != 0;
+    sqlite3_reset(statement);
+    return 0;
+}
+
+int store_find_project(struct store *store, const struct store_token *token, const char *name, struct store_project *project,
+                       struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT id, uid FROM project WHERE name = ?1"
+               " AND (?2 OR EXISTS (SELECT 1 FROM token_project WHERE token_id = ?3 AND project_id = project.id))", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, name);
+    store_bind_integer(statement, 2, token->all_projects);
+    store_bind_integer(statement, 3, token->id);
+    int row = store_step(store, statement, "looking up a project", error);
+    if (row <= 0)
+        return row < 0 ? -1
+                       : error_set(error, ERROR_NOT_FOUND,
+                                   "Project (%s) is not found or user does not have privilege to access it!", name);
+    project->id = sqlite3_column_int64(statement, 0);
+    snprintf(project->uid, sizeof project->uid, "%s", store_text(statement, 1));
+    sqlite3_reset(statement);
+    return 0;
+}
+
+static int add_token_project(struct store *store, int64_t token_id, const char *name, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "INSERT OR IGNORE INTO token_project (token_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, name);
+    store_bind_integer(statement, 2, token_id);
+    int row = store_step(store, statement, "limiting a token to a project", error);
+    if (row == 1)
+        sqlite3_reset(statement);
+    return row == 1 ? 0 : row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "Project (name: %s) is not found!", name);
+}
+
+int store_add_token(struct store *store, const struct store_new_token *token, const unsigned char hash[32], char uid[UUID_SIZE],
+                    struct error *error) {
+    if (name_check("User", token->user, error))
+        return -1;
+    sqlite3_stmt *statement = store_statement(
+        store, "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, nullif(?7, 0))",
+        error);
+    if (!statement)
+        return -1;
+    uuid_new(uid);
+    store_bind_text(statement, 1, uid);
+    sqlite3_bind_blob(statement, 2, hash, 32, SQLITE_STATIC);
+    store_bind_text(statement, 3, token->user);
+    store_bind_integer(statement, 4, token->roles);
+    store_bind_integer(statement, 5, token->project_count == 0);
+    store_bind_integer(statement, 6, clock_wall_ms());
+    store_bind_integer(statement, 7, token->expires_at);
+    if (store_run(store, statement, "adding a token", error))
+        return -1;
+    int64_t id = sqlite3_last_insert_rowid(store->db);
+    for (size_t i = 0; i < token->project_count; i++)
+        if (add_token_project(store, id, token->projects[i], error))
+            return -1;
+    return 0;
+}
+
+int store_revoke_token(struct store *store, const char *uid, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store, "UPDATE token SET revoked_at = ?2 WHERE uid = ?1 AND revoked_at IS NULL", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, uid);
+    store_bind_integer(statement, 2, clock_wall_ms());
+    if (store_run(store, statement, "revoking a token", error))
+        return -1;
+    if (sqlite3_changes(store->db) == 0)
+        return error_set(error, ERROR_NOT_FOUND, "Token (id: %s) is not found or is revoked already!", uid);
+    return 0;
+}
+
+int store_each_token(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
+                     struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
+               " JOIN token_project ON project_id = project.id WHERE token_id = token.id), '') END,"
+               " created_at, coalesce(expires_at, 0), coalesce(revoked_at, 0) FROM token ORDER BY id", error);
+    if (!statement)
+        return -1;
+    int row;
+    while ((row = store_step(store, statement, "listing tokens", error)) == 1) {
+        struct store_token_item item = {
+            .uid = store_text(statement, 0),
+            .user = store_text(statement, 1),
+            .roles = sqlite3_column_int(statement, 2),
+            .projects = store_text(statement, 3),
+            .created_at = sqlite3_column_int64(statement, 4),
+            .expires_at = sqlite3_column_int64(statement, 5),
+            .revoked_at = sqlite3_column_int64(statement, 6),
+        };
+        visit(context, &item);
+    }
+    return row;
+}

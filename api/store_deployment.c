@@ -1,0 +1,384 @@
+/* Recording a deployment with its event, and what came of it in each environment. */
+#include "store_deployment.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/memory.h"
+#include "store_sql.h"
+
+/* The next deployment's number. It is part of the event, so it is needed before the row is there. */
+static int take_sequence(struct store *store, int64_t *sequence, struct error *error) {
+    if (store->next_sequence == 0) {
+        struct store_identity identity;
+        if (store_read_identity(store, &identity, error))
+            return -1;
+        store->next_sequence = identity.sequence + 1;
+    }
+    *sequence = store->next_sequence++;
+    return 0;
+}
+
+static int insert_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
+                             const struct store_change *change, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "INSERT INTO deployment (id, uid, jwk_id, operation, epoch, version, jwk_name, actor, event_hash, created_at)"
+               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, change->sequence);
+    store_bind_text(statement, 2, change->deployment_id);
+    store_bind_integer(statement, 3, subject->id);
+    store_bind_integer(statement, 4, subject->operation);
+    store_bind_integer(statement, 5, change->epoch);
+    store_bind_integer(statement, 6, subject->version);
+    store_bind_text(statement, 7, subject->name);
+    store_bind_text(statement, 8, author->user);
+    store_bind_text(statement, 9, change->event_hash);
+    store_bind_integer(statement, 10, subject->now);
+    return store_run(store, statement, "recording a deployment", error);
+}
+
+static int insert_results(struct store *store, const struct store_change *change, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store, "INSERT INTO deployment_result (deployment_id, environment_id) VALUES (?1, ?2)", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, change->sequence);
+    for (size_t i = 0; i < change->environments->count; i++) {
+        store_bind_integer(statement, 2, change->environments->items[i].id);
+        if (store_run(store, statement, "expecting an environment's result", error))
+            return -1;
+    }
+    return 0;
+}
+
+/* The event's value and hash; subject: the JWK as a path. */
+static struct store_outgoing *make_outgoing(const struct store_author *author, const struct deployment_subject *subject,
+                                            struct store_change *change) {
+    char time[CLOCK_TEXT_SIZE];
+    struct event event = {
+        .operation = subject->operation,
+        .deployment_id = change->deployment_id,
+        .epoch = change->epoch,
+        .version = subject->version,
+        .sequence = change->sequence,
+        .project_id = author->project_uid,
+        .project_name = author->project_name,
+        .jwk_id = subject->uid,
+        .name = subject->name,
+        .description = subject->description,
+        .type = subject->type,
+        .kid = subject->kid,
+        .public_key = subject->public_key,
+        .actor = author->user,
+        .time = clock_format(subject->now, time),
+    };
+    struct text value = TEXT_EMPTY;
+    event_encode(&event, &value);
+    sha256_text(value.bytes, value.length, change->event_hash);
+    struct store_outgoing *outgoing = memory_new(sizeof *outgoing);
+    outgoing->partition = subject->partition;
+    outgoing->event_type = event_operation_type(subject->operation);
+    outgoing->subject = memory_format("projects/%s/jwks/%s", author->project_name, subject->name);
+    outgoing->time = subject->now;
+    snprintf(outgoing->key, sizeof outgoing->key, "%s", subject->uid);
+    uuid_new(outgoing->event_id);
+    if (author->traceparent)
+        snprintf(outgoing->traceparent, sizeof outgoing->traceparent, "%s", author->traceparent);
+    outgoing->value_length = value.length;
+    outgoing->value = text_take(&value);
+    return outgoing;
+}
+
+static int insert_outgoing(struct store *store, struct store_outgoing *outgoing, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "INSERT INTO outbox (partition, key, event_id, event_type, subject, time, traceparent, value)"
+               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, outgoing->partition);
+    store_bind_text(statement, 2, outgoing->key);
+    store_bind_text(statement, 3, outgoing->event_id);
+    store_bind_text(statement, 4, outgoing->event_type);
+    store_bind_text(statement, 5, outgoing->subject);
+    store_bind_integer(statement, 6, outgoing->time);
+    store_bind_text(statement, 7, outgoing->traceparent[0] ? outgoing->traceparent : NULL);
+    if (outgoing->value)
+        sqlite3_bind_text(statement, 8, outgoing->value, (int)outgoing->value_length, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(statement, 8);
+    if (store_run(store, statement, "writing to the outbox", error))
+        return -1;
+    outgoing->outbox_id = sqlite3_last_insert_rowid(store->db);
+    return 0;
+}
+
+int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
+                            struct store_change *change, struct error *error) {
+    *change = (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
+    if (store_environments(store, &change->environments, error) || take_sequence(store, &change->sequence, error))
+        goto failed;
+    uuid_new(change->deployment_id);
+    snprintf(change->jwk_id, sizeof change->jwk_id, "%s", subject->uid);
+    change->outgoing = make_outgoing(author, subject, change);
+    if (insert_deployment(store, author, subject, change, error) || insert_results(store, change, error) ||
+        insert_outgoing(store, change->outgoing, error))
+        goto failed;
+    change->outbox_id = change->outgoing->outbox_id;
+    return 0;
+failed:
+    store_change_clear(change);
+    return -1;
+}
+
+void store_change_clear(struct store_change *change) {
+    store_environments_release(change->environments);
+    store_outgoing_free(change->outgoing);
+    *change = (struct store_change){0};
+}
+
+/* ---- outbox ---- */
+
+void store_outgoing_free(struct store_outgoing *outgoing) {
+    if (!outgoing)
+        return;
+    free(outgoing->subject);
+    free(outgoing->value);
+    free(outgoing);
+}
+
+/* The static string of a stored type, so that an outgoing event need not own it. */
+static const char *static_type(const char *type) {
+    for (enum event_operation i = EVENT_CREATE; i <= EVENT_REDEPLOY; i++)
+        if (strcmp(event_operation_type(i), type) == 0)
+            return event_operation_type(i);
+    return EVENT_TYPE_DELETED;
+}
+
+int store_each_outgoing(struct store *store, int64_t after_id, int limit, void (*visit)(void *context, struct store_outgoing *outgoing),
+                        void *context, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT id, partition, key, event_id, event_type, subject, time, traceparent, value FROM outbox WHERE id > ?1"
+               " ORDER BY id LIMIT ?2", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, after_id);
+    store_bind_integer(statement, 2, limit);
+    int row;
+    while ((row = store_step(store, statement, "reading the outbox", error)) == 1) {
+        struct store_outgoing *outgoing = memory_new(sizeof *outgoing);
+        const char *traceparent = store_text(statement, 7);
+        outgoing->outbox_id = sqlite3_column_int64(statement, 0);
+        outgoing->partition = sqlite3_column_int(statement, 1);
+        snprintf(outgoing->key, sizeof outgoing->key, "%s", store_text(statement, 2));
+        snprintf(outgoing->event_id, sizeof outgoing->event_id, "%s", store_text(statement, 3));
+        outgoing->event_type = static_type(store_text(statement, 4));
+        outgoing->subject = memory_string(store_text(statement, 5));
+        outgoing->time = sqlite3_column_int64(statement, 6);
+        snprintf(outgoing->traceparent, sizeof outgoing->traceparent, "%s", traceparent ? traceparent : "");
+        outgoing->value = memory_string(store_text(statement, 8));
+        outgoing->value_length = outgoing->value ? strlen(outgoing->value) : 0;
+        visit(context, outgoing);
+    }
+    return row;
+}
+
+int store_remove_outgoing(struct store *store, int64_t first, int64_t last, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, "DELETE FROM outbox WHERE id BETWEEN ?1 AND ?2", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, first);
+    store_bind_integer(statement, 2, last);
+    return store_run(store, statement, "clearing the outbox", error);
+}
+
+int store_add_tombstones(struct store *store, int64_t before, int limit, int *added, struct error *error) {
+    *added = 0;
+    sqlite3_stmt *find = store_statement(
+        store, "SELECT jwk.uid, jwk.partition, jwk.name, project.name, jwk.id FROM jwk JOIN project ON project.id = project_id"
+               " WHERE deleted_at < ?1 AND tombstoned_at IS NULL LIMIT ?2", error);
+    sqlite3_stmt *mark = store_statement(store, "UPDATE jwk SET tombstoned_at = ?2 WHERE id = ?1", error);
+    if (!find || !mark)
+        return -1;
+    store_bind_integer(find, 1, before);
+    store_bind_integer(find, 2, limit);
+    int row;
+    while ((row = store_step(store, find, "looking for tombstones that are due", error)) == 1) {
+        struct store_outgoing *outgoing = memory_new(sizeof *outgoing);
+        outgoing->partition = sqlite3_column_int(find, 1);
+        outgoing->event_type = EVENT_TYPE_DELETED;
+        outgoing->subject = memory_format("projects/%s/jwks/%s", store_text(find, 3), store_text(find, 2));
+        outgoing->time = clock_wall_ms();
+        snprintf(outgoing->key, sizeof outgoing->key, "%s", store_text(find, 0));
+        uuid_new(outgoing->event_id);
+        store_bind_integer(mark, 1, sqlite3_column_int64(find, 4));
+        store_bind_integer(mark, 2, outgoing->time);
+        int status = insert_outgoing(store, outgoing, error) || store_run(store, mark, "marking a tombstone", error);
+        store_outgoing_free(outgoing);
+        if (status) {
+            sqlite3_reset(find);
+            return -1;
+        }
+        (*added)++;
+    }
+    return row;
+}
+
+/* ---- results ---- */
+
+int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state, const char *message,
+                     const char *replicas, int64_t settled_at, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "UPDATE deployment_result SET state = ?3, message = ?4, replicas = ?5, settled_at = nullif(?6, 0)"
+               " WHERE deployment_id = ?1 AND environment_id = ?2", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, sequence);
+    store_bind_integer(statement, 2, environment_id);
+    store_bind_integer(statement, 3, state);
+    store_bind_text(statement, 4, message);
+    store_bind_text(statement, 5, replicas);
+    store_bind_integer(statement, 6, settled_at);
+    return store_run(store, statement, "storing a result", error);
+}
+
+enum { RESULTS_READ_MAX = 10000 };
+
+/* Reads the results of one deployment into a growing array; their strings are copied. */
+static int read_results(struct store *store, int64_t sequence, struct store_result **results, size_t *count, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0) FROM deployment_result"
+               " JOIN environment ON environment.id = environment_id WHERE deployment_id = ?1 ORDER BY name LIMIT ?2", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, sequence);
+    store_bind_integer(statement, 2, RESULTS_READ_MAX);
+    int row;
+    while ((row = store_step(store, statement, "reading results", error)) == 1) {
+        *results = memory_resize(*results, (*count + 1) * sizeof **results);
+        (*results)[(*count)++] = (struct store_result){
+            .environment_id = sqlite3_column_int64(statement, 0),
+            .environment_name = memory_string(store_text(statement, 1)),
+            .state = (enum result_state)sqlite3_column_int(statement, 2),
+            .message = memory_string(store_text(statement, 3)),
+            .replicas = memory_string(store_text(statement, 4)),
+            .settled_at = sqlite3_column_int64(statement, 5),
+        };
+    }
+    return row;
+}
+
+static void free_results(struct store_result *results, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free((char *)results[i].environment_name);
+        free((char *)results[i].message);
+        free((char *)results[i].replicas);
+    }
+    free(results);
+}
+
+int store_find_deployment(struct store *store, const char *uid, void (*visit)(void *context, const struct store_deployment *deployment),
+                          void *context, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT deployment.id, deployment.uid, jwk.uid, jwk_name, actor, event_hash, operation, project_id, epoch,"
+               " deployment.version, deployment.created_at FROM deployment JOIN jwk ON jwk.id = jwk_id WHERE deployment.uid = ?1", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, uid);
+    int row = store_step(store, statement, "reading a deployment", error);
+    if (row <= 0)
+        return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "Deployment (id: %s) is not found!", uid);
+    struct store_result *results = NULL;
+    size_t count = 0;
+    int status = read_results(store, sqlite3_column_int64(statement, 0), &results, &count, error);
+    if (status == 0) {
+        struct store_deployment deployment = {
+            .sequence = sqlite3_column_int64(statement, 0),
+            .uid = store_text(statement, 1),
+            .jwk_uid = store_text(statement, 2),
+            .jwk_name = store_text(statement, 3),
+            .actor = store_text(statement, 4),
+            .event_hash = store_text(statement, 5),
+            .operation = (enum event_operation)sqlite3_column_int(statement, 6),
+            .project_id = sqlite3_column_int64(statement, 7),
+            .epoch = sqlite3_column_int64(statement, 8),
+            .version = sqlite3_column_int64(statement, 9),
+            .created_at = sqlite3_column_int64(statement, 10),
+            .result_count = count,
+            .results = results,
+        };
+        visit(context, &deployment);
+    }
+    free_results(results, count);
+    sqlite3_reset(statement);
+    return status;
+}
+
+static bool is_listed(const char *uid, const char *const *list, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(list[i], uid) == 0)
+            return true;
+    return false;
+}
+
+static int64_t sequence_of(int partition, const struct position *positions, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (positions[i].partition == partition)
+            return positions[i].sequence;
+    return 0;
+}
+
+int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
+                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence, bool *more,
+                         int64_t *left, struct error *error) {
+    sqlite3_stmt *find = store_statement(
+        store, "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
+               " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
+               " WHERE state = 0 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
+               " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3", error);
+    if (!find)
+        return -1;
+    store_bind_text(find, 1, environment);
+    store_bind_integer(find, 2, *after_sequence);
+    store_bind_integer(find, 3, limit);
+    /* The rows are collected first: they are changed under the index that finds them. */
+    struct row {
+        int64_t sequence, environment_id;
+    } *rows = memory_new((size_t)limit * sizeof *rows);
+    int row, seen = 0, count = 0, status = -1;
+    while ((row = store_step(store, find, "looking for pending results", error)) == 1) {
+        int64_t sequence = sqlite3_column_int64(find, 0);
+        *after_sequence = sequence;
+        seen++;
+        if (sequence <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
+            !is_listed(store_text(find, 3), except, except_count))
+            rows[count++] = (struct row){sequence, sqlite3_column_int64(find, 1)};
+    }
+    if (row < 0)
+        goto out;
+    for (int i = 0; i < count; i++)
+        if (store_set_result(store, rows[i].sequence, rows[i].environment_id, RESULT_SUCCEEDED, NULL, NULL, now, error))
+            goto out;
+    *more = seen == limit;
+    *left += seen - count;
+    status = 0;
+out:
+    free(rows);
+    return status;
+}
+
+int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state = 0"
+               " AND environment_id = ?2 AND deployment_id IN (SELECT older.id FROM deployment AS older JOIN deployment AS newer"
+               " ON older.jwk_id = newer.jwk_id WHERE newer.id = ?1 AND older.id < ?1)", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, sequence);
+    store_bind_integer(statement, 2, environment_id);
+    store_bind_integer(statement, 3, now);
+    return store_run(store, statement, "settling earlier versions", error);
+}

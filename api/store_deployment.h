@@ -1,0 +1,22 @@
+/* How a change of a JWK records its deployment: between store_jwk.c and store_deployment.c only. */
+#ifndef API_STORE_DEPLOYMENT_H
+#define API_STORE_DEPLOYMENT_H
+
+#include "store.h"
+
+/* The JWK as it is after the change. */
+struct deployment_subject {
+    enum event_operation operation;
+    int64_t id;
+    const char *uid;
+    int64_t version;
+    int partition;
+    const char *name, *description, *type, *kid, *public_key;
+    int64_t now; /* wall ms */
+};
+
+/* Writes the deployment, one expected result per environment and the outgoing event, and fills *change. */
+int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
+                            struct store_change *change, struct error *error) MUST_CHECK;
+
+#endif

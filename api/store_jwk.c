@@ -1,0 +1,219 @@
+/* JWKs: reading them, and the three changes, each of which records its deployment (store_deployment.c). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/memory.h"
+#include "store_deployment.h"
+#include "store_sql.h"
+
+#define JWK_COLUMNS                                                                                                   \
+    "jwk.id, jwk.uid, jwk.name, jwk.description, jwk.type, jwk.kid, jwk.source_type, jwk.source_id, jwk.source_url, " \
+    "jwk.version, jwk.partition, jwk.created_at, jwk.updated_at"
+
+/* Reads JWK_COLUMNS; the strings belong to the statement. */
+static void read_columns(sqlite3_stmt *statement, struct store_jwk *jwk) {
+    *jwk = (struct store_jwk){
+        .id = sqlite3_column_int64(statement, 0),
+        .uid = store_text(statement, 1),
+        .name = store_text(statement, 2),
+        .description = store_text(statement, 3),
+        .type = store_text(statement, 4),
+        .kid = store_text(statement, 5),
+        .source_type = store_text(statement, 6),
+        .source_id = store_text(statement, 7),
+        .source_url = store_text(statement, 8),
+        .version = sqlite3_column_int64(statement, 9),
+        .partition = sqlite3_column_int(statement, 10),
+        .created_at = sqlite3_column_int64(statement, 11),
+        .updated_at = sqlite3_column_int64(statement, 12),
+    };
+}
+
+int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) {
+    *jwk = (struct store_jwk){0};
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT " JWK_COLUMNS ", public_key, private_key FROM jwk JOIN jwk_material ON jwk_id = jwk.id"
+                               " WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, project_id);
+    store_bind_text(statement, 2, name);
+    int row = store_step(store, statement, "reading a JWK", error);
+    if (row <= 0)
+        return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "JWK (name: %s) is not found!", name);
+    read_columns(statement, jwk);
+    jwk->public_key = store_text(statement, 13);
+    jwk->private_key = store_text(statement, 14);
+    /* One block holds every string, so that one call frees and wipes them. */
+    const char **fields[] = {&jwk->uid, &jwk->name, &jwk->description, &jwk->type, &jwk->kid, &jwk->source_type, &jwk->source_id,
+                             &jwk->source_url, &jwk->public_key, &jwk->private_key};
+    struct text block = TEXT_EMPTY;
+    size_t offsets[sizeof fields / sizeof *fields];
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        offsets[i] = block.length;
+        if (*fields[i])
+            text_add(&block, *fields[i], strlen(*fields[i]) + 1);
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (*fields[i])
+            *fields[i] = block.bytes + offsets[i];
+    struct text *storage = memory_new(sizeof *storage);
+    *storage = block;
+    jwk->storage = storage;
+    sqlite3_reset(statement);
+    return 0;
+}
+
+void store_jwk_free(struct store_jwk *jwk) {
+    if (jwk->storage) {
+        text_wipe(jwk->storage);
+        free(jwk->storage);
+    }
+    *jwk = (struct store_jwk){0};
+}
+
+int store_each_jwk(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_jwk *jwk), void *context,
+                   struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT " JWK_COLUMNS " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL ORDER BY name", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, project_id);
+    int row;
+    while ((row = store_step(store, statement, "listing JWKs", error)) == 1) {
+        struct store_jwk jwk;
+        read_columns(statement, &jwk);
+        visit(context, &jwk);
+    }
+    return row;
+}
+
+/* The partition of a new JWK: its uid spread over those that the store fixed (FNV-1a). */
+static int choose_partition(const struct store *store, const char *uid) {
+    uint32_t hash = 2166136261u;
+    for (const char *c = uid; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 16777619u;
+    return store->identity.partitions > 0 ? (int)(hash % (uint32_t)store->identity.partitions) : 0;
+}
+
+/* Whether a live JWK of that name exists in the project. 1, 0, or -1 with an error. */
+static int name_is_taken(struct store *store, int64_t project_id, const char *name, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT 1 FROM jwk WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, project_id);
+    store_bind_text(statement, 2, name);
+    int row = store_step(store, statement, "looking up a JWK's name", error);
+    sqlite3_reset(statement);
+    return row;
+}
+
+int store_create_jwk(struct store *store, const struct store_author *author, const struct store_new_jwk *jwk, struct store_change *change,
+                     struct error *error) {
+    int taken = name_is_taken(store, author->project_id, jwk->name, error);
+    if (taken)
+        return taken < 0 ? -1
+                         : error_set(error, ERROR_CONFLICT,
+                                     "JWK (name: %s) is already exist! Try update operation if want to change its value.", jwk->name);
+    sqlite3_stmt *statement = store_statement(
+        store, "INSERT INTO jwk (uid, project_id, name, description, type, kid, source_type, source_id, source_url, version, partition,"
+               " created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?11)", error);
+    sqlite3_stmt *material =
+        store_statement(store, "INSERT INTO jwk_material (jwk_id, public_key, private_key) VALUES (?1, ?2, ?3)", error);
+    if (!statement || !material)
+        return -1;
+    char uid[UUID_SIZE];
+    uuid_new(uid);
+    int64_t now = clock_wall_ms();
+    int partition = choose_partition(store, uid);
+    store_bind_text(statement, 1, uid);
+    store_bind_integer(statement, 2, author->project_id);
+    store_bind_text(statement, 3, jwk->name);
+    store_bind_text(statement, 4, jwk->description);
+    store_bind_text(statement, 5, jwk->type);
+    store_bind_text(statement, 6, jwk->kid);
+    store_bind_text(statement, 7, jwk->source_type);
+    store_bind_text(statement, 8, jwk->source_id);
+    store_bind_text(statement, 9, jwk->source_url);
+    store_bind_integer(statement, 10, partition);
+    store_bind_integer(statement, 11, now);
+    if (store_run(store, statement, "creating a JWK", error))
+        return -1;
+    int64_t id = sqlite3_last_insert_rowid(store->db);
+    store_bind_integer(material, 1, id);
+    store_bind_text(material, 2, jwk->public_key);
+    store_bind_text(material, 3, jwk->private_key);
+    if (store_run(store, material, "storing a JWK's material", error))
+        return -1;
+    struct deployment_subject subject = {.operation = EVENT_CREATE, .id = id, .uid = uid, .version = 1, .partition = partition,
+                                         .name = jwk->name, .description = jwk->description, .type = jwk->type, .kid = jwk->kid,
+                                         .public_key = jwk->public_key, .now = now};
+    return store_record_deployment(store, author, &subject, change, error);
+}
+
+int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
+                     const char *description, struct store_change *change, struct error *error) {
+    struct store_jwk jwk;
+    if (store_find_jwk(store, author->project_id, jwk_name, &jwk, error)) {
+        if (error->code == ERROR_NOT_FOUND)
+            error_set(error, ERROR_NOT_FOUND, "JWK (name: %s) is not found! Try create operation.", jwk_name);
+        return -1;
+    }
+    int status = -1;
+    const char *new_name = name ? name : jwk.name, *new_description = description ? description : jwk.description;
+    int taken = strcmp(new_name, jwk.name) == 0 ? 0 : name_is_taken(store, author->project_id, new_name, error);
+    if (taken) {
+        if (taken > 0)
+            error_set(error, ERROR_CONFLICT, "JWK (name: %s) is already exist!", new_name);
+        goto out;
+    }
+    /* The update detaches: from here on the JWK is as if its material had been pasted. */
+    sqlite3_stmt *statement = store_statement(
+        store, "UPDATE jwk SET name = ?2, description = ?3, source_type = CASE WHEN source_type = 'GENERATE' THEN source_type ELSE"
+               " 'COPY_PASTE' END, source_id = NULL, source_url = NULL, version = version + 1, updated_at = ?4 WHERE id = ?1", error);
+    if (!statement)
+        goto out;
+    int64_t now = clock_wall_ms();
+    store_bind_integer(statement, 1, jwk.id);
+    store_bind_text(statement, 2, new_name);
+    store_bind_text(statement, 3, new_description);
+    store_bind_integer(statement, 4, now);
+    if (store_run(store, statement, "updating a JWK", error))
+        goto out;
+    struct deployment_subject subject = {.operation = EVENT_UPDATE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
+                                         .partition = jwk.partition, .name = new_name, .description = new_description, .type = jwk.type,
+                                         .kid = jwk.kid, .public_key = jwk.public_key, .now = now};
+    status = store_record_deployment(store, author, &subject, change, error);
+out:
+    store_jwk_free(&jwk);
+    return status;
+}
+
+int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
+                     struct error *error) {
+    struct store_jwk jwk;
+    if (store_find_jwk(store, author->project_id, jwk_name, &jwk, error))
+        return -1;
+    int status = -1;
+    sqlite3_stmt *statement =
+        store_statement(store, "UPDATE jwk SET version = version + 1, updated_at = ?2, deleted_at = ?2 WHERE id = ?1", error);
+    sqlite3_stmt *material = store_statement(store, "DELETE FROM jwk_material WHERE jwk_id = ?1", error);
+    if (!statement || !material)
+        goto out;
+    int64_t now = clock_wall_ms();
+    store_bind_integer(statement, 1, jwk.id);
+    store_bind_integer(statement, 2, now);
+    store_bind_integer(material, 1, jwk.id);
+    if (store_run(store, statement, "deleting a JWK", error) || store_run(store, material, "deleting a JWK's material", error))
+        goto out;
+    struct deployment_subject subject = {.operation = EVENT_DELETE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
+                                         .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
+                                         .type = jwk.type, .kid = jwk.kid, .now = now};
+    status = store_record_deployment(store, author, &subject, change, error);
+out:
+    store_jwk_free(&jwk);
+    return status;
+}

@@ -1,0 +1,42 @@
+/* What the files store*.c share: the connection and its prepared statements. Private to them. */
+#ifndef API_STORE_SQL_H
+#define API_STORE_SQL_H
+
+#include <sqlite3.h>
+
+#include "store.h"
+
+enum { STATEMENT_MAX = 96 };
+
+struct store {
+    sqlite3 *db;
+    enum store_mode mode;
+    struct {
+        const char *sql; /* the literal's address identifies it */
+        sqlite3_stmt *statement;
+    } statements[STATEMENT_MAX];
+    size_t statement_count;
+    struct store_identity identity;      /* uid, epoch and partitions do not change while a process serves */
+    int64_t next_sequence;               /* within a transaction; 0: not read yet */
+    struct store_environments *environments; /* cache, valid while data_version is the same */
+    int64_t environments_version;
+};
+
+/* The prepared statement of an SQL literal, reset and without bindings; NULL with an error. Kept until the store closes. */
+sqlite3_stmt *store_statement(struct store *store, const char *sql, struct error *error) MUST_CHECK;
+/* Binds by position; NULL text binds NULL. The text must live until the statement is reset. */
+void store_bind_text(sqlite3_stmt *statement, int index, const char *text);
+void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value);
+/* Steps a statement that yields no rows and resets it. what says what was attempted: "recording the deployment". */
+int store_run(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) MUST_CHECK;
+/* Steps to the next row: 1 a row, 0 no more (the statement is reset), -1 an error (reset too). */
+int store_step(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) MUST_CHECK;
+/* Text of a column, NULL for NULL; borrowed until the next step. */
+const char *store_text(sqlite3_stmt *statement, int column);
+/* Logs SQLite's reason and fills *error with one that may be shown; returns -1. */
+int store_failed(struct store *store, const char *what, struct error *error);
+
+/* Brings the schema up to date (store_migrate.c). */
+int store_migrate(struct store *store, struct error *error) MUST_CHECK;
+
+#endif
