@@ -1,8 +1,9 @@
 /* One table of options per program drives the command line, the environment variables, the config file, --help and the man page.
  *
- * Precedence: command line, then environment (PREFIX_NAME, upper case, - as _), then the config file (`name = value` lines, #
- * comments; named by --config or PREFIX_CONFIG), then the default. An unknown name, a value of the wrong kind or out of range
- * is an error that names option and source. */
+ * Precedence: command line, then environment (PREFIX_NAME, upper case, - as _; empty counts as not set), then the config file
+ * (`name = value` lines, # comments; named by --config or PREFIX_CONFIG), then the default. An unknown name, a value of the wrong
+ * kind or out of range is an error that names option and source. Unknown environment variables of the prefix are no error:
+ * container platforms make such up (JWK_API_PORT for a service of that name). */
 #ifndef COMMON_OPTIONS_H
 #define COMMON_OPTIONS_H
 
@@ -18,7 +19,8 @@ enum option_type {
     OPTION_INTEGER,  /* long, within minimum..maximum */
     OPTION_DURATION, /* long milliseconds; "250ms", "10s", "5m", "2h", "30d" or a bare number of milliseconds */
     OPTION_SIZE,     /* long bytes; "64k", "1M", "2G" (powers of 1024) or a bare number of bytes */
-    OPTION_LIST,     /* struct option_list, may be repeated; in the environment and the file separated by white space */
+    OPTION_LIST,     /* struct option_list, may be repeated; in the environment and the file separated by white space, with
+                      * double quotes around an item that holds some. The items of a higher source replace those of a lower one */
 };
 
 struct option_list {
@@ -32,7 +34,7 @@ struct option_spec {
     enum option_type type;
     const char *argument; /* shown in the help: "ADDRESS"; NULL for a flag */
     const char *fallback; /* default, as text; NULL for none */
-    long minimum, maximum; /* of OPTION_INTEGER, OPTION_DURATION (ms) and OPTION_SIZE (bytes) */
+    long minimum, maximum; /* of OPTION_INTEGER, OPTION_DURATION (ms) and OPTION_SIZE (bytes); maximum 0: no upper bound */
     size_t offset;        /* offsetof() in the program's settings struct */
     const char *help;     /* one or more sentences */
 };
@@ -43,7 +45,8 @@ struct command_spec {
     int operands_minimum, operands_maximum;
     const char *summary;     /* half a sentence for lists */
     const char *description; /* paragraphs for --help and the man page; may be NULL */
-    const struct option_spec *options; /* ended by one with a NULL name; options common to all commands are in the program */
+    const struct option_spec *options; /* ended by one with a NULL name; options common to all commands are in the program. One
+                                        * that several commands have takes an argument in all of them or in none */
     int (*run)(void *settings, char **operands, int count); /* returns the exit status */
 };
 
@@ -56,7 +59,8 @@ struct program_spec {
     const struct option_spec *options;   /* common to all commands; ended by one with a NULL name */
     const struct command_spec *commands; /* ended by one with a NULL name */
     size_t settings_size;
-    const char *files, *examples; /* sections of the man page; may be NULL */
+    const char *files, *examples; /* sections of the man page; may be NULL. Lines that begin with a space are kept as they are */
+    const char *exit_status; /* paragraph on statuses beyond 0, 1, 2 and 71; may be NULL */
 };
 
 /* Parses everything, answers --help, --version and --man (the man page in roff, for the Makefile) on its own, runs the chosen
@@ -64,7 +68,8 @@ struct program_spec {
  * before or behind the subcommand's words; "--" ends them. */
 int options_run(const struct program_spec *program, int argc, char **argv);
 
-/* The parts, for tests. settings is zeroed memory of settings_size bytes; options_free() frees what parsing put there. */
+/* The parts, for tests. settings is zeroed memory of settings_size bytes; options_free() frees what parsing put there. The
+ * operands are gathered at the front of argv, which keeps them. */
 int options_parse(const struct program_spec *program, int argc, char **argv, void *settings, const struct command_spec **command,
                   char ***operands, int *count, struct error *error) MUST_CHECK;
 void options_free(const struct program_spec *program, const struct command_spec *command, void *settings);
