@@ -1,0 +1,109 @@
+"""Fixtures: brokers, installations on them, and a project of its own for each test."""
+
+import itertools
+import os
+
+import pytest
+
+from harness.broker import EmbeddedBroker, KafkaBroker
+from harness.installation import Installation
+from harness.program import BUILD, Program
+
+BROKERS = os.environ.get("JWK_TEST_BROKERS", "embedded,kafka").split(",")
+
+
+def pytest_sessionstart():
+    for program in ("jwk-api", "jwk-worker"):
+        if not (BUILD / program).exists():
+            pytest.exit(f"{BUILD / program} is missing: run make first", returncode=2)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Shows with a failure what the programs said meanwhile."""
+    report = (yield).get_result()
+    for program in Program.started:
+        news = program.news()
+        if report.failed and news:
+            report.sections.append((f"log of {program.name} (pid {program.pid})", news[-8000:]))
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def embedded_broker(tmp_path_factory):
+    broker = EmbeddedBroker(tmp_path_factory.mktemp("broker"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="module", params=BROKERS)
+def broker(request):
+    """Both brokers in turn."""
+    return request.getfixturevalue("kafka" if request.param == "kafka" else "embedded_broker")
+
+
+def two_environments(broker, directory):
+    installation = Installation(broker, directory)
+    installation.add_environment("production")
+    installation.add_environment("staging")
+    installation.start_api()
+    installation.start_worker("production")
+    installation.start_worker("staging")
+    installation.wait_connected()
+    return installation
+
+
+@pytest.fixture(scope="module")
+def system(broker, tmp_path_factory):
+    """API, production and staging with one replica each, on both brokers in turn; shared by the tests of a module."""
+    installation = two_environments(broker, tmp_path_factory.mktemp("system"))
+    yield installation
+    installation.stop()
+
+
+@pytest.fixture(scope="module")
+def embedded_system(embedded_broker, tmp_path_factory):
+    """The same for tests to which the broker makes no difference."""
+    installation = two_environments(embedded_broker, tmp_path_factory.mktemp("system"))
+    yield installation
+    installation.stop()
+
+
+@pytest.fixture
+def installation(request, tmp_path_factory):
+    """An installation for one test, which starts of it what it needs. On the module's `broker` when the test asks for that, else on an
+    embedded broker of its own, which it may stop and pause."""
+    directory = tmp_path_factory.mktemp("installation")
+    own = None
+    if "broker" in request.fixturenames:
+        where = request.getfixturevalue("broker")
+        if where.kind == "embedded":
+            # The embedded broker has one set of topics; an installation of its own needs a broker of its own.
+            where = own = EmbeddedBroker(directory)
+    else:
+        where = own = EmbeddedBroker(directory)
+    made = Installation(where, directory)
+    yield made
+    if own and own.paused:
+        own.resume()
+    made.stop()
+    if own and own.running:
+        own.stop()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def project(request):
+    """A new project of whichever installation the test uses."""
+    for name in ("system", "embedded_system", "installation"):
+        if name in request.fixturenames:
+            return request.getfixturevalue(name).add_project(f"MyProject-{next(_numbers)}")
+    raise LookupError("the test uses no installation")

@@ -1,0 +1,253 @@
+"""One installation: an API with its store, its environments with their workers, on one broker."""
+
+import json
+import pathlib
+import re
+import subprocess
+import urllib.parse
+import uuid
+
+from . import contract, http
+from .keys import new_key
+from .program import BUILD, PATIENCE, Program, wait_until
+from .topics import Topics
+
+ROLE_SECURITY, ROLE_DEPLOY, ROLE_ADMIN = "ROLE_API_SECURITY", "ROLE_DEPLOY_UNDEPLOY_PROXIES", "ROLE_ADMIN"
+
+
+def quote(segment):
+    return urllib.parse.quote(segment, safe="")
+
+
+def jwks_path(project):
+    return f"/apiops/projects/{quote(project)}/jwks/"
+
+
+def jwk_path(project, name):
+    return f"{jwks_path(project)}{quote(name)}/"
+
+
+class Api(Program):
+    """`jwk-api serve`. Each answer is judged by the OpenAPI document."""
+
+    def __init__(self, installation, options=()):
+        address_file = installation.directory / f"api-{uuid.uuid4().hex}.address"
+        super().__init__("api", [BUILD / "jwk-api", "serve", "--data-dir", installation.data_directory, "--listen", "127.0.0.1:0",
+                                 "--address-file", address_file, *installation.broker_options, *options], installation.directory)
+        self.token = installation.token
+        self.address = self.wait_address(address_file)
+
+    def request(self, method, path, body=None, *, json_body=None, headers=None, token=None, prefer=None):
+        """token: None is the installation's own, False is none at all."""
+        sent = {"Host": "localhost"}
+        if token is not False:
+            sent["Authorization"] = f"Bearer {token or self.token}"
+        if json_body is not None:
+            body = json.dumps(json_body).encode()
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        if prefer:
+            sent["Prefer"] = prefer
+        sent.update(headers or {})
+        answer = http.request(self.address, method, path, body, {name: value for name, value in sent.items() if value is not None})
+        contract.judge_answer(method, path, answer)
+        return answer
+
+    def raw(self):
+        return http.RawConnection(self.address)
+
+    def ready(self):
+        return self.request("GET", "/readyz", token=False).status == 200
+
+    def wait_ready(self):
+        wait_until(self.ready, "the API is ready")
+
+    def list_jwks(self, project, **options):
+        return self.request("GET", jwks_path(project), **options)
+
+    def get_jwk(self, project, name, **options):
+        return self.request("GET", jwk_path(project, name), **options)
+
+    def item(self, project, name):
+        """The JWK object of a get that must succeed."""
+        answer = self.get_jwk(project, name)
+        assert answer.status == 200, answer
+        return answer.json["resultList"][0]
+
+    def names(self, project):
+        answer = self.list_jwks(project)
+        assert answer.status == 200, answer
+        return [item["name"] for item in answer.json["resultList"]]
+
+    def create(self, project, name, key=None, *, description=None, kid=None, **options):
+        body = {"name": name, "sourceType": "COPY_PASTE", "jwkStr": json.dumps(key or new_key("EC", kid=name))}
+        if description is not None:
+            body["description"] = description
+        if kid is not None:
+            body["kid"] = kid
+        return self.request("POST", jwks_path(project), json_body=body, **options)
+
+    def update(self, project, jwk, body, **options):
+        return self.request("PUT", jwk_path(project, jwk), json_body=body, **options)
+
+    def delete(self, project, name, **options):
+        return self.request("DELETE", jwk_path(project, name), **options)
+
+    def deployment(self, location):
+        """The deployment object behind a Location."""
+        answer = self.request("GET", location)
+        assert answer.status == 200, answer
+        return answer.json["resultList"][0]
+
+    def wait_deployment(self, location, state="SUCCEEDED"):
+        def look():
+            deployment = self.deployment(location)
+            return deployment if deployment["state"] == state else None
+        return wait_until(look, f"{location} becomes {state}")
+
+
+class Worker(Program):
+    """`jwk-worker`: one replica of one environment."""
+
+    def __init__(self, installation, environment, replica, options=(), state_directory=None):
+        self.installation, self.environment, self.replica = installation, environment, replica
+        self.options = options
+        self.state_directory = state_directory or installation.directory / f"state-{environment}-{replica}"
+        address_file = installation.directory / f"worker-{uuid.uuid4().hex}.address"
+        super().__init__(f"worker-{environment}-{replica}",
+                         [BUILD / "jwk-worker", "--environment", environment, "--replica", replica, "--state-dir", self.state_directory,
+                          "--listen", "127.0.0.1:0", "--address-file", address_file, *installation.broker_options, *options],
+                         installation.directory)
+        self.address = self.wait_address(address_file)
+
+    def request(self, method, path, headers=None):
+        return http.request(self.address, method, path, None, {"Host": "localhost"} | (headers or {}))
+
+    def ready(self):
+        return self.request("GET", "/readyz").status == 200
+
+    def wait_ready(self):
+        wait_until(self.ready, f"{self.name} is ready")
+
+    def key_set(self, project):
+        """The JWK Set that verifiers fetch."""
+        answer = self.request("GET", f"/projects/{quote(project)}/.well-known/jwks.json")
+        if answer.status == 404:
+            return []
+        assert answer.status == 200, answer
+        assert answer.headers["Content-Type"] == "application/jwk-set+json", answer
+        return answer.json["keys"]
+
+    def kids(self, project):
+        return [key.get("kid") for key in self.key_set(project)]
+
+    def items(self, project):
+        answer = self.request("GET", f"/projects/{quote(project)}/jwks/")
+        if answer.status == 404:
+            return []
+        assert answer.status == 200, answer
+        return answer.json
+
+    def names(self, project):
+        return sorted(item["name"] for item in self.items(project))
+
+    def jwk(self, project, name):
+        """The public JWK of that name, or None."""
+        answer = self.request("GET", f"/projects/{quote(project)}/jwks/{quote(name)}")
+        if answer.status == 404:
+            return None
+        assert answer.status == 200, answer
+        return answer.json
+
+
+class Installation:
+    def __init__(self, broker, directory, deploy_timeout="10s"):
+        self.broker = broker
+        self.directory = pathlib.Path(directory)
+        self.data_directory = self.directory / "data"
+        self.prefix = broker.prefix or f"t{uuid.uuid4().hex[:12]}"
+        self.broker_options = ["--brokers", broker.address, "--topic-prefix", self.prefix]
+        self.deploy_timeout = deploy_timeout
+        self.api = None
+        self.token = None
+        self.workers = {}
+        self.programs = []
+        self.topics = Topics(broker.address, self.prefix)
+
+    def use_broker(self, broker):
+        """From now on programs are started on another broker."""
+        self.broker = broker
+        self.broker_options = ["--brokers", broker.address, "--topic-prefix", self.prefix]
+        self.topics = Topics(broker.address, self.prefix)
+
+    def admin(self, *arguments, check=True):
+        """Runs an administrative subcommand on the store; with check it must succeed."""
+        done = subprocess.run([str(BUILD / "jwk-api"), *map(str, arguments), "--data-dir", str(self.data_directory)],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if check:
+            assert done.returncode == 0, f"jwk-api {' '.join(map(str, arguments))} ended with {done.returncode}: {done.stderr}"
+        return done
+
+    def new_token(self, *options, roles=(ROLE_SECURITY, ROLE_DEPLOY), user="alice"):
+        """Returns the token's text and its id."""
+        words = [word for role in roles for word in ("--role", role)]
+        done = self.admin("token", "create", "--user", user, *words, *options)
+        identifier = re.search(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", done.stderr)
+        assert identifier, f"no id in {done.stderr!r}"
+        return done.stdout.strip(), identifier.group()
+
+    def add_project(self, name):
+        self.admin("project", "add", name)
+        return name
+
+    def add_environment(self, name):
+        self.admin("environment", "add", name)
+        return name
+
+    def start_api(self, *options):
+        if self.token is None:
+            self.token, _ = self.new_token()
+        self.api = Api(self, ["--deploy-timeout", self.deploy_timeout, *options])
+        self.programs.append(self.api)
+        self.api.wait_ready()
+        return self.api
+
+    def start_worker(self, environment, replica="edge-1", *options, state_directory=None, ready=True):
+        worker = Worker(self, environment, replica, options, state_directory)
+        self.workers[environment, replica] = worker
+        self.programs.append(worker)
+        if ready:
+            worker.wait_ready()
+        return worker
+
+    def restart_worker(self, worker, *, ready=True):
+        return self.start_worker(worker.environment, worker.replica, *worker.options, state_directory=worker.state_directory, ready=ready)
+
+    def wait_connected(self, *environments):
+        """Until the API counts on a replica of each of these environments (all when none is named).
+
+        What a worker knows of itself (readyz) reaches the API a moment later."""
+        project = f"probe-{uuid.uuid4().hex[:8]}"
+        self.add_project(project)
+        assert self.api.create(project, "probe", prefer="respond-async").status == 202
+
+        def connected():
+            result = self.api.update(project, "probe", {"description": uuid.uuid4().hex}, prefer="wait=1").json["deploymentResult"]
+            done = {each["environmentName"] for each in result["environmentResults"] if each["success"]}
+            return done.issuperset(environments) if environments else result["success"]
+        wait_until(connected, f"the API deploys to {environments or 'every environment'}")
+        assert self.api.delete(project, "probe", prefer="respond-async").status == 202
+
+    def stop(self):
+        """Ends what still runs: workers first, so that nothing waits for them."""
+        for program in reversed(self.programs):
+            if program.paused and program.running:
+                program.resume()
+        failures = []
+        for program in reversed(self.programs):
+            try:
+                program.stop()
+            except AssertionError as failure:
+                failures.append(str(failure))
+        self.programs.clear()
+        assert not failures, "\n".join(failures)

@@ -1,0 +1,78 @@
+"""Reads and judges what is on the topics, as an auditor would."""
+
+import time
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from . import contract
+from .program import PATIENCE, wait_until
+
+
+class Record:
+    def __init__(self, message):
+        self.topic = message.topic()
+        self.partition = message.partition()
+        self.offset = message.offset()
+        self.key = (message.key() or b"").decode()
+        self.raw = message.value()
+        self.headers = {}
+        for name, value in message.headers() or []:
+            assert name not in self.headers, f"header {name} twice on {self.topic}/{self.partition}@{self.offset}"
+            self.headers[name] = value.decode()
+        self.value = contract.judge_message(self.topic, self.key, self.headers, self.raw)
+
+    def __repr__(self):
+        return f"<{self.topic}/{self.partition}@{self.offset} {self.headers.get('ce_type')} {self.value}>"
+
+
+class Topics:
+    """The three topics of one installation."""
+
+    def __init__(self, brokers, prefix):
+        self.brokers = brokers
+        self.events, self.acks, self.workers = (f"{prefix}.{name}" for name in ("events", "acks", "workers"))
+        self.admin = AdminClient({"bootstrap.servers": brokers})
+
+    def read(self, topic):
+        """All records of a topic up to its present end, in order within each partition, each one judged."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": self.brokers, "group.id": "auditor", "enable.auto.commit": False,
+                                             "enable.partition.eof": True, "auto.offset.reset": "earliest",
+                                             "fetch.wait.max.ms": 10})
+        try:
+            partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
+            consumer.assign([confluent_kafka.TopicPartition(topic, number, confluent_kafka.OFFSET_BEGINNING) for number in partitions])
+            records, open_partitions, deadline = [], set(partitions), time.monotonic() + PATIENCE
+            while open_partitions:
+                message = consumer.poll(1.0)
+                assert time.monotonic() < deadline, f"the end of {topic} is not reached"
+                if message is None:
+                    continue
+                if message.error():
+                    assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
+                    open_partitions.discard(message.partition())
+                else:
+                    records.append(Record(message))
+            return records
+        finally:
+            consumer.close()
+
+    def events_of(self, jwk_id):
+        return [record for record in self.read(self.events) if record.key == jwk_id]
+
+    def events_named(self, project, name):
+        """Events whose JWK has (or had) this name."""
+        return [record for record in self.read(self.events)
+                if record.value and record.value["project"]["name"] == project and record.value["jwk"]["name"] == name]
+
+    def wait_event(self, condition, what):
+        return wait_until(lambda: next((record for record in self.read(self.events) if record.value and condition(record.value)), None),
+                          what)
+
+    def config(self, topic):
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        entries = self.admin.describe_configs([resource])[resource].result(PATIENCE)
+        return {name: entry.value for name, entry in entries.items()}
+
+    def partition_count(self, topic):
+        return len(self.admin.list_topics(topic, timeout=PATIENCE).topics[topic].partitions)

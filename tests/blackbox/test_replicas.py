@@ -1,0 +1,150 @@
+"""Replicas: new ones, several of one environment, and two processes with one identity."""
+
+import shutil
+import threading
+
+import pytest
+
+from harness.keys import new_key
+from harness.program import Program, wait_until
+
+FENCED = 3  # exit status of a worker that a later one with its identity has fenced
+
+
+@pytest.fixture
+def started(installation):
+    installation.add_environment("production")
+    installation.start_api()
+    installation.start_worker("production")
+    installation.wait_connected()
+    return installation
+
+
+def test_new_replica_has_every_key_when_it_says_that_it_is_ready(started, project, broker):
+    keys = {f"key-{number}": new_key("EC", kid=f"kid-{number}") for number in range(30)}
+    for name, key in keys.items():
+        assert started.api.create(project, name, key, prefer="respond-async").status == 202
+    assert started.api.update(project, "key-0", {"name": "renamed"}).json["deploymentResult"]["success"]
+    assert started.api.delete(project, "key-1").json["deploymentResult"]["success"]
+    second = started.start_worker("production", "edge-2")
+    first = started.workers["production", "edge-1"]
+    assert second.names(project) == first.names(project) == sorted(set(keys) - {"key-0", "key-1"} | {"renamed"})
+    assert sorted(second.kids(project)) == sorted(first.kids(project))
+
+
+def test_new_replica_is_not_ready_before_it_has_passed_the_high_watermarks(started, project):
+    for number in range(20):
+        assert started.api.create(project, f"key-{number:02}", prefer="respond-async").status == 202
+    started.wait_connected()
+    started.broker.pause()
+    worker = None
+    try:
+        # It cannot know the high watermarks: it may listen, but must not say that it is ready.
+        starting = threading.Thread(target=started.start_worker, args=("production", "edge-2"), kwargs={"ready": False})
+        starting.start()
+        began = wait_until(lambda: next((each for each in Program.started if each.name == "worker-production-edge-2" and each.log()), None),
+                           "it has begun")
+        worker = started.workers.get(("production", "edge-2"))
+        assert worker is None or not worker.ready(), began.log()
+    finally:
+        started.broker.resume()
+    starting.join()
+    worker = started.workers["production", "edge-2"]
+    worker.wait_ready()
+    assert len(worker.names(project)) == 20
+
+
+def test_every_replica_of_an_environment_has_applied_an_update_that_is_answered_with_success(started, project, broker):
+    for replica in ("edge-2", "edge-3"):
+        started.start_worker("production", replica)
+    assert started.api.create(project, "key-0").status == 200
+
+    def all_three_ack():
+        location = started.api.update(project, "key-0", {"description": "x"}).headers["Location"]
+        identifier = location.rstrip("/").rpartition("/")[2]
+        return len({record.value["replica"] for record in started.topics.read(started.topics.acks) if record.key == identifier}) == 3
+    wait_until(all_three_ack, "all three replicas count")
+    for number in range(20):
+        assert started.api.update(project, f"key-{number}", {"name": f"key-{number + 1}"}).json["deploymentResult"]["success"]
+        assert [worker.names(project) for worker in started.workers.values()] == [[f"key-{number + 1}"]] * 3
+
+
+def test_earlier_process_of_a_copied_state_directory_is_fenced_and_the_later_one_counts(started, project, broker):
+    assert started.api.create(project, "a").status == 200
+    first = started.workers["production", "edge-1"]
+    assert first.stop() == 0
+    copy = started.directory / "copied-state"
+    shutil.copytree(first.state_directory, copy)
+    first = started.restart_worker(first)
+    started.wait_connected()
+    second = started.start_worker("production", "edge-1", state_directory=copy)
+    assert first.wait_exit() == FENCED
+    assert "edge-1" in first.log()
+    started.wait_connected()
+    answer = started.api.update(project, "a", {"name": "b"})
+    assert answer.json["deploymentResult"]["success"]
+    assert second.running and second.names(project) == ["b"]
+    acks = [record.value["worker"] for record in started.topics.read(started.topics.acks)
+            if record.key == answer.headers["Location"].rstrip("/").rpartition("/")[2]]
+    assert len(set(acks)) == 1
+
+
+def test_state_put_back_from_an_old_copy_catches_up(started, project, broker):
+    assert started.api.create(project, "a", new_key("EC", kid="a")).status == 200
+    worker = started.workers["production", "edge-1"]
+    assert worker.stop() == 0
+    old = started.directory / "old-state"
+    shutil.copytree(worker.state_directory, old)
+    worker = started.restart_worker(worker)
+    started.wait_connected()
+    assert started.api.update(project, "a", {"name": "b"}).json["deploymentResult"]["success"]
+    assert started.api.create(project, "c", new_key("EC", kid="c")).json["deploymentResult"]["success"]
+    assert worker.stop() == 0
+    shutil.rmtree(worker.state_directory)
+    shutil.copytree(old, worker.state_directory)
+    worker = started.restart_worker(worker)
+    assert worker.names(project) == ["b", "c"]
+    assert sorted(worker.kids(project)) == ["a", "c"]
+
+
+def test_lost_state_is_read_again_from_the_start(started, project, broker):
+    assert started.api.create(project, "a", new_key("EC", kid="a")).status == 200
+    assert started.api.update(project, "a", {"name": "b"}).status == 200
+    worker = started.workers["production", "edge-1"]
+    worker.kill()
+    shutil.rmtree(worker.state_directory)
+    worker = started.restart_worker(worker)
+    assert worker.names(project) == ["b"] and worker.kids(project) == ["a"]
+    started.wait_connected()
+    assert started.api.update(project, "b", {"name": "c"}).json["deploymentResult"]["success"]
+
+
+def test_hello_is_without_incarnation_and_heartbeats_tell_how_far_it_is(started, project, broker):
+    assert started.api.create(project, "a").status == 200
+    worker = started.start_worker("production", "edge-2", "--heartbeat-interval", "100ms")
+
+    def heartbeat_of_a_ready_worker():
+        records = [record for record in started.topics.read(started.topics.workers) if record.key == "production/edge-2"]
+        hello, last = records[0], records[-1]
+        assert hello.headers["ce_type"] == "jwk.worker.hello.v1"
+        ready = last.headers["ce_type"] == "jwk.worker.heartbeat.v1" and last.value["ready"] and last.value["keys"] >= 1
+        return (hello, last) if ready else None
+    hello, heartbeat = wait_until(heartbeat_of_a_ready_worker, "a heartbeat says that the worker is ready")
+    assert heartbeat.value["incarnation"] == hello.offset
+    assert heartbeat.value["worker"] == hello.value["worker"]
+    assert heartbeat.value["intervalMs"] == 100
+    ends = {}
+    for record in started.topics.read(started.topics.events):
+        ends[record.partition] = (record.offset + 1, record.value["sequence"])
+    positions = {each["partition"]: (each["offset"], each["sequence"]) for each in heartbeat.value["positions"]}
+    for partition, end in ends.items():
+        assert positions[partition] == end
+    assert worker.running
+
+
+def test_two_replicas_of_one_name_in_two_environments_do_not_disturb_each_other(started, project):
+    started.add_environment("staging")
+    started.start_worker("staging", "edge-1")
+    started.wait_connected()
+    assert started.api.create(project, "a").json["deploymentResult"]["success"]
+    assert all(worker.running for worker in started.workers.values())

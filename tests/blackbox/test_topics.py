@@ -1,0 +1,71 @@
+"""The API makes missing topics with the settings that the design lives by, and uses those that exist as they are."""
+
+from confluent_kafka.admin import NewTopic
+
+from harness.broker import EmbeddedBroker
+from harness.installation import Installation
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+def test_missing_topics_are_created_with_the_right_settings_on_a_real_broker(kafka, tmp_path):
+    installation = Installation(kafka, tmp_path)
+    try:
+        installation.start_api()
+        topics = installation.topics
+        assert topics.partition_count(topics.acks) == 1
+        assert topics.partition_count(topics.workers) == 1, "the offset of a hello orders the incarnations"
+        assert topics.partition_count(topics.events) >= 1
+        events, acks, workers = (topics.config(topic) for topic in (topics.events, topics.acks, topics.workers))
+        assert events["cleanup.policy"] == "compact"
+        assert int(events["min.compaction.lag.ms"]) == 7 * DAY_MS
+        assert acks["cleanup.policy"] == "delete"
+        assert workers["cleanup.policy"] == "compact"
+    finally:
+        installation.stop()
+
+
+def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
+    installation = Installation(kafka, tmp_path)
+    try:
+        made = installation.topics.admin.create_topics([NewTopic(installation.topics.events, 7, 1)])
+        made[installation.topics.events].result()
+        installation.add_environment("production")
+        installation.start_api()
+        installation.start_worker("production")
+        installation.wait_connected()
+        project = installation.add_project("MyProject")
+        for number in range(20):
+            assert installation.api.create(project, f"key-{number}").json["deploymentResult"]["success"]
+        assert installation.topics.partition_count(installation.topics.events) == 7
+        assert len({record.partition for record in installation.topics.read(installation.topics.events)}) > 2
+    finally:
+        installation.stop()
+
+
+def test_two_installations_share_one_broker_by_their_prefixes(kafka, tmp_path):
+    first, second = Installation(kafka, tmp_path / "1"), Installation(kafka, tmp_path / "2")
+    try:
+        for installation in (first, second):
+            installation.directory.mkdir()
+            installation.add_environment("production")
+            installation.add_project("MyProject")
+            installation.start_api()
+            installation.start_worker("production")
+            installation.wait_connected()
+        assert first.api.create("MyProject", "first").json["deploymentResult"]["success"]
+        assert second.api.create("MyProject", "second").json["deploymentResult"]["success"]
+        assert first.workers["production", "edge-1"].names("MyProject") == ["first"]
+        assert second.workers["production", "edge-1"].names("MyProject") == ["second"]
+    finally:
+        second.stop()
+        first.stop()
+
+
+def test_embedded_broker_has_its_topics_from_the_start_and_ends_on_sigterm(tmp_path):
+    broker = EmbeddedBroker(tmp_path)
+    topics = Installation(broker, tmp_path).topics
+    try:
+        assert [topics.partition_count(topic) for topic in (topics.events, topics.acks, topics.workers)] == [4, 1, 1]
+    finally:
+        assert broker.stop() == 0
