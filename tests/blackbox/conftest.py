@@ -22,9 +22,8 @@ def pytest_sessionstart():
 def pytest_runtest_makereport(item, call):
     """Shows with a failure what the programs said meanwhile."""
     report = (yield).get_result()
-    for program in Program.started:
-        news = program.news()
-        if report.failed and news:
+    for program, news in Program.all_news():
+        if report.failed:
             report.sections.append((f"log of {program.name} (pid {program.pid})", news[-8000:]))
 
 

@@ -1,5 +1,7 @@
 """Messages that make no sense are passed over: nothing of them is used, and the next good one works."""
 
+import base64
+import hashlib
 import json
 
 import pytest
@@ -55,9 +57,9 @@ def test_an_ack_of_nobody_does_not_count(started, project, broker):
         update = started.topics.wait_event(lambda value: value["version"] == 2 and value["project"]["name"] == project, "the update's event")
         true = ack.value | {name: update.value[name] for name in ("deploymentId", "epoch", "version", "sequence")}
         true["eventId"] = update.headers["ce_id"]
-        forged = [
-            true,                                                                  # the hash of another event
-            true | {"eventHash": "A" * 43},
+        true["eventHash"] = base64.urlsafe_b64encode(hashlib.sha256(update.raw).digest()).rstrip(b"=").decode()
+        forged = [  # each right but for one thing
+            true | {"eventHash": ack.value["eventHash"]},
             true | {"incarnation": true["incarnation"] + 1},
             true | {"replica": "edge-9"},
             true | {"environment": "staging"},
@@ -67,7 +69,7 @@ def test_an_ack_of_nobody_does_not_count(started, project, broker):
             true | {"deploymentId": "0199b3c4-5a10-7c3e-8f21-000000000001"},
         ]
         send(started, started.topics.acks, [(each["deploymentId"], json.dumps(each).encode(), ack.headers, 0) for each in forged])
-        # A deployment that settles later proves that the gatherer has passed the forged ones.
+        # Another one that waits a while: by its end the gatherer has passed the forged ones.
         assert started.api.update(project, "a", {"description": "y"}, prefer="wait=1").json["deploymentResult"]["success"] is False
         assert started.api.deployment(location)["deploymentResult"]["success"] is False
     finally:

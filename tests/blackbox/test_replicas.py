@@ -36,14 +36,13 @@ def test_new_replica_is_not_ready_before_it_has_passed_the_high_watermarks(start
     for number in range(20):
         assert started.api.create(project, f"key-{number:02}", prefer="respond-async").status == 202
     started.wait_connected()
+    before = len(Program.started)
     started.broker.pause()
-    worker = None
     try:
         # It cannot know the high watermarks: it may listen, but must not say that it is ready.
         starting = threading.Thread(target=started.start_worker, args=("production", "edge-2"), kwargs={"ready": False})
         starting.start()
-        began = wait_until(lambda: next((each for each in Program.started if each.name == "worker-production-edge-2" and each.log()), None),
-                           "it has begun")
+        began = wait_until(lambda: next((each for each in Program.started[before:] if each.log()), None), "it has begun")
         worker = started.workers.get(("production", "edge-2"))
         assert worker is None or not worker.ready(), began.log()
     finally:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 
 from .program import PATIENCE
@@ -45,9 +46,12 @@ def request(address, method, path, body=None, headers=None):
 
 
 class RawConnection:
-    """A connection on which a test writes exactly the bytes that it means."""
+    """A connection on which a test writes exactly the bytes that it means.
 
-    def __init__(self, address):
+    judge(method, path, answer) is called for each answer whose request had a sound first line."""
+
+    def __init__(self, address, judge=None):
+        self.judge, self.request_line = judge, None
         self.socket = socket.create_connection(split_address(address), timeout=PATIENCE)
 
     def __enter__(self):
@@ -57,6 +61,9 @@ class RawConnection:
         self.close()
 
     def send(self, data):
+        found = re.match(rb"([A-Za-z]+) (/\S*) HTTP/1\.[01]\r\n", data)
+        if found:
+            self.request_line = [part.decode() for part in found.groups()]
         self.socket.sendall(data)
 
     def receive_head(self):
@@ -68,11 +75,14 @@ class RawConnection:
             head += byte
         return head
 
-    def receive(self, method="GET"):
+    def receive(self):
         """Reads one final answer."""
-        response = http.client.HTTPResponse(self.socket, method=method)
+        response = http.client.HTTPResponse(self.socket, method=self.request_line[0] if self.request_line else "GET")
         response.begin()
-        return Answer(response.status, response.headers, response.read())
+        answer = Answer(response.status, response.headers, response.read())
+        if self.judge and self.request_line:
+            self.judge(*self.request_line, answer)
+        return answer
 
     def close(self):
         self.socket.close()

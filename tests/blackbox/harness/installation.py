@@ -54,7 +54,7 @@ class Api(Program):
         return answer
 
     def raw(self):
-        return http.RawConnection(self.address)
+        return http.RawConnection(self.address, contract.judge_answer)
 
     def ready(self):
         return self.request("GET", "/readyz", token=False).status == 200
@@ -246,7 +246,10 @@ class Installation:
         failures = []
         for program in reversed(self.programs):
             try:
-                program.stop()
+                running = program.running
+                status = program.stop()
+                # Where a sanitizer has found something, it shows in the exit status.
+                assert status == 0 or not running, f"{program.name} ended with status {status}:\n{program.log()[-4000:]}"
             except AssertionError as failure:
                 failures.append(str(failure))
         self.programs.clear()

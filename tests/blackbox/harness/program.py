@@ -1,5 +1,6 @@
 """Starts and ends programs, keeps their logs, and waits for what they do, never for time to pass."""
 
+import itertools
 import os
 import pathlib
 import signal
@@ -27,17 +28,19 @@ def wait_until(condition, what, patience=PATIENCE):
 class Program:
     """One process, its log in a file of its own."""
 
-    started = []  # all of this session, for the report of a failing test and for the end of the session
+    started = []  # those whose end was not reported yet, for the report of a failing test
+    numbers = itertools.count(1)
 
     def __init__(self, name, arguments, directory, environment=None):
         self.name = name
-        self.log_path = pathlib.Path(directory) / f"{name}-{len(Program.started)}.log"
+        self.log_path = pathlib.Path(directory) / f"{name}-{next(Program.numbers)}.log"
         # Settings of whoever runs the tests must not leak in.
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("JWK_API_", "JWK_WORKER_"))}
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen([str(argument) for argument in arguments], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=subprocess.STDOUT, env=clean | (environment or {}))
         self.paused = False
+        self.end_expected = False  # the test ends it, or waits for its end
         self.reported = 0  # bytes of the log that an earlier report has shown
         Program.started.append(self)
 
@@ -61,6 +64,7 @@ class Program:
         return wait_until(look, f"{self.name} listens")
 
     def wait_exit(self, patience=PATIENCE):
+        self.end_expected = True
         try:
             return self.process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -82,17 +86,21 @@ class Program:
         self.paused = False
 
     def terminate(self):
+        self.end_expected = True
         self.process.send_signal(signal.SIGTERM)
 
     def kill(self):
         """kill -9."""
+        self.end_expected = True
         if self.running:
             self.process.kill()
         self.process.wait()
 
     def stop(self):
-        """Ends it in an orderly way; a program that does not end by itself is a failure."""
+        """Ends it in an orderly way, and returns its exit status. That it has ended before without the test's doing, or does not
+        end now, is a failure."""
         if not self.running:
+            assert self.end_expected, f"{self.name} has ended by itself with status {self.process.returncode}:\n{self.log()[-4000:]}"
             return self.process.returncode
         if self.paused:
             self.resume()
@@ -102,8 +110,18 @@ class Program:
         finally:
             self.kill()
 
+    @classmethod
+    def all_news(cls):
+        """Each program that has logged something since the last call, with that."""
+        result = []
+        for program in list(cls.started):
+            ended = not program.running
+            result.append((program, program.news()))
+            if ended:
+                cls.started.remove(program)
+        return [(program, text) for program, text in result if text]
+
     def news(self):
-        """What was logged since the last call."""
         with open(self.log_path, "rb") as log:
             log.seek(self.reported)
             text = log.read()
