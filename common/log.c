@@ -1,5 +1,5 @@
-/* One line per event to standard error. The line is built in a buffer on the stack and written at once, so that lines of several
- * threads and processes never mix, and so that logging needs no lock and no memory. */
+/* One line per event to standard error. The line is built in a buffer on the stack and written at once, so that lines of
+ * several threads and processes never mix, and so that logging needs no lock and no memory. */
 #include "log.h"
 
 #include <errno.h>
@@ -28,7 +28,7 @@ enum { LINE_SIZE = 4096 };
 struct line {
     char bytes[LINE_SIZE];
     size_t length;
-    size_t limit; /* room is kept behind it for what must close the line */
+    size_t limit; /* room is kept behind it for what closes the line: a quote may stand there already */
     bool cut;
 };
 
@@ -72,7 +72,7 @@ const char *log_number(char out[LOG_NUMBER_SIZE], long long number) {
 
 /* Adds all of the bytes or none, so that an escape or a character is never cut in half. */
 static void put(struct line *line, const char *bytes, size_t length) {
-    if (line->cut || length > line->limit - line->length) {
+    if (line->cut || line->length + length > line->limit) {
         line->cut = true;
         return;
     }
@@ -104,8 +104,7 @@ static size_t character_length(const unsigned char *text) {
 
 /* Values come from outside (a client's user agent, a broker's message): whatever they hold, a line stays one line of valid
  * UTF-8, and a terminal is never sent a control character. */
-static void put_quoted(struct line *line, const char *value) {
-    put(line, "\"", 1);
+static void put_escaped(struct line *line, const char *value) {
     for (const unsigned char *at = (const unsigned char *)value; *at != '\0' && !line->cut;) {
         size_t length = character_length(at);
         char escape[8];
@@ -140,30 +139,36 @@ static bool needs_quotes(const char *value) {
     return false;
 }
 
-static void put_text_pair(struct line *line, const char *key, const char *value) {
-    put(line, " ", 1);
-    put_string(line, key);
-    put(line, "=", 1);
-    if (line->cut)
-        return;
-    /* A value that is too long for the line takes the quoted way, which can cut it. */
-    if (!needs_quotes(value) && strlen(value) <= line->limit - line->length) {
-        put_string(line, value);
+/* Writes the value between quotes, behind what begins at before. When not even the opening quote went in, all of it is taken
+ * back; otherwise a value that was cut is closed, for which room is kept behind the limit. */
+static void put_quoted(struct line *line, const char *value, size_t before) {
+    put(line, "\"", 1);
+    if (line->cut) {
+        line->length = before;
         return;
     }
-    put_quoted(line, value);
-    /* Room for this is kept behind the limit, so that a cut value is closed too. */
+    put_escaped(line, value);
     line->bytes[line->length++] = '"';
 }
 
-static void put_json_pair(struct line *line, const char *key, const char *value) {
-    put(line, line->length > 1 ? ",\"" : "\"", line->length > 1 ? 2 : 1);
+static void put_text_pair(struct line *line, const char *key, const char *value) {
+    size_t before = line->length;
+    put(line, " ", 1);
     put_string(line, key);
-    put(line, "\":", 2);
-    if (line->cut)
-        return;
-    put_quoted(line, value);
-    line->bytes[line->length++] = '"';
+    put(line, "=", 1);
+    /* A value that is too long for the line takes the quoted way, which can cut it. */
+    if (!line->cut && !needs_quotes(value) && line->length + strlen(value) <= line->limit)
+        put_string(line, value);
+    else
+        put_quoted(line, value, before);
+}
+
+static void put_json_pair(struct line *line, const char *key, const char *value) {
+    size_t before = line->length;
+    put_string(line, line->length > 1 ? ",\"" : "\"");
+    put_string(line, key);
+    put_string(line, "\":");
+    put_quoted(line, value, before);
 }
 
 /* Standard error may be a pipe that is full and non-blocking: waits for room rather than losing half a line. */
@@ -204,18 +209,10 @@ void log_write(enum log_level level, const char *event, ...) {
     }
     va_list pairs;
     va_start(pairs, event);
-    for (const char *key = va_arg(pairs, const char *); key != NULL; key = va_arg(pairs, const char *)) {
+    for (const char *key = va_arg(pairs, const char *); key != NULL && !line.cut; key = va_arg(pairs, const char *)) {
         const char *value = va_arg(pairs, const char *);
-        size_t before = line.length;
-        if (value == NULL)
-            continue;
-        put_pair(&line, key, value);
-        if (line.cut) {
-            /* A JSON line must parse: a pair of which not even the key went in is taken back. A value that was cut is kept. */
-            if (line.length - before < strlen(key) + 4)
-                line.length = before;
-            break;
-        }
+        if (value != NULL)
+            put_pair(&line, key, value);
     }
     va_end(pairs);
     if (json)

@@ -6,6 +6,8 @@
 #include "memory.h"
 #include "options_internal.h"
 
+enum { SOURCE_WIDTH = 66 }; /* before escaping; mandoc -Tlint asks for 80 */
+
 /* A character of UTF-8 as groff's and mandoc's \[uXXXX], which needs no encoding to be agreed on. Returns its length. */
 static size_t write_unicode(FILE *out, const unsigned char *text) {
     size_t length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
@@ -58,6 +60,29 @@ static void write_italic(FILE *out, const char *text) {
     fputs("\\fR", out);
 }
 
+/* Writes the words of one line of text, on lines that are short enough for tools that show the source. */
+static void write_words(FILE *out, const char *text, size_t length) {
+    const char *end = text + length;
+    size_t column = 0;
+    while (text < end) {
+        text += strspn(text, " ");
+        size_t word = strcspn(text, " \n");
+        if (text >= end || word == 0)
+            break;
+        if (column > 0 && column + 1 + word > SOURCE_WIDTH) {
+            fputc('\n', out);
+            column = 0;
+        } else if (column > 0) {
+            fputc(' ', out);
+            column++;
+        }
+        write_escaped(out, text, word);
+        column += word;
+        text += word;
+    }
+    fputc('\n', out);
+}
+
 /* Text as in options_help.c: paragraphs, and lines that begin with a space, which are kept. break_macro begins each further
  * paragraph. */
 static void write_text(FILE *out, const char *text, const char *break_macro) {
@@ -81,9 +106,12 @@ static void write_text(FILE *out, const char *text, const char *break_macro) {
                 fputs(".nf\n", out);
                 verbatim = true;
             }
-            size_t skipped = keep ? 0 : strspn(text, " ");
-            write_escaped(out, text + skipped, length - skipped);
-            fputc('\n', out);
+            if (keep) {
+                write_escaped(out, text, length);
+                fputc('\n', out);
+            } else {
+                write_words(out, text, length);
+            }
             first = pending = false;
         }
         text += length + (text[length] == '\n');
@@ -187,9 +215,11 @@ static void write_environment(FILE *out, const struct program_spec *program) {
     char variable[OPTION_TEXT_SIZE];
     const struct option_spec *table;
     fputs(".SH ENVIRONMENT\n"
-          "Each option can also be given by an environment variable, which the command line overrides; one that is empty\n"
-          "counts as not set. A flag is \\fBtrue\\fR or \\fBfalse\\fR; the items of an option that may be repeated are separated by\n"
-          "white space, with double quotes around an item that holds some.\n",
+          "Each option can also be given by an environment variable,\n"
+          "which the command line overrides; one that is empty counts as not set.\n"
+          "A flag is \\fBtrue\\fR or \\fBfalse\\fR;\n"
+          "the items of an option that may be repeated are separated by white space,\n"
+          "with double quotes around an item that holds some.\n",
           out);
     fputs(".TP\n", out);
     write_bold(out, option_variable(program, "config", variable));
@@ -208,9 +238,13 @@ static void write_environment(FILE *out, const struct program_spec *program) {
 
 static void write_files(FILE *out, const struct program_spec *program) {
     fputs(".SH FILES\n"
-          "The file named by \\fB\\-\\-config\\fR holds lines of \\(dq\\fIname\\fR = \\fIvalue\\fR\\(dq, where a name is that of an\n"
-          "option without the dashes. Empty lines and lines that begin with # are skipped. An option that may be repeated can\n"
-          "stand on several lines, whose items add up. The environment and the command line override the file.\n",
+          "The file named by \\fB\\-\\-config\\fR holds lines of\n"
+          "\\(dq\\fIname\\fR = \\fIvalue\\fR\\(dq,\n"
+          "where a name is that of an option without the dashes.\n"
+          "Empty lines and lines that begin with # are skipped.\n"
+          "An option that may be repeated can stand on several lines,\n"
+          "whose items add up.\n"
+          "The environment and the command line override the file.\n",
           out);
     if (program->files != NULL) {
         fputs(".PP\n", out);
