@@ -7,7 +7,7 @@ SAN ?=
 VERSION := 0.1.0
 comma := ,
 
-PACKAGES := librdkafka libcjson libmicrohttpd sqlite3 libcrypto libssl libcurl
+PACKAGES := rdkafka libcjson libmicrohttpd sqlite3 libcrypto libssl libcurl
 CFLAGS_WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
 CFLAGS_HARD := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 CPPFLAGS_ALL := -D_GNU_SOURCE -DJWK_VERSION='"$(VERSION)"' -I. $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)
@@ -39,25 +39,34 @@ all: $(BUILD)/jwk-api $(BUILD)/jwk-worker ## build both programs (the default)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-zA-Z_-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# V=1 shows the commands.
+ifeq ($(V),)
+say = @echo "  $(1)	$@";
+else
+say =
+endif
+
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
+	$(call say,CC)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -c $< -o $@
+
+$(BUILD)/api/store_migrate.o: $(wildcard schemas/store/*.sql)
 
 $(BUILD)/libcommon.a: $(common_objects)
 $(BUILD)/libapi.a: $(filter-out $(BUILD)/api/main.o,$(api_objects))
 $(BUILD)/libworker.a: $(filter-out $(BUILD)/worker/main.o,$(worker_objects))
 $(BUILD)/lib%.a:
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 
 $(BUILD)/jwk-api: $(BUILD)/api/main.o $(BUILD)/libapi.a $(BUILD)/libcommon.a
 $(BUILD)/jwk-worker: $(BUILD)/worker/main.o $(BUILD)/libworker.a $(BUILD)/libcommon.a
 $(BUILD)/jwk-api $(BUILD)/jwk-worker:
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
 # A unit test is one file; it links what it tests from the libraries.
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -lcmocka -o $@
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -lcmocka -o $@
 
 .PHONY: unit
 unit: $(unit_tests) ## build and run the unit tests

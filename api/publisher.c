@@ -180,6 +180,13 @@ void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing
     store_outgoing_free(outgoing);
 }
 
+void publisher_look(struct publisher *publisher) {
+    pthread_mutex_lock(&publisher->lock);
+    publisher->backlogged = true;
+    rd_kafka_queue_yield(publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
 struct backlog {
     struct publisher *publisher;
     int seen;

@@ -18,6 +18,8 @@ struct publisher *publisher_new(const struct kafka_settings *settings, const cha
 void publisher_start(struct publisher *publisher);
 /* Sends a committed event, or leaves it to the outbox; takes outgoing. Called in the order of commits, from one thread (the writer). */
 void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing);
+/* Makes the thread look into the outbox: something was written there that is not offered by publisher_send(). Thread-safe. */
+void publisher_look(struct publisher *publisher);
 /* Waits up to timeout_ms for what is in flight and ends the thread. What is not delivered then is in the outbox. */
 void publisher_stop(struct publisher *publisher, int timeout_ms);
 /* Frees it; only after the writer has ended, whose last jobs still refer to it. NULL is allowed. */

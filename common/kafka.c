@@ -94,7 +94,7 @@ static rd_kafka_t *plain_client_new(const struct kafka_settings *settings, struc
     return conf ? client_new(RD_KAFKA_PRODUCER, conf, error) : NULL;
 }
 
-int kafka_connect(struct kafka_settings *settings, int timeout_ms, const volatile bool *stop, struct error *error) {
+int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_bool *stop, struct error *error) {
     rd_kafka_t *client = plain_client_new(settings, error);
     if (!client)
         return -1;
@@ -107,7 +107,7 @@ int kafka_connect(struct kafka_settings *settings, int timeout_ms, const volatil
             rd_kafka_metadata_destroy(metadata);
             break;
         }
-        if ((stop && *stop) || (timeout_ms >= 0 && waited >= timeout_ms))
+        if ((stop && atomic_load(stop)) || (timeout_ms >= 0 && waited >= timeout_ms))
             break;
         if (!told)
             log_warning("waiting for a Kafka broker", "brokers", settings->brokers, "reason", rd_kafka_err2str(result));

@@ -5,6 +5,7 @@
 #define COMMON_KAFKA_H
 
 #include <librdkafka/rdkafka.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -27,7 +28,7 @@ void kafka_topics_name(const char *prefix, struct kafka_topics *topics);
 
 /* Waits until a broker answers or timeout_ms have passed (-1: for ever; *stop true ends it early), tells the embedded broker from a
  * real one, and checks every -X property. ERROR_UNAVAILABLE names the address. */
-int kafka_connect(struct kafka_settings *settings, int timeout_ms, const volatile bool *stop, struct error *error) MUST_CHECK;
+int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_bool *stop, struct error *error) MUST_CHECK;
 
 struct kafka_topic_spec {
     const char *name;

@@ -1,0 +1,173 @@
+/* Administration: subcommands that work on the store, also while the API serves from it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "settings.h"
+#include "store.h"
+
+static int fail(const struct error *error) {
+    fprintf(stderr, "jwk-api: %s\n", error->message);
+    return 1;
+}
+
+/* Runs one change in a transaction of its own, or one read. */
+static int with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error), void *context) {
+    struct error error = {0};
+    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
+    struct store *store = store_open(settings->data_dir, STORE_WRITE, &error);
+    if (!store)
+        return fail(&error);
+    int status = store_begin(store, &error);
+    if (status == 0) {
+        status = work(store, context, &error);
+        if (status == 0)
+            status = store_commit(store, &error);
+        if (status != 0)
+            store_rollback(store);
+    }
+    store_close(store);
+    return status == 0 ? 0 : fail(&error);
+}
+
+/* ---- projects and environments ---- */
+
+typedef int named_change(struct store *store, const char *name, struct error *error);
+typedef int item_listing(struct store *store, store_item_visitor *visit, void *context, struct error *error);
+
+struct named {
+    named_change *change;
+    const char *name;
+};
+
+static int change_named(struct store *store, void *context, struct error *error) {
+    const struct named *named = context;
+    return named->change(store, named->name, error);
+}
+
+static void print_item(void *context, const struct store_item *item) {
+    char time[CLOCK_TEXT_SIZE];
+    (void)context;
+    printf("%s\t%s\t%s\n", item->name, item->uid, clock_format(item->created_at, time));
+}
+
+static int list_items(struct store *store, void *context, struct error *error) {
+    return (*(item_listing **)context)(store, print_item, NULL, error);
+}
+
+static int run_named(const void *settings, named_change *change, const char *name) {
+    return with_store(settings, change_named, &(struct named){change, name});
+}
+
+static int run_listing(const void *settings, item_listing *listing) { return with_store(settings, list_items, &listing); }
+
+int project_add_run(void *settings, char **operands, int count) {
+    (void)count;
+    return run_named(settings, store_add_project, operands[0]);
+}
+
+int project_list_run(void *settings, char **operands, int count) {
+    (void)operands, (void)count;
+    return run_listing(settings, store_each_project);
+}
+
+int project_remove_run(void *settings, char **operands, int count) {
+    (void)count;
+    return run_named(settings, store_remove_project, operands[0]);
+}
+
+int environment_add_run(void *settings, char **operands, int count) {
+    (void)count;
+    return run_named(settings, store_add_environment, operands[0]);
+}
+
+int environment_list_run(void *settings, char **operands, int count) {
+    (void)operands, (void)count;
+    return run_listing(settings, store_each_environment);
+}
+
+int environment_remove_run(void *settings, char **operands, int count) {
+    (void)count;
+    return run_named(settings, store_remove_environment, operands[0]);
+}
+
+/* ---- tokens ---- */
+
+struct new_token {
+    struct store_new_token token;
+    unsigned char hash[32];
+    char uid[UUID_SIZE];
+};
+
+static int add_token(struct store *store, void *context, struct error *error) {
+    struct new_token *new_token = context;
+    return store_add_token(store, &new_token->token, new_token->hash, new_token->uid, error);
+}
+
+int token_create_run(void *context, char **operands, int count) {
+    (void)operands, (void)count;
+    const struct settings *settings = context;
+    struct error error;
+    struct new_token new_token = {.token = {
+                                      .user = settings->user,
+                                      .projects = (const char *const *)settings->projects.items,
+                                      .project_count = settings->projects.count,
+                                      .expires_at = settings->expires_in ? clock_wall_ms() + settings->expires_in : 0,
+                                  }};
+    if (!settings->user || settings->roles.count == 0) {
+        error_set(&error, ERROR_INVALID, "token create needs --user NAME and at least one --role ROLE");
+        return fail(&error) + 1;
+    }
+    for (size_t i = 0; i < settings->roles.count; i++) {
+        enum role role;
+        if (role_parse(settings->roles.items[i], &role)) {
+            error_set(&error, ERROR_INVALID,
+                      "--role %s: there is no such role; use ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN",
+                      settings->roles.items[i]);
+            return fail(&error) + 1;
+        }
+        new_token.token.roles |= (int)role;
+    }
+    char token[TOKEN_SIZE];
+    token_new(token);
+    token_hash(token, new_token.hash);
+    int status = with_store(settings, add_token, &new_token);
+    if (status == 0) {
+        printf("%s\n", token);
+        fprintf(stderr, "token id: %s (the token is shown this once only)\n", new_token.uid);
+    }
+    explicit_bzero(token, sizeof token);
+    return status;
+}
+
+static const char *time_or_dash(int64_t time, char text[CLOCK_TEXT_SIZE]) { return time ? clock_format(time, text) : "-"; }
+
+static void print_token(void *context, const struct store_token_item *item) {
+    (void)context;
+    char created[CLOCK_TEXT_SIZE], expires[CLOCK_TEXT_SIZE], revoked[CLOCK_TEXT_SIZE];
+    printf("%s\t%s\t", item->uid, item->user);
+    const char *separator = "";
+    for (int bit = 1; bit <= ROLE_ADMIN; bit <<= 1)
+        if (item->roles & bit) {
+            printf("%s%s", separator, role_name((enum role)bit));
+            separator = ",";
+        }
+    printf("\t%s\tcreated %s\texpires %s\trevoked %s\n", item->projects, time_or_dash(item->created_at, created),
+           time_or_dash(item->expires_at, expires), time_or_dash(item->revoked_at, revoked));
+}
+
+static int list_tokens(struct store *store, void *context, struct error *error) {
+    (void)context;
+    return store_each_token(store, print_token, NULL, error);
+}
+
+int token_list_run(void *settings, char **operands, int count) {
+    (void)operands, (void)count;
+    return with_store(settings, list_tokens, NULL);
+}
+
+int token_revoke_run(void *settings, char **operands, int count) {
+    (void)count;
+    return run_named(settings, store_revoke_token, operands[0]);
+}

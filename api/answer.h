@@ -1,0 +1,33 @@
+/* The bodies of answers, as the API family has them. */
+#ifndef API_ANSWER_H
+#define API_ANSWER_H
+
+#include "call.h"
+#include "deployment.h"
+
+/* An error: {"error":…,"error_description":…}. message must be fit for the caller. */
+struct MHD_Response *answer_error(unsigned status, const char *message);
+/* For the HTTP plumbing's own errors (413, 431, 400). */
+struct MHD_Response *answer_plumbing_error(void *context, unsigned status);
+/* Answers the call with an error of that status. */
+void answer_fail(struct call *call, unsigned status, const char *message);
+/* Answers with the status that belongs to the error's code; nothing of an internal one is shown. */
+void answer_fail_error(struct call *call, const struct error *error);
+/* Answers 200 with a JSON body, which is taken. */
+void answer_json(struct call *call, struct text *body);
+/* Answers a change whose deployment is settled: the body with deploymentResult, and Location. */
+void answer_deployment(struct call *call, const struct deployment *deployment);
+/* Answers 202: the change is recorded and nobody waits. */
+void answer_accepted(struct call *call, const char *deployment_id);
+
+/* What one environment says, for a body. */
+struct answer_environment {
+    const char *name, *message; /* message NULL: the standard sentence of success */
+    bool success;
+};
+/* Appends the member "deploymentResult". */
+void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments, size_t count);
+/* The sentence for one environment. */
+const char *answer_environment_message(enum event_operation operation, const char *message);
+
+#endif

@@ -1,0 +1,32 @@
+/* What the HTTP operations share: the running parts of jwk-api. */
+#ifndef API_API_H
+#define API_API_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/http.h"
+#include "gatherer.h"
+#include "publisher.h"
+#include "readers.h"
+#include "writer.h"
+
+struct api_limits {
+    int64_t deploy_timeout_ms; /* the longest wait for acks */
+    int waiting_maximum;       /* deployments that may wait at once; more are answered 503 */
+    size_t body_maximum;       /* bytes of a request's body */
+};
+
+struct api {
+    struct api_limits limits;
+    struct readers *readers;
+    struct writer *writer;
+    struct publisher *publisher;
+    struct gatherer *gatherer;
+    atomic_int waiting;    /* changes that were admitted and are not answered yet */
+    atomic_bool ready;     /* serving */
+    atomic_bool stopping;  /* new requests are refused */
+};
+
+#endif

@@ -1,0 +1,206 @@
+/* A call from its headers to its operation: route, token, roles, project, media type, preferences, body. */
+#include "call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "answer.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "prefer.h"
+#include "route.h"
+
+/* ---- authorise ---- */
+
+/* The token of "Authorization: Bearer TOKEN" (RFC 6750 section 2.1), or NULL. */
+static const char *bearer_token(struct http_request *request) {
+    const char *header = http_request_header(request, "Authorization");
+    if (!header || http_request_header_count(request, "Authorization") != 1 || strncasecmp(header, "Bearer ", 7) != 0)
+        return NULL;
+    header += 7;
+    header += strspn(header, " ");
+    return *header ? header : NULL;
+}
+
+/* 401 with a challenge; error="invalid_token" only when there was a token (RFC 6750 section 3). */
+static void refuse_token(struct call *call, bool had_token) {
+    struct MHD_Response *response = answer_error(401, NULL);
+    http_response_header(response, "WWW-Authenticate",
+                         had_token ? "Bearer realm=\"jwk-api\", error=\"invalid_token\", error_description=\"Invalid token\""
+                                   : "Bearer realm=\"jwk-api\"");
+    http_respond(call->request, 401, response);
+}
+
+/* Checks token, roles and project; answers and returns -1 when one fails. */
+static int authorise(struct call *call) {
+    struct error error;
+    const char *token = bearer_token(call->request);
+    if (!token) {
+        refuse_token(call, http_request_header(call->request, "Authorization") != NULL);
+        return -1;
+    }
+    struct store *store = readers_take(call->api->readers, &error);
+    if (!store) {
+        answer_fail_error(call, &error);
+        return -1;
+    }
+    unsigned char hash[32];
+    token_hash(token, hash);
+    int status = store_find_token(store, hash, clock_wall_ms(), &call->token, &error);
+    if (status != 0) {
+        if (error.code == ERROR_DENIED)
+            refuse_token(call, true);
+        else
+            answer_fail_error(call, &error);
+    } else if (!roles_allow(call->token.roles, call->operation->roles)) {
+        answer_fail(call, 403, NULL);
+        status = -1;
+    } else if (route_has_project(call->operation)) {
+        status = store_find_project(store, &call->token, call->parameters[0], &call->project, &error);
+        if (status != 0 && error.code == ERROR_NOT_FOUND)
+            answer_fail(call, 404, error.message);
+        else if (status != 0)
+            answer_fail_error(call, &error);
+    }
+    readers_give(call->api->readers, store);
+    return status;
+}
+
+/* ---- headers ---- */
+
+/* Whether the value is application/json, with charset=utf-8 at most. */
+static bool is_json_type(const char *value) {
+    static const char type[] = "application/json";
+    if (!value || strncasecmp(value, type, sizeof type - 1) != 0)
+        return false;
+    value += sizeof type - 1;
+    value += strspn(value, " \t");
+    if (*value == '\0')
+        return true;
+    if (*value++ != ';')
+        return false;
+    value += strspn(value, " \t");
+    return strcasecmp(value, "charset=utf-8") == 0 || strcasecmp(value, "charset=\"utf-8\"") == 0;
+}
+
+/* Refuses a body that is not what the operation takes; answers and returns -1. */
+static int check_body_headers(struct call *call) {
+    if (!call->operation->takes_body)
+        return 0;
+    const char *encoding = http_request_header(call->request, "Content-Encoding");
+    if (!is_json_type(http_request_header(call->request, "Content-Type")) ||
+        http_request_header_count(call->request, "Content-Type") != 1) {
+        answer_fail(call, 415, NULL);
+        return -1;
+    }
+    if (encoding && strcasecmp(encoding, "identity") != 0) {
+        answer_fail(call, 415, "Content-Encoding is not supported");
+        return -1;
+    }
+    http_request_limit_body(call->request, call->api->limits.body_maximum);
+    return 0;
+}
+
+static int find_operation(struct call *call) {
+    char allow[64];
+    switch (route_find(http_request_method(call->request), http_request_path(call->request), &call->operation, call->parameters, allow)) {
+    case ROUTE_FOUND:
+        return 0;
+    case ROUTE_METHOD: {
+        struct MHD_Response *response = answer_error(405, NULL);
+        http_response_header(response, "Allow", allow);
+        http_respond(call->request, 405, response);
+        return -1;
+    }
+    case ROUTE_MALFORMED:
+        answer_fail(call, 400, "The path is not percent-encoded correctly");
+        return -1;
+    default:
+        answer_fail(call, 404, NULL);
+        return -1;
+    }
+}
+
+/* A path parameter that cannot be a name is refused before any look-up, so that no odd bytes get into a sentence. */
+static int check_parameters(struct call *call) {
+    for (int i = 0; i < PATH_PARAMETERS_MAX && call->parameters[i]; i++) {
+        if (json_utf8_is_valid(call->parameters[i], strlen(call->parameters[i])))
+            continue;
+        answer_fail(call, 400, "The path is not valid UTF-8");
+        return -1;
+    }
+    return 0;
+}
+
+void call_on_headers(void *context, struct http_request *request) {
+    struct call *call = memory_new(sizeof *call);
+    call->api = context;
+    call->request = request;
+    http_request_set_data(request, call);
+    if (find_operation(call) || check_parameters(call))
+        return;
+    if (call->operation->roles == OPERATION_OPEN)
+        return;
+    if (atomic_load(&call->api->stopping)) {
+        answer_fail(call, 503, "The service is stopping");
+        return;
+    }
+    if (authorise(call) || check_body_headers(call))
+        return;
+    const char *parent = http_request_header(request, "traceparent");
+    if (parent && traceparent_is_valid(parent))
+        snprintf(call->traceparent, sizeof call->traceparent, "%s", parent);
+    else
+        traceparent_new(NULL, call->traceparent);
+    struct preferences preferences;
+    prefer_read(request, &preferences);
+    call->respond_async = preferences.respond_async;
+    call->wait_preferred = preferences.wait_s >= 0 && preferences.wait_s * 1000 <= call->api->limits.deploy_timeout_ms;
+    call->wait_ms = call->wait_preferred ? preferences.wait_s * 1000 : call->api->limits.deploy_timeout_ms;
+}
+
+/* ---- body ---- */
+
+/* Parses the body into call->body; answers and returns -1 when it is not a JSON object. */
+static int read_body(struct call *call) {
+    struct error error;
+    size_t length;
+    const char *bytes = http_request_body(call->request, &length);
+    call->body = json_parse(bytes ? bytes : "", length, &error);
+    http_request_drop_body(call->request);
+    if (call->body && !cJSON_IsObject(call->body)) {
+        json_wipe(call->body);
+        call->body = NULL;
+        error_set(&error, ERROR_INVALID, "it is not an object");
+    }
+    if (call->body)
+        return 0;
+    error_prefix(&error, "Request body is not valid JSON");
+    answer_fail_error(call, &error);
+    return -1;
+}
+
+void call_on_request(void *context, struct http_request *request) {
+    (void)context;
+    struct call *call = http_request_data(request);
+    if (call->operation->takes_body && read_body(call))
+        return;
+    call->operation->handle(call);
+}
+
+void call_on_completed(void *context, struct http_request *request) {
+    (void)context;
+    struct call *call = http_request_data(request);
+    if (!call)
+        return;
+    if (call->counted)
+        atomic_fetch_sub(&call->api->waiting, 1);
+    for (int i = 0; i < PATH_PARAMETERS_MAX; i++)
+        free(call->parameters[i]);
+    json_wipe(call->body);
+    free(call);
+}

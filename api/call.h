@@ -1,0 +1,44 @@
+/* One call of the HTTP API on its way: who calls, what for, and how it is answered.
+ *
+ * It lives as long as its http_request. */
+#ifndef API_CALL_H
+#define API_CALL_H
+
+#include <cjson/cJSON.h>
+
+#include "api.h"
+#include "store.h"
+
+struct call;
+
+/* One operation: a row of the routing table (route.c). */
+struct operation {
+    const char *method;
+    const char *path;   /* "/apiops/projects/{projectName}/jwks/{jwkName}/" */
+    int roles;          /* that the token needs, all of them; OPERATION_OPEN: no token at all */
+    bool takes_body;    /* application/json */
+    void (*handle)(struct call *call);
+};
+enum { OPERATION_OPEN = -1, PATH_PARAMETERS_MAX = 3 };
+
+struct call {
+    struct api *api;
+    struct http_request *request;
+    const struct operation *operation;
+    char *parameters[PATH_PARAMETERS_MAX]; /* decoded, in the order of the path */
+    struct store_token token;
+    struct store_project project;  /* of the first parameter, when the path has {projectName} */
+    cJSON *body;                   /* parsed, an object; NULL when the operation takes none */
+    char traceparent[TRACEPARENT_SIZE];
+    int64_t wait_ms;               /* how long this caller waits for a deployment … */
+    bool wait_preferred;           /* … because it said so */
+    bool respond_async;
+    bool counted;                  /* in api->waiting */
+};
+
+/* The two handlers of the HTTP server, and its clean-up. */
+void call_on_headers(void *context, struct http_request *request);
+void call_on_request(void *context, struct http_request *request);
+void call_on_completed(void *context, struct http_request *request);
+
+#endif

@@ -1,0 +1,94 @@
+/* A change of a JWK on its way. */
+#include "change.h"
+
+#include <stdlib.h>
+
+#include "answer.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+
+static struct metric accepted = {
+    .name = "jwk_api_changes_total", .labels = "result=\"recorded\"", .help = "Changes of JWKs, by what came of them.", .type = METRIC_COUNTER};
+static struct metric refused = {.name = "jwk_api_changes_total", .labels = "result=\"refused\"", .type = METRIC_COUNTER};
+static struct metric overloaded = {.name = "jwk_api_changes_total", .labels = "result=\"overloaded\"", .type = METRIC_COUNTER};
+
+__attribute__((constructor)) static void register_metrics(void) {
+    metrics_register(&accepted);
+    metrics_register(&refused);
+    metrics_register(&overloaded);
+}
+
+static void change_free(struct change *change) {
+    if (change->free_input)
+        change->free_input(change);
+    store_change_clear(&change->recorded);
+    free(change);
+}
+
+static int run(struct job *job, struct store *store, struct error *error) {
+    struct change *change = (struct change *)job;
+    const struct call *call = change->call;
+    struct store_author author = {
+        .user = call->token.user,
+        .traceparent = call->traceparent,
+        .project_id = call->project.id,
+        .project_uid = call->project.uid,
+        .project_name = call->parameters[0],
+    };
+    return change->record(change, store, &author, error);
+}
+
+/* In the gatherer's thread: the caller gets its answer. */
+static void on_settled(struct deployment *deployment) {
+    if (deployment->context)
+        answer_deployment(deployment->context, deployment);
+}
+
+static void done(struct job *job, int status, const struct error *error) {
+    struct change *change = (struct change *)job;
+    struct call *call = change->call;
+    struct api *api = call->api;
+    if (status != 0) {
+        metric_add(&refused, 1);
+        change_free(change);
+        answer_fail_error(call, error);
+        return;
+    }
+    metric_add(&accepted, 1);
+    struct store_outgoing *outgoing = change->recorded.outgoing;
+    change->recorded.outgoing = NULL;
+    log_debug("change recorded", "deployment", change->recorded.deployment_id, "operation", event_operation_name(change->operation), "project",
+              call->parameters[0], "actor", call->token.user, "version", LOG_NUMBER(change->recorded.version));
+    char deployment_id[UUID_SIZE];
+    memcpy(deployment_id, change->recorded.deployment_id, sizeof deployment_id);
+    bool respond_async = call->respond_async;
+    struct deployment *deployment =
+        deployment_new(&change->recorded, change->operation, call->wait_ms, on_settled, respond_async ? NULL : call);
+    /* The gatherer must know of it before any ack can come; from here on the call may be answered and gone at any moment. */
+    gatherer_expect(api->gatherer, deployment);
+    publisher_send(api->publisher, outgoing);
+    if (respond_async)
+        answer_accepted(call, deployment_id);
+    change_free(change);
+}
+
+void change_submit(struct change *change) {
+    struct call *call = change->call;
+    struct api *api = call->api;
+    change->job.run = run;
+    change->job.done = done;
+    if (atomic_fetch_add(&api->waiting, 1) >= api->limits.waiting_maximum) {
+        atomic_fetch_sub(&api->waiting, 1);
+        metric_add(&overloaded, 1);
+        change_free(change);
+        answer_fail(call, 503, NULL);
+        return;
+    }
+    call->counted = true;
+    http_request_defer(call->request);
+    if (writer_submit(api->writer, &change->job)) {
+        change_free(change);
+        answer_fail(call, 503, "The service is stopping");
+    }
+}

@@ -1,0 +1,106 @@
+/* The deployments of a project. */
+#include "deployments.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer.h"
+#include "common/clock.h"
+#include "common/memory.h"
+
+static const char *const result_names[] = {"IN_PROGRESS", "SUCCEEDED", "FAILED"};
+
+struct view {
+    struct text body;
+    int64_t project_id;
+    bool found;
+};
+
+/* The state of the whole: failed when one environment failed, in progress while one is pending. */
+static enum result_state state_of(const struct store_deployment *deployment) {
+    enum result_state state = RESULT_SUCCEEDED;
+    for (size_t i = 0; i < deployment->result_count; i++) {
+        if (deployment->results[i].state == RESULT_FAILED)
+            return RESULT_FAILED;
+        if (deployment->results[i].state == RESULT_PENDING)
+            state = RESULT_PENDING;
+    }
+    return state;
+}
+
+static const char *message_of(const struct store_deployment *deployment, const struct store_result *result) {
+    if (!result->message && result->state == RESULT_PENDING)
+        return deployment->operation == EVENT_DELETE ? "Undeployment is in progress" : "Deployment is in progress";
+    return answer_environment_message(deployment->operation, result->message);
+}
+
+static void write_results(struct text *body, const struct store_deployment *deployment) {
+    static const char *const words[][3] = {
+        {"No environments were defined; nothing was deployed", "Deployment is in progress", "Deployment completed successfully"},
+        {"No environments were defined; nothing was undeployed", "Undeployment is in progress", "Undeployment completed successfully"}};
+    enum result_state state = state_of(deployment);
+    const char *const *sentences = words[deployment->operation == EVENT_DELETE];
+    text_json_open(body, "deploymentResult", '{');
+    text_json_boolean(body, "success", deployment->result_count > 0 && state == RESULT_SUCCEEDED);
+    if (deployment->result_count == 0)
+        text_json_string(body, "message", sentences[0]);
+    else if (state == RESULT_FAILED)
+        text_json_string(body, "message", deployment->operation == EVENT_DELETE ? "Undeployment failed in at least one environment; it is tried again"
+                                                                                : "Deployment failed in at least one environment; it is tried again");
+    else
+        text_json_string(body, "message", sentences[state == RESULT_PENDING ? 1 : 2]);
+    text_json_open(body, "environmentResults", '[');
+    for (size_t i = 0; i < deployment->result_count; i++) {
+        const struct store_result *result = &deployment->results[i];
+        char time[CLOCK_TEXT_SIZE];
+        text_json_open(body, NULL, '{');
+        text_json_string(body, "environmentName", result->environment_name);
+        text_json_boolean(body, "success", result->state == RESULT_SUCCEEDED);
+        text_json_string(body, "message", message_of(deployment, result));
+        text_json_string(body, "state", result_names[result->state]);
+        text_json_string(body, "time", result->settled_at ? clock_format(result->settled_at, time) : NULL);
+        text_json_close(body, '}');
+    }
+    text_json_close(body, ']');
+    text_json_close(body, '}');
+}
+
+static void write_deployment(void *context, const struct store_deployment *deployment) {
+    struct view *view = context;
+    if (deployment->project_id != view->project_id)
+        return;
+    view->found = true;
+    char time[CLOCK_TEXT_SIZE];
+    struct text *body = &view->body;
+    text_json_open(body, NULL, '{');
+    text_json_boolean(body, "success", true);
+    text_json_open(body, "resultList", '[');
+    text_json_open(body, NULL, '{');
+    text_json_string(body, "deploymentId", deployment->uid);
+    text_json_string(body, "jwkId", deployment->jwk_uid);
+    text_json_string(body, "jwkName", deployment->jwk_name);
+    text_json_string(body, "operation", event_operation_name(deployment->operation));
+    text_json_integer(body, "version", deployment->version);
+    text_json_string(body, "actor", deployment->actor);
+    text_json_string(body, "startTime", clock_format(deployment->created_at, time));
+    text_json_string(body, "state", result_names[state_of(deployment)]);
+    write_results(body, deployment);
+    text_json_close(body, '}');
+    text_json_close(body, ']');
+    text_json_close(body, '}');
+}
+
+void deployments_get(struct call *call) {
+    struct error error;
+    struct view view = {.project_id = call->project.id};
+    struct store *store = readers_take(call->api->readers, &error);
+    int status = store ? store_find_deployment(store, call->parameters[1], write_deployment, &view, &error) : -1;
+    readers_give(call->api->readers, store);
+    if (status == 0 && !view.found)
+        status = error_set(&error, ERROR_NOT_FOUND, "Deployment (id: %s) is not found!", call->parameters[1]);
+    if (status == 0)
+        answer_json(call, &view.body);
+    else
+        answer_fail_error(call, &error);
+    text_free(&view.body);
+}

@@ -1,0 +1,222 @@
+/* The operations on the JWKs of a project. */
+#include "jwks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer.h"
+#include "change.h"
+#include "common/json.h"
+#include "common/jwk.h"
+#include "common/memory.h"
+
+enum { DESCRIPTION_MAX = 4096 }; /* bytes */
+
+/* ---- reading ---- */
+
+static void write_item(struct text *body, const struct store_jwk *jwk) {
+    text_json_string(body, "name", jwk->name);
+    text_json_string(body, "description", jwk->description);
+    text_json_string(body, "projectId", jwk->project_uid);
+    text_json_string(body, "sourceType", jwk->source_type);
+    text_json_string(body, "sourceId", jwk->source_id);
+    text_json_string(body, "sourceUrl", jwk->source_url);
+    text_json_string(body, "type", jwk->type);
+    text_json_string(body, "kid", jwk->kid);
+}
+
+struct listing {
+    struct text body;
+    const char *project_uid;
+};
+
+static void list_one(void *context, const struct store_jwk *jwk) {
+    struct listing *listing = context;
+    struct store_jwk item = *jwk;
+    item.project_uid = listing->project_uid;
+    text_json_open(&listing->body, NULL, '{');
+    write_item(&listing->body, &item);
+    text_json_close(&listing->body, '}');
+}
+
+static void open_list(struct text *body) {
+    text_json_open(body, NULL, '{');
+    text_json_boolean(body, "success", true);
+    text_json_open(body, "resultList", '[');
+}
+
+static void close_list(struct text *body) {
+    text_json_close(body, ']');
+    text_json_close(body, '}');
+}
+
+void jwks_list(struct call *call) {
+    struct error error;
+    struct listing listing = {.project_uid = call->project.uid};
+    struct store *store = readers_take(call->api->readers, &error);
+    open_list(&listing.body);
+    int status = store ? store_each_jwk(store, call->project.id, list_one, &listing, &error) : -1;
+    readers_give(call->api->readers, store);
+    close_list(&listing.body);
+    if (status == 0)
+        answer_json(call, &listing.body);
+    else
+        answer_fail_error(call, &error);
+    text_free(&listing.body);
+}
+
+/* "RSA" to "rsa": the member under which get shows the material. */
+static const char *material_member(const char *type) {
+    for (enum jwk_type i = JWK_RSA; i <= JWK_OKP; i++)
+        if (strcmp(jwk_type_name(i), type) == 0)
+            return jwk_type_member(i);
+    return "material";
+}
+
+void jwks_get(struct call *call) {
+    struct error error;
+    struct store_jwk jwk = {0};
+    struct store *store = readers_take(call->api->readers, &error);
+    int status = store ? store_find_jwk(store, call->project.id, call->parameters[1], &jwk, &error) : -1;
+    readers_give(call->api->readers, store);
+    if (status != 0) {
+        answer_fail_error(call, &error);
+        return;
+    }
+    struct text body = TEXT_EMPTY;
+    jwk.project_uid = call->project.uid;
+    open_list(&body);
+    text_json_open(&body, NULL, '{');
+    write_item(&body, &jwk);
+    text_json_raw(&body, material_member(jwk.type), jwk.private_key ? jwk.private_key : jwk.public_key);
+    text_json_close(&body, '}');
+    close_list(&body);
+    answer_json(call, &body);
+    store_jwk_free(&jwk);
+}
+
+/* ---- changing ---- */
+
+/* What the three changes are given; strings are owned. */
+struct input {
+    char *name, *description, *source_type;
+    struct jwk *jwk;
+};
+
+static void free_input(struct change *change) {
+    struct input *input = change->input;
+    free(input->name);
+    free(input->description);
+    free(input->source_type);
+    jwk_free(input->jwk);
+    free(input);
+}
+
+static struct change *change_new(struct call *call, enum event_operation operation,
+                                 int (*record)(struct change *change, struct store *store, const struct store_author *author,
+                                               struct error *error)) {
+    struct change *change = memory_new(sizeof *change);
+    change->call = call;
+    change->operation = operation;
+    change->record = record;
+    change->free_input = free_input;
+    change->input = memory_new(sizeof(struct input));
+    return change;
+}
+
+/* Frees the parsed body before the wait: it may hold a private key, and while thousands wait none needs it. */
+static void drop_body(struct call *call) {
+    json_wipe(call->body);
+    call->body = NULL;
+}
+
+static int check_description(const char *description, struct error *error) {
+    if (description && strlen(description) > DESCRIPTION_MAX)
+        return error_set(error, ERROR_INVALID, "JWK description can not be longer than %d bytes!", DESCRIPTION_MAX);
+    return 0;
+}
+
+static int record_update(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
+    const struct input *input = change->input;
+    return store_update_jwk(store, author, change->call->parameters[1], input->name, input->description, &change->recorded, error);
+}
+
+void jwks_update(struct call *call) {
+    static const char *const known[] = {"name", "description", NULL};
+    struct error error;
+    const char *name = NULL, *description = NULL;
+    if (json_refuse_unknown(call->body, known, &error) || json_get_string(call->body, "name", false, &name, &error) ||
+        json_get_string(call->body, "description", false, &description, &error) || (name && name_check("JWK", name, &error)) ||
+        check_description(description, &error)) {
+        answer_fail_error(call, &error);
+        return;
+    }
+    struct change *change = change_new(call, EVENT_UPDATE, record_update);
+    struct input *input = change->input;
+    input->name = memory_string(name);
+    input->description = memory_string(description);
+    drop_body(call);
+    change_submit(change);
+}
+
+static int record_delete(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
+    return store_delete_jwk(store, author, change->call->parameters[1], &change->recorded, error);
+}
+
+void jwks_delete(struct call *call) { change_submit(change_new(call, EVENT_DELETE, record_delete)); }
+
+static int record_create(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
+    const struct input *input = change->input;
+    const struct jwk *jwk = input->jwk;
+    struct store_new_jwk new_jwk = {
+        .name = input->name,
+        .description = input->description,
+        .type = jwk_type_name(jwk_type(jwk)),
+        .kid = jwk_kid(jwk),
+        .source_type = input->source_type,
+        .public_key = jwk_public_text(jwk),
+        .private_key = jwk_has_private(jwk) ? jwk_text(jwk) : NULL,
+    };
+    return store_create_jwk(store, author, &new_jwk, &change->recorded, error);
+}
+
+void jwks_create(struct call *call) {
+    static const char *const known[] = {"name", "description", "sourceType", "jwkStr", "kid", NULL};
+    struct error error;
+    const char *name = NULL, *description = NULL, *source_type = NULL, *jwk_text_in = NULL, *kid = NULL;
+    struct jwk *jwk = NULL;
+    int status = -1;
+    if (json_refuse_unknown(call->body, known, &error) || json_get_string(call->body, "name", false, &name, &error) ||
+        name_check("JWK", name ? name : "", &error) || json_get_string(call->body, "description", false, &description, &error) ||
+        check_description(description, &error) || json_get_string(call->body, "sourceType", false, &source_type, &error))
+        goto out;
+    if (!source_type || !*source_type) {
+        error_set(&error, ERROR_INVALID, "Source type is required!");
+        goto out;
+    }
+    if (strcmp(source_type, "COPY_PASTE") != 0) {
+        error_set(&error, ERROR_INVALID, "Source type is not known! It is one of: COPY_PASTE");
+        goto out;
+    }
+    if (json_get_string(call->body, "jwkStr", false, &jwk_text_in, &error) || json_get_string(call->body, "kid", false, &kid, &error))
+        goto out;
+    if (!jwk_text_in || !*jwk_text_in) {
+        error_set(&error, ERROR_INVALID, "JWK string is required for COPY_PASTE source type!");
+        goto out;
+    }
+    jwk = jwk_from_text(jwk_text_in, strlen(jwk_text_in), kid, &error);
+    status = jwk ? 0 : -1;
+out:
+    if (status != 0) {
+        answer_fail_error(call, &error);
+        return;
+    }
+    struct change *change = change_new(call, EVENT_CREATE, record_create);
+    struct input *input = change->input;
+    input->name = memory_string(name);
+    input->description = memory_string(description);
+    input->source_type = memory_string(source_type);
+    input->jwk = jwk;
+    drop_body(call);
+    change_submit(change);
+}

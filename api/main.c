@@ -1,0 +1,109 @@
+/* jwk-api: the table of options and commands; all else is wired in serve.c. */
+#include <stdlib.h>
+
+#include "common/memory.h"
+#include "settings.h"
+
+#define END_OF_OPTIONS {.name = NULL}
+#define AT(member) offsetof(struct settings, member)
+
+enum { SECOND = 1000, DAY = 86400 * SECOND };
+
+static const struct option_spec common_options[] = {
+    {"data-dir", 0, OPTION_STRING, "DIRECTORY", "/var/lib/jwk-api", 0, 0, AT(data_dir),
+     "Where the store lives. Made for its owner alone when missing."},
+    {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
+    {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format), "text (key=value) or json; one line per event, on standard error."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec serve_options[] = {
+    {"listen", 0, OPTION_STRING, "ADDRESS:PORT", "127.0.0.1:8080", 0, 0, AT(listen),
+     "Where to serve HTTP. Port 0 picks a free one; * is every address."},
+    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file), "Write the address really bound to FILE once it is ready to serve."},
+    {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
+    {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Topics are PREFIX.events, PREFIX.acks and PREFIX.workers."},
+    {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
+     "Pass a property to librdkafka, over our own choices. May be repeated."},
+    {"partitions", 0, OPTION_INTEGER, "N", "4", 1, 1024, AT(partitions), "Partitions of PREFIX.events when it is created."},
+    {"replication", 0, OPTION_INTEGER, "N", "-1", -1, 100, AT(replication), "Replication factor of created topics; -1 is the broker's default."},
+    {"deploy-timeout", 0, OPTION_DURATION, "TIME", "10s", 0, 3600 * SECOND, AT(deploy_timeout),
+     "How long an answer waits for the environments. A caller can ask for less with the header Prefer: wait=SECONDS."},
+    {"grace", 0, OPTION_DURATION, "TIME", "30s", 0, 3600 * SECOND, AT(grace),
+     "How long after its last replica left an environment is still waited for: a rolling restart is no failure."},
+    {"shutdown-timeout", 0, OPTION_DURATION, "TIME", "15s", 0, 3600 * SECOND, AT(shutdown_timeout),
+     "How long a stop waits for deployments that are waited for."},
+    {"tombstone-delay", 0, OPTION_DURATION, "TIME", "30d", SECOND, 365L * DAY, AT(tombstone_delay),
+     "How long the event of a deleted JWK stays before its tombstone follows. A replica that was away for longer than half of it starts over."},
+    {"http-threads", 0, OPTION_INTEGER, "N", "2", 1, 256, AT(threads), "Threads that serve HTTP. None of them waits for a deployment."},
+    {"connections", 0, OPTION_INTEGER, "N", "11000", 10, 1000000, AT(connections), "Connections at once."},
+    {"waiting", 0, OPTION_INTEGER, "N", "10000", 1, 1000000, AT(waiting), "Changes that may wait for their deployment at once; more are answered 503."},
+    {"body-limit", 0, OPTION_SIZE, "SIZE", "2M", 1024, 64L << 20, AT(body_limit), "Largest request body."},
+    {"header-limit", 0, OPTION_SIZE, "SIZE", "16k", 4096, 1L << 20, AT(header_limit), "Largest request line and headers, together."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec broker_options[] = {
+    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file), "Write the broker's address to FILE once it listens."},
+    {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topics that are made."},
+    {"partitions", 0, OPTION_INTEGER, "N", "4", 1, 1024, AT(partitions), "Partitions of PREFIX.events."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec token_options[] = {
+    {"user", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(user), "Whose token it is: the actor in events. Required."},
+    {"role", 0, OPTION_LIST, "ROLE", NULL, 0, 0, AT(roles),
+     "ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN; repeat it for several. Required."},
+    {"project", 0, OPTION_LIST, "PROJECT", NULL, 0, 0, AT(projects), "Limit the token to this project; repeat it for several. Default: all projects."},
+    {"expires-in", 0, OPTION_DURATION, "TIME", "90d", 0, 3650L * DAY, AT(expires_in), "How long it is valid; 0 is for ever."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec no_options[] = {END_OF_OPTIONS};
+
+static const struct command_spec commands[] = {
+    {"serve", NULL, 0, 0, "serve the HTTP API",
+     "Records changes of JWKs in the store, publishes each as an event to Kafka, gathers the acks of the environments' replicas and answers with "
+     "what happened there. SIGTERM or SIGINT stops it: waiting calls are answered first.",
+     serve_options, serve_run},
+    {"broker", NULL, 0, 0, "run the embedded development broker",
+     "Runs a Kafka broker inside this process, for trying things out: it keeps the last few megabytes of each topic in memory and forgets them when it "
+     "ends. Not for production.",
+     broker_options, broker_run},
+    {"project add", "NAME", 1, 1, "add a project", NULL, no_options, project_add_run},
+    {"project list", NULL, 0, 0, "list the projects", NULL, no_options, project_list_run},
+    {"project remove", "NAME", 1, 1, "remove a project that never had a JWK", NULL, no_options, project_remove_run},
+    {"environment add", "NAME", 1, 1, "add an environment", "From now on every deployment goes to it too.", no_options, environment_add_run},
+    {"environment list", NULL, 0, 0, "list the environments", NULL, no_options, environment_list_run},
+    {"environment remove", "NAME", 1, 1, "remove an environment",
+     "No deployment goes to it any more. Its workers keep what they have: stop them.", no_options, environment_remove_run},
+    {"token create", NULL, 0, 0, "create a Personal API Access Token",
+     "Prints the token on standard output, once: only its hash is stored. Its id, for revoking, goes to standard error.", token_options, token_create_run},
+    {"token list", NULL, 0, 0, "list the tokens, without their secrets", NULL, no_options, token_list_run},
+    {"token revoke", "ID", 1, 1, "revoke a token", "Effective at once, also while the API serves.", no_options, token_revoke_run},
+    {.name = NULL},
+};
+
+static const struct program_spec program = {
+    .name = "jwk-api",
+    .version = JWK_VERSION,
+    .summary = "update JSON Web Keys and deploy them to environments",
+    .description =
+        "A caller updates a JSON Web Key (JWK) of a project over HTTP; the change is recorded in SQLite and an event goes to Kafka; the jwk-worker "
+        "processes of each environment apply it and acknowledge, and the answer to the caller says what happened in each environment.\n\n"
+        "Administration (projects, environments, tokens) works on the same store with the commands below, also while the API serves.",
+    .prefix = "JWK_API",
+    .options = common_options,
+    .commands = commands,
+    .settings_size = sizeof(struct settings),
+    .files = "DIRECTORY/jwk-api.db is the store (SQLite). Back it up with its -wal file while stopped, or with sqlite3's .backup while serving.",
+    .examples = "jwk-api environment add production\n"
+                "jwk-api project add MyProject\n"
+                "jwk-api token create --user alice --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES\n"
+                "jwk-api serve --brokers kafka-1:9092,kafka-2:9092 -X security.protocol=ssl",
+};
+
+int main(int argc, char **argv) {
+    memory_init();
+    return options_run(&program, argc, argv);
+}

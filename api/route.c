@@ -1,0 +1,82 @@
+/* The table of operations. */
+#include "route.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "deployments.h"
+#include "health.h"
+#include "jwks.h"
+
+#define SECURITY ROLE_API_SECURITY
+#define DEPLOY (ROLE_API_SECURITY | ROLE_DEPLOY_UNDEPLOY_PROXIES)
+
+static const struct operation operations[] = {
+    {"GET", "/apiops/projects/{projectName}/jwks/", SECURITY, false, jwks_list},
+    {"POST", "/apiops/projects/{projectName}/jwks/", DEPLOY, true, jwks_create},
+    {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/", SECURITY, false, jwks_get},
+    {"PUT", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, true, jwks_update},
+    {"DELETE", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, false, jwks_delete},
+    {"GET", "/apiops/projects/{projectName}/deployments/{deploymentId}/", SECURITY, false, deployments_get},
+    {"GET", "/healthz/", OPERATION_OPEN, false, health_live},
+    {"GET", "/readyz/", OPERATION_OPEN, false, health_ready},
+    {"GET", "/metrics/", OPERATION_OPEN, false, health_metrics},
+};
+
+/* Steps over one segment ("/abc") of a path; false at its end, where a last '/' alone counts as the end too. */
+static bool next_segment(const char **path, const char **segment, size_t *length) {
+    if (**path != '/' || (*path)[1] == '\0')
+        return false;
+    *segment = *path + 1;
+    *length = strcspn(*segment, "/");
+    *path = *segment + *length;
+    return true;
+}
+
+/* Compares a path with a pattern; the spans of the parameters are written as far as they match. */
+static bool matches(const char *pattern, const char *path, const char *spans[PATH_PARAMETERS_MAX], size_t lengths[PATH_PARAMETERS_MAX]) {
+    const char *want, *have;
+    size_t want_length, have_length;
+    int count = 0;
+    for (;;) {
+        bool more = next_segment(&pattern, &want, &want_length);
+        if (more != next_segment(&path, &have, &have_length))
+            return false;
+        if (!more)
+            return *path == '\0' || strcmp(path, "/") == 0;
+        if (*want == '{') {
+            spans[count] = have;
+            lengths[count++] = have_length;
+        } else if (want_length != have_length || memcmp(want, have, have_length) != 0) {
+            return false;
+        }
+    }
+}
+
+bool route_has_project(const struct operation *operation) { return strstr(operation->path, "/{projectName}/") != NULL; }
+
+enum route_result route_find(const char *method, const char *path, const struct operation **operation,
+                             char *parameters[PATH_PARAMETERS_MAX], char allow[64]) {
+    const char *spans[PATH_PARAMETERS_MAX] = {NULL};
+    size_t lengths[PATH_PARAMETERS_MAX];
+    if (strcmp(method, "HEAD") == 0)
+        method = "GET";
+    allow[0] = '\0';
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        if (!matches(operations[i].path, path, spans, lengths))
+            continue;
+        if (strcmp(operations[i].method, method) != 0) {
+            if (allow[0])
+                strcat(allow, ", ");
+            strcat(allow, strcmp(operations[i].method, "GET") == 0 ? "GET, HEAD" : operations[i].method);
+            memset(spans, 0, sizeof spans);
+            continue;
+        }
+        for (int j = 0; j < PATH_PARAMETERS_MAX && spans[j]; j++)
+            if (!(parameters[j] = http_decode_segment(spans[j], lengths[j])))
+                return ROUTE_MALFORMED;
+        *operation = &operations[i];
+        return ROUTE_FOUND;
+    }
+    return allow[0] ? ROUTE_METHOD : ROUTE_UNKNOWN;
+}

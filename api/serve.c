@@ -1,0 +1,223 @@
+/* jwk-api serve: starts the parts in the order of their needs, waits for a signal, and stops them in the reverse order. */
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "answer.h"
+#include "api.h"
+#include "call.h"
+#include "common/address_file.h"
+#include "common/log.h"
+#include "logging.h"
+#include "settings.h"
+#include "tombstones.h"
+
+enum {
+    REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
+    IDLE_TIMEOUT_S = 30,        /* a connection that sends nothing is closed */
+    FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
+    ACKS_RETENTION_DAYS = 7,
+};
+
+struct service {
+    const struct settings *settings;
+    struct kafka_settings kafka;
+    struct kafka_topics topics;
+    struct api api;
+    struct http_server *server;
+    struct tombstones *tombstones;
+};
+
+static atomic_bool stop_requested; /* a signal came; also ends the wait for a broker */
+static sem_t stop_semaphore;       /* posted when it came */
+
+/* The one thread that gets SIGTERM and SIGINT: all others block them. */
+static void *await_signal(void *context) {
+    int number;
+    pthread_setname_np(pthread_self(), "signals");
+    sigwait(context, &number);
+    atomic_store(&stop_requested, true);
+    sem_post(&stop_semaphore);
+    return NULL;
+}
+
+static void watch_signals(void) {
+    static sigset_t signals;
+    pthread_t thread;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    sem_init(&stop_semaphore, 0, 0);
+    if (pthread_create(&thread, NULL, await_signal, &signals) != 0)
+        abort(); /* no threads at start: nothing can work */
+    pthread_detach(thread);
+}
+
+/* Ten thousand waiting callers need ten thousand descriptors. */
+static void raise_descriptor_limit(long connections) {
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)connections + 256;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+        log_warning("fewer descriptors than connections", "limit", LOG_NUMBER(limit.rlim_cur), "connections", LOG_NUMBER(connections));
+}
+
+static int create_topics(struct service *service, int *partitions, struct error *error) {
+    const struct settings *settings = service->settings;
+    char acks_retention[32];
+    snprintf(acks_retention, sizeof acks_retention, "%lld", ACKS_RETENTION_DAYS * 86400000LL);
+    struct kafka_topic_spec specs[] = {
+        {.name = service->topics.events,
+         .partitions = (int)settings->partitions,
+         /* Auditors see every event for at least a week; the compacted rest lets a new replica read every key. */
+         .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms", "604800000", "max.message.bytes",
+                    "1048576"}},
+        {.name = service->topics.acks, .partitions = 1, .config = {"cleanup.policy", "delete", "retention.ms", acks_retention}},
+        {.name = service->topics.workers,
+         .partitions = 1,
+         /* Small segments, so that a start reads minutes of heartbeats and not weeks. */
+         .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1", "max.compaction.lag.ms", "600000"}},
+    };
+    if (kafka_create_topics(&service->kafka, specs, 3, (int)settings->replication, error))
+        return -1;
+    *partitions = specs[0].partitions_found;
+    return 0;
+}
+
+/* The partitions that JWKs are spread over are fixed at the first start: partitions added later stay unused, and no key ever moves. */
+static int fix_partitions(struct service *service, struct store *store, int found, struct error *error) {
+    struct store_identity identity;
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    if (identity.partitions == 0)
+        return store_fix_partitions(store, found, error);
+    if (found < identity.partitions)
+        return error_set(error, ERROR_INVALID, "topic %s has %d partitions and the store needs %d: add partitions to the topic",
+                         service->topics.events, found, identity.partitions);
+    return 0;
+}
+
+static int start_pipeline(struct service *service, struct error *error) {
+    const struct settings *settings = service->settings;
+    int partitions;
+    struct store *store = store_open(settings->data_dir, STORE_WRITE, error), *reader = NULL;
+    if (!store)
+        return -1;
+    if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, error) ||
+        fix_partitions(service, store, partitions, error)) {
+        store_close(store);
+        return -1;
+    }
+    service->api.readers = readers_new(settings->data_dir);
+    service->api.writer = writer_new(store);
+    struct gatherer_options options = {.kafka = &service->kafka, .topics = &service->topics, .grace_ms = settings->grace};
+    reader = store_open(settings->data_dir, STORE_WRITE, error);
+    if (!reader)
+        return -1;
+    service->api.gatherer = gatherer_new(&options, reader, service->api.writer, error);
+    store_close(reader);
+    reader = service->api.gatherer ? store_open(settings->data_dir, STORE_READ, error) : NULL;
+    if (!reader)
+        return -1;
+    service->api.publisher = publisher_new(&service->kafka, service->topics.events, reader, service->api.writer, error);
+    if (!service->api.publisher)
+        return -1;
+    publisher_start(service->api.publisher);
+    gatherer_start(service->api.gatherer);
+    service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);
+    gatherer_await_replicas(service->api.gatherer, REPLICAS_TIMEOUT_MS);
+    return 0;
+}
+
+static int start_http(struct service *service, struct error *error) {
+    const struct settings *settings = service->settings;
+    struct http_server_options options = {
+        .listen = settings->listen,
+        .name = "http",
+        .threads = (unsigned)settings->threads,
+        .connection_limit = (unsigned)settings->connections,
+        .connection_memory = (size_t)settings->header_limit,
+        .idle_timeout = IDLE_TIMEOUT_S,
+        .context = &service->api,
+        .on_headers = call_on_headers,
+        .on_request = call_on_request,
+        .on_error = answer_plumbing_error,
+        .on_completed = call_on_completed,
+    };
+    service->server = http_server_start(&options, error);
+    if (!service->server)
+        return -1;
+    atomic_store(&service->api.ready, true);
+    unsigned port = http_server_port(service->server);
+    log_info("serving", "listen", settings->listen, "port", LOG_NUMBER(port), "brokers", settings->brokers, "data_dir", settings->data_dir);
+    return settings->address_file ? address_file_write_bound(settings->address_file, settings->listen, port, error) : 0;
+}
+
+/* Stops accepting, answers what waits, flushes, closes. */
+static void stop(struct service *service) {
+    const char *reason = "The API is stopping";
+    atomic_store(&service->api.stopping, true);
+    if (service->server) {
+        log_info("stopping", "active", LOG_NUMBER(http_server_active(service->server)));
+        http_server_quiesce(service->server);
+        if (!http_server_wait_idle(service->server, (int)service->settings->shutdown_timeout)) {
+            gatherer_give_up(service->api.gatherer, reason);
+            http_server_wait_idle(service->server, FLUSH_TIMEOUT_MS);
+        }
+    }
+    tombstones_free(service->tombstones);
+    if (service->api.gatherer) {
+        gatherer_give_up(service->api.gatherer, reason);
+        gatherer_stop(service->api.gatherer);
+    }
+    if (service->server)
+        http_server_stop(service->server);
+    if (service->api.publisher)
+        publisher_stop(service->api.publisher, FLUSH_TIMEOUT_MS);
+    if (service->api.writer)
+        writer_free(service->api.writer);
+    publisher_free(service->api.publisher);
+    gatherer_free(service->api.gatherer);
+    if (service->api.readers)
+        readers_free(service->api.readers);
+}
+
+int serve_run(void *context, char **operands, int count) {
+    (void)operands, (void)count;
+    struct error error;
+    struct service service = {.settings = context};
+    const struct settings *settings = context;
+    if (logging_start(settings, &error))
+        return fprintf(stderr, "jwk-api: %s\n", error.message), 2;
+    watch_signals();
+    raise_descriptor_limit(settings->connections);
+    service.kafka = (struct kafka_settings){.brokers = settings->brokers,
+                                            .topic_prefix = settings->topic_prefix,
+                                            .properties = &settings->kafka_properties,
+                                            .client_id = "jwk-api"};
+    service.api.limits = (struct api_limits){.deploy_timeout_ms = settings->deploy_timeout,
+                                             .waiting_maximum = (int)settings->waiting,
+                                             .body_maximum = (size_t)settings->body_limit};
+    kafka_topics_name(settings->topic_prefix, &service.topics);
+    int status = store_lock_serving(settings->data_dir, &error);
+    if (status == 0)
+        status = start_pipeline(&service, &error);
+    if (status == 0)
+        status = start_http(&service, &error);
+    bool clean = status == 0 || atomic_load(&stop_requested);
+    if (!clean)
+        log_error("can not serve", "reason", error.message);
+    while (clean && !atomic_load(&stop_requested))
+        sem_wait(&stop_semaphore);
+    stop(&service);
+    log_info("stopped");
+    return clean ? 0 : 1;
+}

@@ -1,0 +1,39 @@
+/* The settings of jwk-api, as its table of options (main.c) fills them. Strings and lists belong to the options module. */
+#ifndef API_SETTINGS_H
+#define API_SETTINGS_H
+
+#include "common/options.h"
+
+struct settings {
+    /* all commands */
+    char *log_level, *log_format;
+    char *data_dir;
+    /* serve and broker */
+    char *listen, *address_file;
+    char *brokers, *topic_prefix;
+    struct option_list kafka_properties;
+    long partitions, replication;          /* of topics that are created */
+    long deploy_timeout, grace, shutdown_timeout; /* ms */
+    long threads, connections, waiting;    /* of HTTP */
+    long body_limit, header_limit;         /* bytes */
+    long tombstone_delay;                  /* ms */
+    /* token create */
+    char *user;
+    struct option_list roles, projects;
+    long expires_in;                       /* ms; 0: never */
+};
+
+/* The commands; each returns the exit status of the process. */
+int serve_run(void *settings, char **operands, int count);
+int broker_run(void *settings, char **operands, int count);
+int project_add_run(void *settings, char **operands, int count);
+int project_list_run(void *settings, char **operands, int count);
+int project_remove_run(void *settings, char **operands, int count);
+int environment_add_run(void *settings, char **operands, int count);
+int environment_list_run(void *settings, char **operands, int count);
+int environment_remove_run(void *settings, char **operands, int count);
+int token_create_run(void *settings, char **operands, int count);
+int token_list_run(void *settings, char **operands, int count);
+int token_revoke_run(void *settings, char **operands, int count);
+
+#endif

@@ -1,0 +1,29 @@
+/* A file that tells where a program listens. */
+#include "address_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+
+int address_file_write(const char *path, const char *address, struct error *error) {
+    char *temporary = memory_format("%s.new", path);
+    FILE *file = fopen(temporary, "we");
+    int status = 0;
+    if (!file || fprintf(file, "%s\n", address) < 0 || fclose(file) != 0 || rename(temporary, path) != 0)
+        status = error_set(error, ERROR_INVALID, "writing %s: %s", path, strerror(errno));
+    free(temporary);
+    return status;
+}
+
+int address_file_write_bound(const char *path, const char *listen, unsigned port, struct error *error) {
+    const char *colon = strrchr(listen, ':');
+    size_t host_length = colon ? (size_t)(colon - listen) : strlen(listen);
+    char *address = host_length == 1 && listen[0] == '*' ? memory_format("127.0.0.1:%u", port)
+                                                         : memory_format("%.*s:%u", (int)host_length, listen, port);
+    int status = address_file_write(path, address, error);
+    free(address);
+    return status;
+}
