@@ -33,7 +33,7 @@ static int make_keystores(void **state) {
                 "{ cat new.p12; printf x; } >garbage.p12\n"
                 "head -c 700 new.p12 >truncated.p12\n"
                 "head -c 1100000 /dev/zero >huge; : >empty\n"
-                "printf '\\xce\\xce\\xce\\xce\\0\\0\\0\\2' >jceks; printf '\\xfe\\xed\\xfe\\xed\\0\\0\\0\\2' >jks\n");
+                "printf '\\316\\316\\316\\316\\0\\0\\0\\2' >jceks; printf '\\376\\355\\376\\355\\0\\0\\0\\2' >jks\n");
     return 0;
 }
 
