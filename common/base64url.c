@@ -3,7 +3,8 @@
  * OpenSSL's EVP_DecodeBlock() is no help here: it does not know the URL alphabet and takes padding and loose bits silently. */
 #include "common/base64url.h"
 
-static const char URL_ALPHABET[64] __attribute__((nonstring)) = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char URL_ALPHABET[64] __attribute__((nonstring)) =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 void base64url_encode(const unsigned char *bytes, size_t size, char *out) {
     size_t i = 0;

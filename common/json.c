@@ -1,7 +1,8 @@
-/* Strict JSON: one pass over the bytes says whether they are I-JSON within our limits, and only then does cJSON build the tree.
+/* Strict JSON: one pass over the bytes says whether they are I-JSON within our limits, and only then does cJSON build the
+ * tree.
  *
- * What cJSON 1.7.15 would do on its own: keep duplicate members, cut a string at NUL, take invalid UTF-8, control characters, a BOM
- * and numbers such as 01 or 1., read at most 63 characters of a number, and stop before trailing bytes. */
+ * What cJSON 1.7.15 would do on its own: keep duplicate members, cut a string at NUL, take invalid UTF-8, control
+ * characters, a BOM and numbers such as 01 or 1., read at most 63 characters of a number, and stop before trailing bytes. */
 #include "common/json.h"
 
 #include <math.h>
@@ -70,8 +71,8 @@ bool json_utf8_is_valid(const char *bytes, size_t length) {
     return true;
 }
 
-/* Whether one of eight bytes needs a look: a quote, a backslash, a control character or the beginning of UTF-8. The test may say
- * yes for a harmless neighbour of one, never no for a special byte. */
+/* Whether one of eight bytes needs a look: a quote, a backslash, a control character or the beginning of UTF-8. The test
+ * may say yes for a harmless neighbour of one, never no for a special byte. */
 static bool word_has_special(uint64_t word) {
     const uint64_t ones = 0x0101010101010101U, tops = 0x8080808080808080U;
     uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
@@ -160,8 +161,8 @@ static bool is_digit(const struct scanner *scanner) {
     return scanner->at < scanner->end && *scanner->at >= '0' && *scanner->at <= '9';
 }
 
-/* Whether a number of valid grammar is at most 2^53 - 1 in magnitude and does not vanish in a double: judged by its digits, since
- * a conversion would have rounded already. Its exponent has at most NUMBER_LENGTH_MAX digits. */
+/* Whether a number of valid grammar is at most 2^53 - 1 in magnitude and does not vanish in a double: judged by its digits,
+ * since a conversion would have rounded already. Its exponent has at most NUMBER_LENGTH_MAX digits. */
 static bool number_fits(const unsigned char *number, const unsigned char *end) {
     enum { DIGITS = 16, SMALLEST = -300 };
     uint64_t significant = 0; /* the first 16 digits from the first that is not zero on */
@@ -282,7 +283,8 @@ static int scan_name(struct scanner *scanner) {
     return 0;
 }
 
-/* One text. The open objects and arrays are kept in a small array instead of on the call stack: their depth is bounded anyway. */
+/* One text. The open objects and arrays are kept in a small array instead of on the call stack: their depth is bounded
+ * anyway. */
 static int scan(struct scanner *scanner) {
     struct {
         unsigned char closing;
@@ -355,7 +357,8 @@ const char *json_shown(const char *text, char out[JSON_SHOWN_SIZE]) {
 
 static int refuse_duplicate(const char *name, struct error *error) {
     char shown[JSON_SHOWN_SIZE];
-    return error_set(error, ERROR_INVALID, "Not valid JSON: the member \"%s\" stands twice in one object", json_shown(name, shown));
+    return error_set(error, ERROR_INVALID, "Not valid JSON: the member \"%s\" stands twice in one object",
+                     json_shown(name, shown));
 }
 
 static int compare_names(const void *left, const void *right) {

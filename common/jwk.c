@@ -90,7 +90,11 @@ static char *print_public(const cJSON *object) {
  * escapes. */
 static void compute_thumbprint(const cJSON *object, struct jwk *jwk) {
     static const char *const required[][4] = {
-        [JWK_RSA] = {"e", "kty", "n"}, [JWK_EC] = {"crv", "kty", "x", "y"}, [JWK_OCT] = {"k", "kty"}, [JWK_OKP] = {"crv", "kty", "x"}};
+        [JWK_RSA] = {"e", "kty", "n"},
+        [JWK_EC] = {"crv", "kty", "x", "y"},
+        [JWK_OCT] = {"k", "kty"},
+        [JWK_OKP] = {"crv", "kty", "x"},
+    };
     enum { MEMBERS = sizeof required[0] / sizeof required[0][0], PUNCTUATION = 8 };
     const char *values[MEMBERS] = {0};
     size_t size = PUNCTUATION;
@@ -101,7 +105,8 @@ static void compute_thumbprint(const cJSON *object, struct jwk *jwk) {
     char *text = memory_new(size);
     size_t length = 0;
     for (size_t i = 0; i < MEMBERS && values[i]; i++)
-        length += (size_t)snprintf(text + length, size - length, "%c\"%s\":\"%s\"", i == 0 ? '{' : ',', required[jwk->type][i], values[i]);
+        length += (size_t)snprintf(text + length, size - length, "%c\"%s\":\"%s\"", i == 0 ? '{' : ',', required[jwk->type][i],
+                                   values[i]);
     length += (size_t)snprintf(text + length, size - length, "}");
     sha256_text(text, length, jwk->thumbprint);
     memory_wipe_string(text);
@@ -157,7 +162,8 @@ struct jwk *jwk_from_json(const cJSON *object, struct error *error) {
         return NULL;
     }
     struct jwk *jwk = memory_new(sizeof *jwk);
-    /* What OpenSSL notes about a refused key is said in our sentence; left in the thread's queue it would mislead the next reader. */
+    /* What OpenSSL notes about a refused key is said in our sentence; left in the thread's queue it would mislead whoever looks
+     * there next. */
     ERR_set_mark();
     if (read_all(object, jwk, error) < 0) {
         jwk_free(jwk);

@@ -23,8 +23,8 @@ struct jwk;
  * nbf and exp integers (seconds). Ed448 and X448 are refused by name. Members it does not know are kept, as RFC 7517 section 4
  * asks. The tree is not taken. NULL with ERROR_INVALID and a sentence without key material. Thread-safe. */
 struct jwk *jwk_from_json(const cJSON *object, struct error *error) MUST_CHECK;
-/* Reads a JWK, or a JWK Set (RFC 7517 section 5) of which kid picks one key. A set of several without kid, or without that kid, is
- * an error that lists the kids. kid may be NULL. */
+/* Reads a JWK, or a JWK Set (RFC 7517 section 5) of which kid picks one key. A set of several without kid, or without that
+ * kid, is an error that lists the kids. kid may be NULL. */
 struct jwk *jwk_from_text(const char *text, size_t length, const char *kid, struct error *error) MUST_CHECK;
 void jwk_free(struct jwk *jwk); /* wipes it; NULL is allowed */
 
@@ -41,12 +41,13 @@ bool jwk_has_private(const struct jwk *jwk);      /* a private half, or a symmet
 int64_t jwk_not_before(const struct jwk *jwk);    /* seconds since 1970; INT64_MIN when it has no nbf */
 int64_t jwk_expires(const struct jwk *jwk);       /* seconds since 1970; INT64_MAX when it has no exp */
 
-/* The whole key as compact JSON with its members in the order of the input: a secret when jwk_has_private(). Owned by the jwk. */
+/* The whole key as compact JSON with its members in the order of the input: a secret when jwk_has_private(). Owned by the
+ * jwk. */
 const char *jwk_text(const struct jwk *jwk);
-/* The public half as compact JSON: all members but the private ones (d, p, q, dp, dq, qi, oth, k), in the order of the input.
- * Where a private half is dropped, `key_ops` says what the public one can do (verify for sign, encrypt for decrypt, wrapKey for
- * unwrapKey, nothing for deriveKey and deriveBits): readers such as WebCrypto refuse a public key that claims to sign. NULL for an
- * oct key, which has no public half. Owned by the jwk. */
+/* The public half as compact JSON: all members but the private ones (d, p, q, dp, dq, qi, oth, k), in the order of the
+ * input. Where a private half is dropped, `key_ops` says what the public one can do (verify for sign, encrypt for decrypt,
+ * wrapKey for unwrapKey, nothing for deriveKey and deriveBits): readers such as WebCrypto refuse a public key that claims
+ * to sign. NULL for an oct key, which has no public half. Owned by the jwk. */
 const char *jwk_public_text(const struct jwk *jwk);
 /* RFC 7638 with SHA-256, base64url. For an oct key too (its thumbprint reveals a weak secret: never publish it). */
 void jwk_thumbprint(const struct jwk *jwk, char out[SHA256_TEXT_SIZE]);

@@ -1,5 +1,5 @@
-/* From an OpenSSL key, or from octets, to a JWK. It is written as JSON and read again by the one reader, so that a key made here is
- * held to the same rules as one that comes from outside. */
+/* From an OpenSSL key, or from octets, to a JWK. It is written as JSON and read again by the one reader, so that a key made
+ * here is held to the same rules as one that comes from outside. */
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -53,8 +53,9 @@ static int refuse_without_private(struct error *error) {
 
 static int write_rsa(struct text *out, const EVP_PKEY *key, bool with_private, struct error *error) {
     static const char *const members[] = {"p", "q", "dp", "dq", "qi"};
-    static const char *const parameters[] = {OSSL_PKEY_PARAM_RSA_FACTOR1, OSSL_PKEY_PARAM_RSA_FACTOR2, OSSL_PKEY_PARAM_RSA_EXPONENT1,
-                                             OSSL_PKEY_PARAM_RSA_EXPONENT2, OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
+    static const char *const parameters[] = {OSSL_PKEY_PARAM_RSA_FACTOR1, OSSL_PKEY_PARAM_RSA_FACTOR2,
+                                             OSSL_PKEY_PARAM_RSA_EXPONENT1, OSSL_PKEY_PARAM_RSA_EXPONENT2,
+                                             OSSL_PKEY_PARAM_RSA_COEFFICIENT1};
     BIGNUM *third = NULL;
     text_json_string(out, "kty", "RSA");
     if (write_number(out, "n", key, OSSL_PKEY_PARAM_RSA_N, 0, error) <= 0 ||
@@ -82,7 +83,8 @@ static int write_ec(struct text *out, const EVP_PKEY *key, bool with_private, st
         return error_set(error, ERROR_INVALID, "The EC key does not name its curve: explicit parameters are not supported");
     const struct jwk_curve *curve = jwk_curve_of_group(group);
     if (!curve)
-        return error_set(error, ERROR_INVALID, "The curve %s is not supported: it must be P-256, P-384, P-521 or secp256k1", group);
+        return error_set(error, ERROR_INVALID, "The curve %s is not supported: it must be P-256, P-384, P-521 or secp256k1",
+                         group);
     text_json_string(out, "kty", "EC");
     text_json_string(out, "crv", curve->name);
     if (write_number(out, "x", key, OSSL_PKEY_PARAM_EC_PUB_X, curve->size, error) <= 0 ||
@@ -117,7 +119,8 @@ static int write_key(struct text *out, const EVP_PKEY *key, bool with_private, c
         return write_rsa(out, key, with_private, error);
     if (EVP_PKEY_is_a(key, "RSA-PSS")) {
         if (algorithm && strncmp(algorithm, "PS", 2) != 0)
-            return error_set(error, ERROR_INVALID, "The algorithm %s does not suit an RSA-PSS key: it must be PS256, PS384 or PS512", algorithm);
+            return error_set(error, ERROR_INVALID,
+                             "The algorithm %s does not suit an RSA-PSS key: it must be PS256, PS384 or PS512", algorithm);
         return write_rsa(out, key, with_private, error);
     }
     if (EVP_PKEY_is_a(key, "EC"))
@@ -158,8 +161,9 @@ static size_t escaped_bound(const char *text) {
 
 /* A text that need not grow, which would leave a copy of the secret in freed memory. octets is the size of an oct key. */
 static struct text begin_text(size_t octets, const struct jwk_attributes *attributes) {
-    size_t capacity = MATERIAL_CAPACITY + BASE64URL_LENGTH(octets) + escaped_bound(attributes->kid) + escaped_bound(attributes->use) +
-                      escaped_bound(attributes->algorithm) + escaped_bound(attributes->x5t_s256);
+    size_t capacity = MATERIAL_CAPACITY + BASE64URL_LENGTH(octets) + escaped_bound(attributes->kid) +
+                      escaped_bound(attributes->use) + escaped_bound(attributes->algorithm) +
+                      escaped_bound(attributes->x5t_s256);
     for (size_t i = 0; i < attributes->x5c_count; i++)
         capacity += escaped_bound(attributes->x5c[i]) + strlen("\"\",");
     struct text text = {.bytes = memory_new(capacity), .capacity = capacity};
@@ -187,7 +191,8 @@ struct jwk *jwk_from_key(EVP_PKEY *key, bool with_private, const struct jwk_attr
     return NULL;
 }
 
-struct jwk *jwk_from_octets(const unsigned char *bytes, size_t size, const struct jwk_attributes *attributes, struct error *error) {
+struct jwk *jwk_from_octets(const unsigned char *bytes, size_t size, const struct jwk_attributes *attributes,
+                            struct error *error) {
     struct text text = begin_text(size, attributes);
     text_json_string(&text, "kty", "oct");
     write_octets(&text, "k", bytes, size);

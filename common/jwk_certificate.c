@@ -1,7 +1,7 @@
 /* The certificates that a JWK brings along: x5c, x5t and x5t#S256 (RFC 7517 sections 4.7 to 4.9).
  *
- * That the chain belongs to the key and hangs together is checked. Whether its root is trusted and its dates are good is for those
- * who use the key: they know their roots, and the time at which they ask. */
+ * That the chain belongs to the key and hangs together is checked. Whether its root is trusted and its dates are good is
+ * for those who use the key: they know their roots, and the time at which they ask. */
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
@@ -25,7 +25,8 @@ struct chain {
 static int read_certificate(const char *text, struct chain *chain, struct error *error) {
     size_t number = chain->count + 1, length = strlen(text);
     if (strpbrk(text, "-_"))
-        return error_set(error, ERROR_INVALID, "Certificate %zu of x5c is in base64url: x5c has plain base64 (RFC 7517 section 4.7)", number);
+        return error_set(error, ERROR_INVALID,
+                         "Certificate %zu of x5c is in base64url: x5c has plain base64 (RFC 7517 section 4.7)", number);
     unsigned char *der = memory_new(length * 3 / 4 + 1);
     /* The decoder skips white space, which PEM has and a JSON string has not. */
     long size = strpbrk(text, " \t\r\n\v\f") ? -1 : base64_decode(text, length, der);
@@ -61,7 +62,8 @@ static int read_chain(const cJSON *x5c, struct chain *chain, struct error *error
 
 static bool same_number(const EVP_PKEY *left, const EVP_PKEY *right, const char *parameter) {
     BIGNUM *a = NULL, *b = NULL;
-    bool same = EVP_PKEY_get_bn_param(left, parameter, &a) > 0 && EVP_PKEY_get_bn_param(right, parameter, &b) > 0 && BN_cmp(a, b) == 0;
+    bool same = EVP_PKEY_get_bn_param(left, parameter, &a) > 0 && EVP_PKEY_get_bn_param(right, parameter, &b) > 0 &&
+                BN_cmp(a, b) == 0;
     BN_free(a);
     BN_free(b);
     return same;
@@ -101,7 +103,8 @@ static int check_thumbprint(const cJSON *object, const char *member, const EVP_M
     unsigned size = 0;
     int result = 0;
     if (octets.size != (size_t)EVP_MD_get_size(digest))
-        result = error_set(error, ERROR_INVALID, "Member \"%s\" must have %d octets, not %zu", member, EVP_MD_get_size(digest), octets.size);
+        result = error_set(error, ERROR_INVALID, "Member \"%s\" must have %d octets, not %zu", member,
+                           EVP_MD_get_size(digest), octets.size);
     else if (chain->count > 0 && !X509_digest(chain->certificates[0], digest, computed, &size))
         result = error_set(error, ERROR_INTERNAL, "The cryptographic library failed on a certificate");
     else if (chain->count > 0 && memcmp(computed, octets.bytes, octets.size) != 0)
@@ -118,7 +121,8 @@ int jwk_certificates_check(const cJSON *object, const struct jwk_material *mater
     int result = -1;
     for (size_t i = 0; material->type == JWK_OCT && i < sizeof members / sizeof members[0]; i++) {
         if (cJSON_GetObjectItemCaseSensitive(object, members[i]))
-            return error_set(error, ERROR_INVALID, "Member \"%s\" does not belong to an oct key: it has no certificate", members[i]);
+            return error_set(error, ERROR_INVALID, "Member \"%s\" does not belong to an oct key: it has no certificate",
+                             members[i]);
     }
     if (json_get_array(object, "x5c", false, &x5c, error) < 0 || json_get_string(object, "x5u", false, &x5u, error) < 0)
         return -1;

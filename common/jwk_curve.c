@@ -63,8 +63,8 @@ static int read_sized(const cJSON *object, const char *name, bool required, cons
     return 0;
 }
 
-/* Makes an EC key of an uncompressed point and, unless it is NULL, a private number. NULL when OpenSSL refuses: for a public key
- * that is a point that is not on the curve, which is checked where the point is read. */
+/* Makes an EC key of an uncompressed point and, unless it is NULL, a private number. NULL when OpenSSL refuses: for a
+ * public key that is a point that is not on the curve, which is checked where the point is read. */
 static EVP_PKEY *make_ec_key(const struct jwk_curve *curve, const unsigned char *point, size_t point_size, const BIGNUM *d) {
     EVP_PKEY *key = NULL;
     OSSL_PARAM *parameters = NULL;

@@ -26,7 +26,8 @@ struct jwk_octets {
 };
 void jwk_octets_free(struct jwk_octets *octets);
 /* Decodes a base64url member. Absent and not required: left empty. */
-int jwk_read_octets(const cJSON *object, const char *name, bool required, struct jwk_octets *octets, struct error *error) MUST_CHECK;
+int jwk_read_octets(const cJSON *object, const char *name, bool required, struct jwk_octets *octets,
+                    struct error *error) MUST_CHECK;
 
 /* What the members of one key type say. */
 struct jwk_material {

@@ -1,4 +1,5 @@
-/* The key type and the members that belong to it: the door to the key material, where each type has its own file or function. */
+/* The key type and the members that belong to it: the door to the key material, where each type has its own file or
+ * function. */
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +75,8 @@ int jwk_read_octets(const cJSON *object, const char *name, bool required, struct
     long size = base64url_decode(text, length, octets->bytes);
     if (size < 0) {
         jwk_octets_free(octets);
-        return error_set(error, ERROR_INVALID, "Member \"%s\" is not canonical base64url (RFC 7515 section 2: no padding, no + or /, "
+        return error_set(error, ERROR_INVALID,
+                         "Member \"%s\" is not canonical base64url (RFC 7515 section 2: no padding, no + or /, "
                                                "no loose bits)", name);
     }
     octets->size = (size_t)size;

@@ -6,9 +6,9 @@
 
 enum { SIZE = 32 };
 
-/* Little-endian coordinates of small order, without the top bit: a signature under such a key proves nothing, and a key agreement
- * with it gives a secret that everyone knows (RFC 7748 section 6.1). Values below p; the same numbers plus p are listed too where
- * they fit into 255 bits, since RFC 7748 reads u modulo p. */
+/* Little-endian coordinates of small order, without the top bit: a signature under such a key proves nothing, and a key
+ * agreement with it gives a secret that everyone knows (RFC 7748 section 6.1). Values below p; the same numbers plus p are
+ * listed too where they fit into 255 bits, since RFC 7748 reads u modulo p. */
 static const unsigned char small_order_u[][SIZE] = {
     {0},
     {1},
@@ -42,8 +42,8 @@ static bool is_among(const unsigned char coordinate[SIZE], const unsigned char (
     return false;
 }
 
-/* Whether y is less than p = 2^255 - 19 and some x has x^2 = (y^2 - 1) / (d y^2 + 1) (RFC 8032 section 5.1.3): the quotient is a
- * square when the product is one. */
+/* Whether y is less than p = 2^255 - 19 and some x has x^2 = (y^2 - 1) / (d y^2 + 1) (RFC 8032 section 5.1.3): the quotient
+ * is a square when the product is one. */
 static bool is_on_ed25519(const unsigned char coordinate[SIZE]) {
     bool result = false;
     BIGNUM *p = NULL, *d = NULL;

@@ -1,8 +1,8 @@
 /* RSA key material (RFC 7518 section 6.3).
  *
- * The relations among the numbers are checked here and not with EVP_PKEY_check(): that one knows no key without factors, spends
- * seconds on proving primes (64 Miller-Rabin rounds where our question is only whether the numbers belong together), and does not
- * say which number is wrong. */
+ * The relations among the numbers are checked here and not with EVP_PKEY_check(): that one knows no key without factors,
+ * spends seconds on proving primes (64 Miller-Rabin rounds where our question is only whether the numbers belong together),
+ * and does not say which number is wrong. */
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/param_build.h>
@@ -47,7 +47,8 @@ static int read_number(const cJSON *object, int index, bool required, struct rsa
         return 0;
     int result = 0;
     if (octets.bytes[0] == 0)
-        result = error_set(error, ERROR_INVALID, "Member \"%s\" begins with a zero octet: a number has as few octets as it needs", member);
+        result = error_set(error, ERROR_INVALID,
+                           "Member \"%s\" begins with a zero octet: a number has as few octets as it needs", member);
     else if (octets.size > MODULUS_BITS_MAX / 8)
         result = error_set(error, ERROR_INVALID, "Member \"%s\" has more than %d bits", member, MODULUS_BITS_MAX);
     else if (!(rsa->number[index] = BN_bin2bn(octets.bytes, (int)octets.size, NULL)))
@@ -60,9 +61,11 @@ static int read_number(const cJSON *object, int index, bool required, struct rsa
 
 /* A modulus cut or changed by accident almost always has a small factor; a real one never has. */
 static bool has_small_factor(const BIGNUM *n) {
-    static const unsigned char primes[] = {2,   3,   5,   7,   11,  13,  17,  19,  23,  29,  31,  37,  41,  43,  47,  53,  59,  61,
-                                           67,  71,  73,  79,  83,  89,  97,  101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151,
-                                           157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229, 233, 239, 241, 251};
+    static const unsigned char primes[] = {
+        2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107,
+        109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229,
+        233, 239, 241, 251,
+    };
     for (size_t i = 0; i < sizeof primes; i++) {
         if (BN_mod_word(n, primes[i]) == 0)
             return true;
@@ -131,7 +134,8 @@ static int check_factor_exponent(const struct rsa *rsa, int factor, int exponent
     else if (!BN_nnmod(result, rsa->number[D], less, rsa->context))
         status = library_failed(error);
     else if (BN_cmp(result, rsa->number[exponent]) != 0)
-        status = error_set(error, ERROR_INVALID, "Member \"%s\" does not match d and %s", numbers[exponent].member, numbers[factor].member);
+        status = error_set(error, ERROR_INVALID, "Member \"%s\" does not match d and %s", numbers[exponent].member,
+                           numbers[factor].member);
     BN_CTX_end(rsa->context);
     return status;
 }
@@ -185,7 +189,8 @@ static int read_private(const cJSON *object, struct rsa *rsa, struct error *erro
     if (present > 1) {
         for (int i = P; i < NUMBER_COUNT; i++) {
             if (!rsa->number[i])
-                return error_set(error, ERROR_INVALID, "A private RSA key has either \"d\" alone or also p, q, dp, dq and qi: \"%s\" is missing",
+                return error_set(error, ERROR_INVALID,
+                                 "A private RSA key has either \"d\" alone or also p, q, dp, dq and qi: \"%s\" is missing",
                                  numbers[i].member);
         }
     }

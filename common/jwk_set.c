@@ -1,7 +1,7 @@
 /* From a text to one key: a JWK, or a JWK Set from which a kid picks one (RFC 7517 section 5).
  *
- * Only the chosen key is validated. A set belongs to somebody else, and a kind of key that we do not know beside the one that was
- * asked for is no reason to refuse it. */
+ * Only the chosen key is validated. A set belongs to somebody else, and a kind of key that we do not know beside the one
+ * that was asked for is no reason to refuse it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -98,7 +98,8 @@ static struct jwk *from_tree(const cJSON *tree, const char *kid, struct error *e
         return jwk;
     char asked[JSON_SHOWN_SIZE], has[JSON_SHOWN_SIZE];
     if (jwk_kid(jwk))
-        error_set(error, ERROR_INVALID, "The JWK has the kid \"%s\", not \"%s\"", json_shown(jwk_kid(jwk), has), json_shown(kid, asked));
+        error_set(error, ERROR_INVALID, "The JWK has the kid \"%s\", not \"%s\"", json_shown(jwk_kid(jwk), has),
+                  json_shown(kid, asked));
     else
         error_set(error, ERROR_INVALID, "The JWK has no kid, but the kid \"%s\" was asked for", json_shown(kid, asked));
     jwk_free(jwk);

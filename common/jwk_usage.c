@@ -134,7 +134,8 @@ static int check_algorithm(enum jwk_type type, const char *curve, unsigned curve
         unsigned wanted = use_of(use);
         char shown[JSON_SHOWN_SIZE], key[64];
         if (!wanted)
-            return error_set(error, ERROR_INVALID, "The use \"%s\" is not known: it must be sig or enc", json_shown(use, shown));
+            return error_set(error, ERROR_INVALID, "The use \"%s\" is not known: it must be sig or enc",
+                             json_shown(use, shown));
         describe_key(type, curve, key);
         if (!(wanted & possible_uses(type, curves)))
             return error_set(error, ERROR_INVALID, "The use \"%s\" does not suit %s: there is no algorithm for %s with it", use,
@@ -156,7 +157,8 @@ bool jwk_algorithm_suits(enum jwk_type type, const char *curve, const char *use,
         const struct jwk_curve *row = jwk_curve_find(type, curve);
         if (!row) {
             char shown[JSON_SHOWN_SIZE];
-            error_set(error, ERROR_INVALID, "The curve \"%s\" does not suit %s", json_shown(curve, shown), jwk_type_phrase(type));
+            error_set(error, ERROR_INVALID, "The curve \"%s\" does not suit %s", json_shown(curve, shown),
+                      jwk_type_phrase(type));
             return false;
         }
         curves = row->bit;
@@ -210,7 +212,8 @@ static int check_operations(const cJSON *key_ops, const struct jwk_material *mat
         const struct operation *operation = find_operation(item->valuestring);
         char shown[JSON_SHOWN_SIZE];
         if (!operation)
-            return error_set(error, ERROR_INVALID, "The key operation (key_ops) \"%s\" is not known", json_shown(item->valuestring, shown));
+            return error_set(error, ERROR_INVALID, "The key operation (key_ops) \"%s\" is not known",
+                             json_shown(item->valuestring, shown));
         unsigned bit = 1U << (operation - operations);
         if (seen & bit)
             return error_set(error, ERROR_INVALID, "The key operation (key_ops) %s stands twice", operation->name);
@@ -241,7 +244,8 @@ int jwk_usage_check(const cJSON *object, const struct jwk_material *material, co
         return -1;
     unsigned curves = material->curve ? material->curve->bit : 0;
     unsigned uses = SIGNATURE | ENCRYPTION;
-    if (check_algorithm(material->type, material->curve ? material->curve->name : NULL, curves, *use, *algorithm, &uses, error) < 0)
+    if (check_algorithm(material->type, material->curve ? material->curve->name : NULL, curves, *use, *algorithm, &uses,
+                        error) < 0)
         return -1;
     if (*algorithm && material->type == JWK_OCT && check_octets(find_algorithm(*algorithm), material->octets, error) < 0)
         return -1;

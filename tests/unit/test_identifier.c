@@ -55,7 +55,8 @@ static void uuids_of_several_threads_are_all_different(void **state) {
 static void only_the_canonical_form_is_a_uuid(void **state) {
     (void)state;
     assert_true(uuid_is_valid("017f22e2-79b0-7cc3-98c4-dc0c0c07398f"));
-    static const char *const texts[] = {"", "017f22e2", "017F22E2-79B0-7CC3-98C4-DC0C0C07398F", "017f22e279b07cc398c4dc0c0c07398f",
+    static const char *const texts[] = {"", "017f22e2", "017F22E2-79B0-7CC3-98C4-DC0C0C07398F",
+                                        "017f22e279b07cc398c4dc0c0c07398f",
                                         "017f22e2-79b0-7cc3-98c4-dc0c0c07398", "017f22e2-79b0-7cc3-98c4-dc0c0c07398f0",
                                         "{17f22e2-79b0-7cc3-98c4-dc0c0c07398}", "017f22e2-79b0-7cc3-98c4_dc0c0c07398f",
                                         "g17f22e2-79b0-7cc3-98c4-dc0c0c07398f"};

@@ -37,11 +37,13 @@ static void assert_refused(const char *text, size_t length, const char *why) {
 static void reads_what_rfc_8259_allows(void **state) {
     (void)state;
     static const char *const texts[] = {
-        "null", "true", " false\r\n\t", "0", "-0", "-0.5", "1e2", "1E+2", "1e-2", "0.25", "9007199254740991", "-9007199254740991",
-        "900719925474099.1e1", "0e999999", "0.0000000000000000000000000000000001", "1e-290", "90071992547409910e-1", "\"\"", "\"a\"",
-        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"", "\"\\ud83d\\ude00\"", "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"", "[]", "{}", "[ ]",
-        "{ }", "[1,[2,{\"a\":[]}],\"x\"]", "{\"a\":1,\"A\":2,\"\":3}", "{\"a\":{\"a\":{\"a\":1}}}", "[{\"a\":1},{\"a\":1}]",
-        "{ \"a\" : [ 1 , 2 ] , \"b\" : { } }", "\"a long string without anything special in it at all, to cross many words\"",
+        "null", "true", " false\r\n\t", "0", "-0", "-0.5", "1e2", "1E+2", "1e-2", "0.25", "9007199254740991",
+        "-9007199254740991", "900719925474099.1e1", "0e999999", "0.0000000000000000000000000000000001", "1e-290",
+        "90071992547409910e-1", "\"\"", "\"a\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"", "\"\\ud83d\\ude00\"",
+        "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"", "[]", "{}", "[ ]", "{ }", "[1,[2,{\"a\":[]}],\"x\"]",
+        "{\"a\":1,\"A\":2,\"\":3}", "{\"a\":{\"a\":{\"a\":1}}}", "[{\"a\":1},{\"a\":1}]",
+        "{ \"a\" : [ 1 , 2 ] , \"b\" : { } }",
+        "\"a long string without anything special in it at all, to cross many words\"",
     };
     for (size_t i = 0; i < COUNT(texts); i++) {
         struct error error;
