@@ -27,7 +27,8 @@ def numbers(text):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", nargs="*", help=f"any of {', '.join(MODES)} (compare)")
-    parser.add_argument("--kafka", type=pathlib.Path, default=REPOSITORY / "build" / "kafka" / "libs", help="directory of Kafka's jars")
+    parser.add_argument("--kafka", type=pathlib.Path, default=REPOSITORY / "build" / "kafka" / "libs",
+                        help="directory of Kafka's jars (build/kafka/libs)")
     parser.add_argument("--rounds", type=int, default=3, help="alternations of floor and pair, worker and nginx (3)")
     parser.add_argument("--duration", type=float, default=5, help="seconds of each measurement (5)")
     parser.add_argument("--in-flight", type=numbers, default=[1, 64, 1000], help="compare: updates under way (1,64,1000)")

@@ -84,12 +84,19 @@ rd_kafka_topic_t *topic_new(rd_kafka_t *client, const char *name) {
 
 int partitions_of(rd_kafka_t *client, const char *name) {
     rd_kafka_topic_t *topic = topic_new(client, name);
-    const struct rd_kafka_metadata *metadata;
-    rd_kafka_resp_err_t result = rd_kafka_metadata(client, 0, topic, &metadata, ADMIN_TIMEOUT_MS);
-    if (result || metadata->topic_cnt != 1 || metadata->topics[0].partition_cnt < 1)
-        fail("topic %s: %s", name, result ? rd_kafka_err2str(result) : "it does not appear");
-    int partitions = metadata->topics[0].partition_cnt;
-    rd_kafka_metadata_destroy(metadata);
+    int partitions = 0;
+    /* A broker tells of a topic that was just made a moment later. */
+    for (int waited = 0; partitions == 0; waited += POLL_MS) {
+        const struct rd_kafka_metadata *metadata;
+        rd_kafka_resp_err_t result = rd_kafka_metadata(client, 0, topic, &metadata, ADMIN_TIMEOUT_MS);
+        if (result || waited > ADMIN_TIMEOUT_MS)
+            fail("topic %s: %s", name, result ? rd_kafka_err2str(result) : "it does not appear");
+        if (metadata->topic_cnt == 1)
+            partitions = metadata->topics[0].partition_cnt;
+        rd_kafka_metadata_destroy(metadata);
+        if (partitions == 0)
+            rd_kafka_poll(client, POLL_MS);
+    }
     rd_kafka_topic_destroy(topic);
     return partitions;
 }

@@ -35,7 +35,8 @@ class MeasuredProgram(Program):
     def memory_mb(self):
         """Resident now, and the most that ever was."""
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-        return tuple(int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE).group(1)) / 1024 for name in ("VmRSS", "VmHWM"))
+        return tuple(int(re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE).group(1)) / 1024
+                     for name in ("VmRSS", "VmHWM"))
 
     def stop(self, patience=60):
         """SIGTERM, then SIGKILL when it does not end; the benchmark's judgement does not depend on how it ended."""
@@ -153,7 +154,8 @@ class Pair:
         address_file = self.directory / f"api-{uuid.uuid4().hex}"
         began = time.monotonic()
         self.api = MeasuredProgram("api", [BUILD / "jwk-api", "serve", "--data-dir", self.data, "--listen", "127.0.0.1:0",
-                                           "--address-file", address_file, *self.broker_options, *self.api_options], self.directory)
+                                           "--address-file", address_file, *self.broker_options, *self.api_options],
+                                   self.directory)
         self.api.address = wait_until(lambda: self.address(self.api, address_file), "the API listens", 120)
         wait_until(lambda: self.is_ready(self.api), "the API is ready", 120)
         return time.monotonic() - began
@@ -270,8 +272,8 @@ def run_floor(kafka, directory, in_flight, consumers, duration, warm_up=1.0):
 
 
 def run_load(pair, *, connections, projects, keys, duration=None, warm_up=1.0, requests=None, first=0, rate=None, method="PUT",
-             path="/apiops/projects/p%p/jwks/k%k/", body='{"description":"change %n"}', sequential=False, check=("--expect-deployed",),
-             programs=None, timeout=60):
+             path="/apiops/projects/p%p/jwks/k%k/", body='{"description":"change %n"}', sequential=False,
+             check=("--expect-deployed",), timeout=60):
     arguments = ["--url", pair.api.address, "--path", path, "--projects", projects, "--keys", keys, "--first", first,
                  "--connections", connections, "--method", method, "--timeout", timeout, *check]
     if body:
@@ -284,7 +286,7 @@ def run_load(pair, *, connections, projects, keys, duration=None, warm_up=1.0, r
         arguments += ["--rate", rate]
     if sequential:
         arguments.append("--sequential")
-    result = with_cpu(programs or pair.programs(), lambda: run_tool("load", arguments, {"LOAD_TOKEN": pair.token}))
+    result = with_cpu(pair.programs(), lambda: run_tool("load", arguments, {"LOAD_TOKEN": pair.token}))
     result["cpu_us"]["generator"] = result["cpu_us_per_request"]
     return result
 

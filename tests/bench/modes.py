@@ -17,7 +17,8 @@ def words(figures, name):
     return f"{figures[name]:.0f}" if name in figures else ""
 
 
-def prepared_pair(kafka, directory, environments=("production", "staging"), replicas=1, projects=100, keys=SPREAD // 100, **options):
+def prepared_pair(kafka, directory, environments=("production", "staging"), replicas=1, projects=100, keys=SPREAD // 100,
+                  **options):
     pair = Pair(kafka, directory, environments, replicas, **options)
     try:
         pair.add_projects([f"p{number}" for number in range(projects)])
@@ -33,16 +34,18 @@ def prepared_pair(kafka, directory, environments=("production", "staging"), repl
 # ---- compare ----
 
 def compare_rows(point, figures, workers):
+    """Floor, pair and their ratio at one number in flight."""
     rows = []
     for kind in ("floor", "pair"):
         each = figures[kind]
         cpu, memory = each["cpu_us"], each["memory_mb"]
         rows.append([f"{kind}, {point} in flight", milliseconds(each["p50_us"]), milliseconds(each["p99_us"]),
-                     milliseconds(each["p99_9_us"]), f"{each['rate']:.0f}", words(cpu, "api") if kind == "pair" else words(cpu, "floor"),
+                     milliseconds(each["p99_9_us"]), f"{each['rate']:.0f}", words(cpu, "api" if kind == "pair" else "floor"),
                      *(words(cpu, name) for name in workers), words(cpu, "broker"), words(cpu, "generator"),
                      words(memory, "api"), *(words(memory, name) for name in workers), words(memory, "broker")])
     floor, pair = figures["floor"], figures["pair"]
-    rows.append([f"ratio, {point} in flight", *(f"{pair[name] / floor[name]:.2f} ×" for name in ("p50_us", "p99_us", "p99_9_us")),
+    ratios = [f"{pair[name] / floor[name]:.2f} ×" for name in ("p50_us", "p99_us", "p99_9_us")]
+    rows.append([f"ratio, {point} in flight", *ratios,
                  f"{100 * pair['rate'] / floor['rate']:.0f} %", *[""] * (5 + 2 * len(workers))])
     return rows
 
@@ -67,12 +70,20 @@ def compare(kafka, directory, options):
         middle = points[len(points) // 2]
         rate = max(figures[middle]["pair"]["rate"] / 2, 1)
         options.say(f"open loop at {rate:.0f} updates/s")
-        constant = run_load(pair, connections=max(points), projects=100, keys=SPREAD // 100, duration=options.duration, rate=rate)
-    headings = ["", "p50 ms", "p99 ms", "p99.9 ms", "updates/s", "CPU µs: API or floor", *(f"CPU µs: {name}" for name in workers),
-                "CPU µs: broker", "CPU µs: generator", "MB: API", *(f"MB: {name}" for name in workers), "MB: broker"]
+        constant = run_load(pair, connections=max(points), projects=100, keys=SPREAD // 100, duration=options.duration,
+                            rate=rate)
+    short_names = [name.removesuffix("/replica-1") for name in workers]
+    headings = ["", "p50 ms", "p99 ms", "p99.9 ms", "updates/s", "CPU µs: API or floor",
+                *(f"CPU µs: {name}" for name in short_names), "CPU µs: broker", "CPU µs: generator", "MB: API",
+                *(f"MB: {name}" for name in short_names), "MB: broker"]
     text = table(headings, [row for point in points for row in compare_rows(point, figures[point], workers)])
-    text += (f"\n\nAt a constant rate of {rate:.0f} updates/s, latency from the moment each was due: p50 {milliseconds(constant['p50_us'])} ms, "
-             f"p99 {milliseconds(constant['p99_us'])} ms, p99.9 {milliseconds(constant['p99_9_us'])} ms, {constant['unsent']} never sent.")
+    text += (f"\n\nAt a constant rate of {rate:.0f} updates/s, latency from the moment each was due: "
+             f"p50 {milliseconds(constant['p50_us'])} ms, p99 {milliseconds(constant['p99_us'])} ms, "
+             f"p99.9 {milliseconds(constant['p99_9_us'])} ms, {constant['unsent']} never sent.")
+    return {"rounds": rounds, "median": figures, "open_loop": constant}, text, compare_plot(points, figures)
+
+
+def compare_plot(points, figures):
     names = [f"{point} in flight" for point in points]
 
     def series(name, scale):
@@ -80,10 +91,11 @@ def compare(kafka, directory, options):
 
     def short(value):
         return f"{value:.1f}" if value < 100 else f"{value:.0f}"
-    panels = [Bars("p50 latency, ms", names, series("p50_us", 1000), short), Bars("p99 latency, ms", names, series("p99_us", 1000), short),
+    panels = [Bars("p50 latency, ms", names, series("p50_us", 1000), short),
+              Bars("p99 latency, ms", names, series("p99_us", 1000), short),
               Bars("deployed updates per second", names, series("rate", 1), lambda value: f"{value:,.0f}")]
-    svg = plot(panels, {"floor": "bare floor: SQLite and librdkafka only", "pair": "jwk-api and two jwk-worker"}, "logarithmic heights")
-    return {"rounds": rounds, "median": figures, "open_loop": constant}, text, svg
+    legend = {"floor": "bare floor: SQLite and librdkafka only", "pair": "jwk-api and two jwk-worker"}
+    return plot(panels, legend, "logarithmic heights")
 
 
 # ---- growth ----
@@ -125,7 +137,8 @@ def measure_size(pair, size, options):
     def key_set(_):
         status, _, body = request(worker.address, "GET", "/projects/hundred0/.well-known/jwks.json")
         expect(status, body, "key set")
-    figures |= {"rename_us": timed_calls(20, rename), "list_us": timed_calls(50, list_page), "key_set_us": timed_calls(200, key_set)}
+    figures |= {"rename_us": timed_calls(20, rename), "list_us": timed_calls(50, list_page),
+                "key_set_us": timed_calls(200, key_set)}
     figures["memory_mb"] = {name: program.memory_mb()[0] for name, program in pair.programs().items()}
     # A new replica reads everything from the broker.
     began = time.monotonic()
@@ -166,8 +179,8 @@ def growth(kafka, directory, options):
             filled = size
             options.say(f"measuring at {size} JWKs")
             points.append(measure_size(pair, size, options) | {"creates_per_s": filling["rate"]})
-    headings = ["JWKs", "update p50 ms", "p99 ms", "updates/s at 64", "creates/s at 1,000", "rename ms", "list page ms", "key set ms",
-                "API start s", "worker start s", "bootstrap keys/s", "MB: API", "MB: worker"]
+    headings = ["JWKs", "update p50 ms", "p99 ms", "updates/s at 64", "creates/s at 1,000", "rename ms", "list page ms",
+                "key set ms", "API start s", "worker start s", "bootstrap keys/s", "MB: API", "MB: worker"]
     rows = []
     for each in points:
         worker = next(name for name in each["memory_after_start_mb"] if name not in ("api", "broker"))
@@ -214,8 +227,8 @@ def width(kafka, directory, options):
                          milliseconds(floor["p50_us"]), milliseconds(pair["p99_us"]), milliseconds(floor["p99_us"]),
                          f"{pair['rate']:.0f}", f"{pair['rate'] * workers:.0f}", f"{floor['rate'] * workers:.0f}",
                          f"{pair['memory_mb']['api']:.0f}"])
-    text = table(["environments × replicas", "in flight", "p50 ms", "floor p50 ms", "p99 ms", "floor p99 ms", "updates/s", "acks/s",
-                  "floor acks/s", "MB: API"], rows)
+    text = table(["environments × replicas", "in flight", "p50 ms", "floor p50 ms", "p99 ms", "floor p99 ms", "updates/s",
+                  "acks/s", "floor acks/s", "MB: API"], rows)
     return {"points": points}, text, None
 
 
@@ -244,7 +257,7 @@ def waiting(kafka, directory, options):
 
             def rests():
                 rested.append((running.cpu_seconds(), pair.api.cpu_seconds()))
-                return len(rested) > 50 and rested[-1][0] - rested[-50][0] < 0.02 and rested[-1][1] - rested[-50][1] < 0.02
+                return len(rested) > 50 and all(last - earlier < 0.02 for last, earlier in zip(rested[-1], rested[-50]))
             wait_until(rests, "the other worker has applied all", 60)
             memory, highest = pair.api.memory_mb()
             stopped.resume()
@@ -253,8 +266,8 @@ def waiting(kafka, directory, options):
                 raise Failure(f"load ended with {load.process.returncode}: {load.log()}")
         finally:
             load.kill()
-    text = (f"{count} updates waiting at once: the API takes {memory:.0f} MB ({before:.0f} MB before; at most {highest:.0f} MB); "
-            "all were answered with success when the worker went on.")
+    text = (f"{count} updates waiting at once: the API takes {memory:.0f} MB ({before:.0f} MB before; at most "
+            f"{highest:.0f} MB); all were answered with success when the worker went on.")
     return {"waiting": count, "api_mb": memory, "api_mb_before": before, "api_mb_highest": highest}, text, None
 
 
@@ -319,8 +332,8 @@ def serving(kafka, directory, options):
             path.chmod(0o755)
         (pair.directory / "nginx.conf").write_text(("user root;\n" if pathlib.Path("/proc/self").owner() == "root" else "")
                                                    + NGINX.format(directory=pair.directory, port=port))
-        nginx = MeasuredProgram("nginx", ["nginx", "-c", pair.directory / "nginx.conf", "-e", pair.directory / "nginx-error.log"],
-                                pair.directory)
+        nginx = MeasuredProgram("nginx", ["nginx", "-c", pair.directory / "nginx.conf",
+                                          "-e", pair.directory / "nginx-error.log"], pair.directory)
         try:
             urls["nginx"] = f"http://127.0.0.1:{port}/jwks.json"
 
@@ -346,8 +359,8 @@ def serving(kafka, directory, options):
                         rounds[name, kind].append(run_wrk(url, options.duration, headers))
         finally:
             nginx.stop()
-    figures = {f"{name} {kind}": {key: statistics.median(each[key] for each in rounds[name, kind]) for key in ("rate", "p99_us")}
-               for name, kind in rounds}
+    figures = {f"{name} {kind}": {key: statistics.median(run[key] for run in runs) for key in ("rate", "p99_us")}
+               for (name, kind), runs in rounds.items()}
     rows = [[kind, f"{figures[f'worker {kind}']['rate']:.0f}", f"{figures[f'nginx {kind}']['rate']:.0f}",
              f"{figures[f'worker {kind}']['rate'] / figures[f'nginx {kind}']['rate']:.2f} ×",
              milliseconds(figures[f"worker {kind}"]["p99_us"]), milliseconds(figures[f"nginx {kind}"]["p99_us"])]

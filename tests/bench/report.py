@@ -1,17 +1,14 @@
 """Medians, tables, and the plot for the README."""
 
+import math
 import statistics
 
 COLOURS = {"floor": "#8a8f98", "pair": "#1f6feb"}
 
 
-def median_of(rounds, name):
-    return statistics.median(each[name] for each in rounds)
-
-
 def medians(rounds):
     """The median of each figure over the rounds of one point."""
-    result = {name: median_of(rounds, name) for name in ("p50_us", "p99_us", "p99_9_us", "rate")}
+    result = {name: statistics.median(each[name] for each in rounds) for name in ("p50_us", "p99_us", "p99_9_us", "rate")}
     for group in ("cpu_us", "memory_mb"):
         result[group] = {name: statistics.median(each[group][name] for each in rounds if name in each[group])
                          for name in rounds[-1][group]}
@@ -27,8 +24,9 @@ def table(headings, rows):
     cells = [list(map(str, row)) for row in rows]
     widths = [max(len(row[column]) for row in [list(headings), *cells]) for column in range(len(headings))]
 
-    def line(row, first="<"):
-        return "| " + " | ".join(f"{cell:{first if column == 0 else '>'}{widths[column]}}" for column, cell in enumerate(row)) + " |"
+    def line(row):
+        padded = (f"{cell:{'>' if column else '<'}{widths[column]}}" for column, cell in enumerate(row))
+        return "| " + " | ".join(padded) + " |"
     rule = "|" + "|".join("-" * (width + 1) + ("-" if column == 0 else ":") for column, width in enumerate(widths)) + "|"
     return "\n".join([line(headings), rule, *map(line, cells)])
 
@@ -48,7 +46,8 @@ class Bars:
     def draw(self, left):
         values = [value for each in self.series.values() for value in each]
         low, high = min(values) / 2, max(values)
-        parts = [f'<text x="{left + self.WIDTH / 2}" y="20" text-anchor="middle" font-weight="bold">{escape(self.title)}</text>']
+        parts = [f'<text x="{left + self.WIDTH / 2}" y="20" text-anchor="middle" font-weight="bold">'
+                 f"{escape(self.title)}</text>"]
         base, room = self.HEIGHT - self.FOOT, self.HEIGHT - self.FOOT - self.MARGIN - 12
         slot = (self.WIDTH - 40) / len(self.points)
         bar = slot * 0.8 / len(self.series)
@@ -67,8 +66,8 @@ class Bars:
 
     @staticmethod
     def fraction(value, low, high):
-        from math import log
-        return log(value / low) / log(high / low) if high > low and value > low else 0.02
+        """Of the full height; logarithmic, so that a millisecond and a second fit on one page."""
+        return math.log(value / low) / math.log(high / low) if high > low and value > low else 0.02
 
 
 def plot(panels, names, caption):
