@@ -68,8 +68,77 @@ $(BUILD)/jwk-api $(BUILD)/jwk-worker:
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a
 	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -lcmocka -o $@
 
-.PHONY: unit
+# ---- try ----
+
+.PHONY: deps demo run
+deps: ## install what building needs (Debian packages; asks sudo when not root)
+	@tests/setup/packages.sh build
+
+demo: ## show the main job once, on the embedded broker: installs what is missing, builds, leaves nothing behind
+	@tests/setup/packages.sh build demo
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all
+	@BUILD=$(BUILD) tests/demo/demo.sh
+
+run: ## the same, but stay running and print URL and token
+	@tests/setup/packages.sh build demo
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all
+	@BUILD=$(BUILD) tests/demo/demo.sh --stay
+
+# ---- test ----
+
+.PHONY: check unit check-deps blackbox sanitize
+check: ## install what the tests need and run all of them
+	@tests/setup/packages.sh build demo check
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all units check-deps
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory blackbox
+	@$(MAKE) --no-print-directory sanitize
+
 unit: $(unit_tests) ## build and run the unit tests
 	@set -e; for test in $^; do $$test; done
+
+.PHONY: units
+units: $(unit_tests)
+
+# Python packages, Kafka's jars and the AsyncAPI schema, under build/ and never installed anywhere else.
+venv := build/venv
+check-deps: $(venv)/installed build/kafka/libs/installed build/node/installed
+$(venv)/installed: tests/requirements.txt
+	python3 -m venv $(venv)
+	$(venv)/bin/pip install --quiet --requirement $<
+	@touch $@
+build/kafka/libs/installed: tests/kafka/pom.xml
+	@mkdir -p $(@D)
+	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
+	@touch $@
+build/node/installed: tests/package.json
+	@mkdir -p $(@D)
+	cp $< $(@D)/package.json
+	cd $(@D) && npm install --silent --no-package-lock
+	@touch $@
+
+blackbox: all check-deps ## run the black-box tests on both brokers
+	$(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+
+# The unit tests and a part of the black-box tests under AddressSanitizer with UndefinedBehaviourSanitizer, and under ThreadSanitizer.
+sanitize: check-deps ## run the suite under the sanitizers
+	@$(MAKE) --no-print-directory SAN=address,undefined -j"$$(nproc)" all units
+	@$(MAKE) --no-print-directory SAN=address,undefined unit
+	JWK_BUILD=build-address-undefined JWK_TEST_BROKERS=embedded $(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+	@$(MAKE) --no-print-directory SAN=thread -j"$$(nproc)" all
+	JWK_BUILD=build-thread JWK_TEST_BROKERS=embedded TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+
+# ---- install ----
+
+.PHONY: install clean
+$(BUILD)/%.1: $(BUILD)/%
+	$(call say,MAN)$< --man > $@
+
+install: all $(BUILD)/jwk-api.1 $(BUILD)/jwk-worker.1 ## install programs and manual pages under DESTDIR and PREFIX
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/jwk-api $(BUILD)/jwk-worker
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(BUILD)/jwk-api.1 $(BUILD)/jwk-worker.1
+
+clean: ## remove what was built
+	rm -rf build build-*
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

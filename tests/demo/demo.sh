@@ -1,0 +1,121 @@
+#!/bin/bash
+# Shows the whole mission on the embedded broker: demo.sh shows it once and leaves nothing behind, demo.sh --stay keeps it running.
+# Programs are taken from BUILD (default: build).
+set -euo pipefail
+
+build=${BUILD:-build}
+stay=false
+[ "${1:-}" = --stay ] && stay=true
+
+directory=$(mktemp -d "${TMPDIR:-/tmp}/jwk-demo.XXXXXX")
+pids=()
+
+stop() {
+    status=$?
+    trap - EXIT INT TERM
+    # In the reverse order of their start: workers say goodbye while the broker is still there.
+    for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
+        kill "${pids[i]}" 2>/dev/null || true
+        wait "${pids[i]}" 2>/dev/null || true
+    done
+    if [ "$status" != 0 ] && ! $stay; then
+        tail -n 5 "$directory"/*.log >&2 || true
+    fi
+    rm -rf "$directory"
+    exit "$status"
+}
+trap stop EXIT
+trap 'exit 0' INT TERM
+
+# start NAME COMMAND...: runs it in the background until its address file is there, and prints the address.
+start() {
+    local name=$1
+    shift
+    "$@" --address-file "$directory/$name.address" 2>"$directory/$name.log" &
+    pids+=($!)
+    for _ in $(seq 200); do
+        [ -s "$directory/$name.address" ] && { address=$(cat "$directory/$name.address"); return; }
+        kill -0 "${pids[-1]}" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "$name did not start:" >&2
+    cat "$directory/$name.log" >&2
+    exit 1
+}
+
+await_ready() {
+    for _ in $(seq 200); do
+        curl -fs -o /dev/null "http://$1/readyz" && return
+        sleep 0.05
+    done
+    echo "$1 is not ready" >&2
+    exit 1
+}
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+admin() { "$build/jwk-api" --data-dir "$directory/api" "$@"; }
+
+start broker "$build/jwk-api" broker
+broker=$address
+admin environment add production
+admin environment add staging
+admin project add MyProject
+token=$(admin token create --user demo --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES 2>/dev/null)
+start api "$build/jwk-api" serve --data-dir "$directory/api" --listen 127.0.0.1:0 --brokers "$broker"
+api=$address
+declare -A worker
+for environment in production staging; do
+    start "$environment" "$build/jwk-worker" --environment "$environment" --replica "$environment-1" --state-dir "$directory/$environment" \
+        --listen 127.0.0.1:0 --brokers "$broker"
+    worker[$environment]=$address
+    await_ready "$address"
+done
+
+call() { curl -s -H "Authorization: Bearer $token" -H 'Content-Type: application/json' "$@"; }
+
+if $stay; then
+    cat <<EOF
+
+jwk-api runs at      http://$api
+  token              $token
+  project            MyProject
+production serves    http://${worker[production]}/projects/MyProject/.well-known/jwks.json
+staging serves       http://${worker[staging]}/projects/MyProject/.well-known/jwks.json
+broker               $broker (events: kcat -b $broker -C -t jwk.events)
+logs and stores      $directory (removed at the end)
+
+Ctrl-C stops everything.
+EOF
+    wait "${pids[@]}"
+    exit
+fi
+
+say "A new EC key is loaded as the JWK \"my-jwk\" of MyProject"
+key=$(jose jwk gen -i '{"alg":"ES256"}')
+call -X POST "http://$api/apiops/projects/MyProject/jwks/" \
+    -d "$(jq -n --arg key "$key" '{name: "my-jwk", sourceType: "COPY_PASTE", jwkStr: $key}')" | jq -c .
+
+say "It is updated"
+cat <<EOF
+curl -X PUT "http://$api/apiops/projects/MyProject/jwks/my-jwk/" \\
+  -H "Authorization: Bearer …" -H "Content-Type: application/json" \\
+  -d '{ "name": "updated-jwk", "description": "Updated JWK description" }'
+EOF
+answer=$(call -X PUT "http://$api/apiops/projects/MyProject/jwks/my-jwk/" \
+    -d '{ "name": "updated-jwk", "description": "Updated JWK description" }')
+
+say "The answer says what happened in each environment"
+jq . <<<"$answer"
+
+for environment in production staging; do
+    say "What $environment serves now"
+    curl -s "http://${worker[$environment]}/projects/MyProject/jwks/" | jq -c .
+    curl -s "http://${worker[$environment]}/projects/MyProject/.well-known/jwks.json" | jq -c .
+done
+
+say "The event that an auditor sees"
+kcat -b "$broker" -C -t jwk.events -e -q -f 'key %k\n%h\n%s\n' | tail -n 3
+
+# The demonstration is also a check: what it shows must be so.
+jq -e '.success and .deploymentResult.success and (.deploymentResult.environmentResults | length == 2)' <<<"$answer" >/dev/null
