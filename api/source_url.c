@@ -255,7 +255,9 @@ static CURLcode set_options(CURL *curl, struct fetch *fetch, struct curl_slist *
 }
 
 /* The sentence for a transfer that did not end well. */
-static int explain(const struct fetch *fetch, CURLcode code, struct error *error) {
+static int explain(CURL *curl, const struct fetch *fetch, CURLcode code, struct error *error) {
+    curl_off_t ready = 0; /* microseconds until the latest connection could carry a request */
+
     if (fetch->cancelled)
         return error_set(error, ERROR_UNAVAILABLE, "URL was not fetched: the program is stopping");
     if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED)
@@ -269,6 +271,9 @@ static int explain(const struct fetch *fetch, CURLcode code, struct error *error
             return error_set(error, ERROR_INVALID, "URL leads to a %s address, which is not allowed!", fetch->refused_kind);
         return error_set(error, ERROR_UNAVAILABLE, "URL could not be fetched: the connection was refused!");
     case CURLE_OPERATION_TIMEDOUT:
+        if (curl_easy_getinfo(curl, CURLINFO_PRETRANSFER_TIME_T, &ready) == CURLE_OK && ready == 0)
+            return error_set(error, ERROR_UNAVAILABLE, "URL could not be connected to within %lld ms!",
+                             (long long)fetch->request->connect_timeout_ms);
         return error_set(error, ERROR_UNAVAILABLE, "URL could not be fetched within %lld ms!",
                          (long long)(fetch->request->connect_timeout_ms + fetch->request->read_timeout_ms));
     case CURLE_TOO_MANY_REDIRECTS:
@@ -328,7 +333,7 @@ int source_url_fetch(const struct source_url_settings *settings, const struct so
     }
     code = curl_easy_perform(curl);
     if (code != CURLE_OK) {
-        explain(&fetch, code, error);
+        explain(curl, &fetch, code, error);
         goto out;
     }
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
