@@ -1,9 +1,9 @@
 /* The HTTP server: epoll threads of libmicrohttpd, and the way of one request through its access handler.
  *
  * libmicrohttpd calls the handler once when the headers are in, once per piece of the body, and once more when all is in (and
- * again after a resume). Answers are queued in that last call: one queued in the first call makes it close the connection, and in
- * between it refuses them. So an early answer is noted and the rest of the body read and dropped, within bounds: a client that is
- * still sending would otherwise meet a reset instead of its answer. */
+ * again after a resume). Answers are queued in that last call: one queued in the first call makes it close the connection, and
+ * in between it refuses them. So an early answer is noted and the rest of the body read and dropped, within bounds: a client
+ * that is still sending would otherwise meet a reset instead of its answer. */
 #include "http.h"
 
 #include <errno.h>
@@ -43,8 +43,10 @@ struct http_server {
 
 /* Most of what it says is about clients that went away or sent nonsense; these beginnings are about us. */
 static bool is_serious(const char *line) {
-    static const char *const beginnings[] = {"Hit process", "Error accepting", "Call to epoll", "Failed to set", "Failed to create",
-                                             "Attempted to queue", "Refused wrong status", "Failed to signal", "Error allocating"};
+    static const char *const beginnings[] = {
+        "Hit process",      "Error accepting",    "Call to epoll",        "Failed to set",    "Failed to create",
+        "Failed to signal", "Attempted to queue", "Refused wrong status", "Error allocating",
+    };
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
         if (strncmp(line, beginnings[i], strlen(beginnings[i])) == 0)
             return true;
@@ -83,6 +85,18 @@ void http_request_defer(struct http_request *request) {
     MHD_suspend_connection(request->connection);
 }
 
+/* Gives up the answer's reference, if the request has one. */
+static void release_response(struct http_request *request) {
+    if (request->response != NULL && !request->shared)
+        MHD_destroy_response(request->response);
+    request->response = NULL;
+}
+
+void http_respond_shared(struct http_request *request, unsigned status, struct MHD_Response *response) {
+    request->shared = true;
+    http_respond(request, status, response);
+}
+
 void http_respond(struct http_request *request, unsigned status, struct MHD_Response *response) {
     struct MHD_Connection *connection = request->connection;
     bool deferred = request->deferred;
@@ -104,10 +118,8 @@ static void respond_error(struct http_request *request, unsigned status) {
 }
 
 static enum MHD_Result queue_answer(struct http_request *request) {
-    struct MHD_Response *response = request->response;
-    enum MHD_Result result = MHD_queue_response(request->connection, request->status, response);
-    MHD_destroy_response(response);
-    request->response = NULL;
+    enum MHD_Result result = MHD_queue_response(request->connection, request->status, request->response);
+    release_response(request);
     request->queued = true;
     return result;
 }
@@ -237,7 +249,8 @@ static enum MHD_Result access_handler(void *context, struct MHD_Connection *conn
     return request->queued ? MHD_YES : handle_request(request);
 }
 
-static void request_completed(void *context, struct MHD_Connection *connection, void **slot, enum MHD_RequestTerminationCode why) {
+static void request_completed(void *context, struct MHD_Connection *connection, void **slot,
+                              enum MHD_RequestTerminationCode why) {
     struct http_server *server = context;
     struct http_request *request = *slot;
     (void)connection;
@@ -247,8 +260,7 @@ static void request_completed(void *context, struct MHD_Connection *connection, 
     *slot = NULL;
     if (server->options.on_completed != NULL)
         server->options.on_completed(server->options.context, request);
-    if (request->response != NULL)
-        MHD_destroy_response(request->response); /* the client left before it could be queued */
+    release_response(request); /* still there when the client left before it could be queued */
     http_request_clear(request);
     free(request);
     /* Both counters are sequentially consistent: either the waiter sees no request, or this sees the waiter. */

@@ -1,4 +1,5 @@
-/* --man: the tables as a manual page in roff with the man macros, which groff and mandoc both read. Source: man(7), groff_man(7). */
+/* --man: the tables as a manual page in roff with the man macros, which groff and mandoc both read.
+ * Source: man(7), groff_man(7). */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

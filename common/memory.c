@@ -36,7 +36,8 @@ void *memory_resize(void *block, size_t size) {
 
 void *memory_new(size_t size) {
     /* calloc() takes large blocks from the kernel zeroed already; a test's allocator gets every call all the same. */
-    void *block = memory_allocate == allocate_by_realloc ? calloc(1, size > 0 ? size : 1) : memory_allocate(NULL, size > 0 ? size : 1);
+    size_t wanted = size > 0 ? size : 1;
+    void *block = memory_allocate == allocate_by_realloc ? calloc(1, wanted) : memory_allocate(NULL, wanted);
     if (block == NULL)
         exit_out_of_memory(size);
     if (memory_allocate != allocate_by_realloc)

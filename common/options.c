@@ -91,7 +91,8 @@ static const struct option_spec *find_in(const struct option_spec *table, const 
 }
 
 /* Options may stand before the command's words, so an option is looked for in all commands at first. */
-static const struct option_spec *find_anywhere(const struct program_spec *program, const char *name, size_t length, char letter) {
+static const struct option_spec *find_anywhere(const struct program_spec *program, const char *name, size_t length,
+                                               char letter) {
     const struct option_spec *table, *found = NULL;
     for (size_t i = 0; found == NULL && (table = options_table(program, i)) != NULL; i++)
         found = find_in(table, name, length, letter);
@@ -151,11 +152,12 @@ static const char *nearest_option(const struct program_spec *program, const char
     return best;
 }
 
-static int refuse_unknown(const struct program_spec *program, const char *dashes, const char *name, size_t length, struct error *error) {
+static int refuse_unknown(const struct program_spec *program, const char *dashes, const char *name, size_t length,
+                          struct error *error) {
     const char *nearest = length > 1 ? nearest_option(program, name, length) : NULL;
     if (nearest != NULL)
-        return error_set(error, ERROR_INVALID, "Unknown option \"%s%.*s\"; did you mean \"%s%s\"?", dashes, (int)length, name, dashes,
-                         nearest);
+        return error_set(error, ERROR_INVALID, "Unknown option \"%s%.*s\"; did you mean \"%s%s\"?", dashes, (int)length, name,
+                         dashes, nearest);
     return error_set(error, ERROR_INVALID, "Unknown option \"%s%.*s\"", dashes, (int)length, name);
 }
 
@@ -175,7 +177,8 @@ static void note(struct command_line *line, const struct option_spec *option, co
 }
 
 /* "--name", "--name=value" or "--name value". */
-static int scan_long(const struct program_spec *program, char **argv, int *index, struct command_line *line, struct error *error) {
+static int scan_long(const struct program_spec *program, char **argv, int *index, struct command_line *line,
+                     struct error *error) {
     const char *name = argv[*index] + 2, *value = strchr(name, '=');
     size_t length = value != NULL ? (size_t)(value++ - name) : strlen(name);
     const struct option_spec *option = find_anywhere(program, name, length, 0);
@@ -190,7 +193,8 @@ static int scan_long(const struct program_spec *program, char **argv, int *index
 }
 
 /* "-X value", "-Xvalue", and letters of flags in one word. */
-static int scan_letters(const struct program_spec *program, char **argv, int *index, struct command_line *line, struct error *error) {
+static int scan_letters(const struct program_spec *program, char **argv, int *index, struct command_line *line,
+                        struct error *error) {
     for (const char *letter = argv[*index] + 1; *letter != '\0'; letter++) {
         const struct option_spec *option = find_anywhere(program, NULL, 0, *letter);
         if (option == NULL)
@@ -292,7 +296,8 @@ static int refuse_command(const struct program_spec *program, const struct comma
     if (following[0] != '\0')
         return error_set(error, ERROR_INVALID, "\"%s %s\" needs one of these behind it: %s", program->name, word, following);
     if (nearest != NULL)
-        return error_set(error, ERROR_INVALID, "Unknown command \"%s\"; did you mean \"%.*s\"?", word, (int)strcspn(nearest, " "), nearest);
+        return error_set(error, ERROR_INVALID, "Unknown command \"%s\"; did you mean \"%.*s\"?", word,
+                         (int)strcspn(nearest, " "), nearest);
     return error_set(error, ERROR_INVALID, "Unknown command \"%s\"; \"%s --help\" lists them", word, program->name);
 }
 
@@ -319,7 +324,8 @@ static char *trim(char *text) {
     return text;
 }
 
-static int read_line(const struct program_spec *program, struct config_file *file, char *text, unsigned number, struct error *error) {
+static int read_line(const struct program_spec *program, struct config_file *file, char *text, unsigned number,
+                     struct error *error) {
     text = trim(text);
     if (*text == '\0' || *text == '#')
         return 0;
@@ -415,14 +421,16 @@ static int resolve(const struct program_spec *program, char **argv, const struct
                    const struct command_spec **command, char ***operands, int *count, struct error *error) {
     int used, result = -1;
     char variable[OPTION_TEXT_SIZE];
-    struct config_file file = {.path = line->config != NULL ? line->config : getenv(option_variable(program, "config", variable))};
+    struct config_file file = {.path = line->config};
+    if (file.path == NULL)
+        file.path = getenv(option_variable(program, "config", variable));
     const struct command_spec *found = find_command(program, line, &used);
     if (found == NULL)
         return refuse_command(program, line, error);
     for (size_t i = 0; i < line->given_count; i++)
         if (find_applicable(program, found, line->given[i].option->name) == NULL)
-            return error_set(error, ERROR_INVALID, "Option \"--%s\" does not go with \"%s %s\"", line->given[i].option->name, program->name,
-                             found->name);
+            return error_set(error, ERROR_INVALID, "Option \"--%s\" does not go with \"%s %s\"", line->given[i].option->name,
+                             program->name, found->name);
     *command = found;
     *count = line->word_count - used;
     *operands = argv + 1;
@@ -443,8 +451,8 @@ out:
     return result;
 }
 
-int options_parse(const struct program_spec *program, int argc, char **argv, void *settings, const struct command_spec **command,
-                  char ***operands, int *count, struct error *error) {
+int options_parse(const struct program_spec *program, int argc, char **argv, void *settings,
+                  const struct command_spec **command, char ***operands, int *count, struct error *error) {
     struct command_line line = {0};
     int result = scan(program, argc, argv, &line, error);
     if (result == 0)

@@ -1,9 +1,10 @@
-/* One table of options per program drives the command line, the environment variables, the config file, --help and the man page.
+/* One table of options per program drives the command line, the environment variables, the config file, --help and the man
+ * page.
  *
  * Precedence: command line, then environment (PREFIX_NAME, upper case, - as _; empty counts as not set), then the config file
- * (`name = value` lines, # comments; named by --config or PREFIX_CONFIG), then the default. An unknown name, a value of the wrong
- * kind or out of range is an error that names option and source. Unknown environment variables of the prefix are no error:
- * container platforms make such up (JWK_API_PORT for a service of that name). */
+ * (`name = value` lines, # comments; named by --config or PREFIX_CONFIG), then the default. An unknown name, a value of the
+ * wrong kind or out of range is an error that names option and source. Unknown environment variables of the prefix are no
+ * error: container platforms make such up (JWK_API_PORT for a service of that name). */
 #ifndef COMMON_OPTIONS_H
 #define COMMON_OPTIONS_H
 
@@ -20,7 +21,7 @@ enum option_type {
     OPTION_DURATION, /* long milliseconds; "250ms", "10s", "5m", "2h", "30d" or a bare number of milliseconds */
     OPTION_SIZE,     /* long bytes; "64k", "1M", "2G" (powers of 1024) or a bare number of bytes */
     OPTION_LIST,     /* struct option_list, may be repeated; in the environment and the file separated by white space, with
-                      * double quotes around an item that holds some. The items of a higher source replace those of a lower one */
+                      * double quotes around an item that holds some. Items of a higher source replace those of a lower one */
 };
 
 struct option_list {
@@ -59,19 +60,20 @@ struct program_spec {
     const struct option_spec *options;   /* common to all commands; ended by one with a NULL name */
     const struct command_spec *commands; /* ended by one with a NULL name */
     size_t settings_size;
-    const char *files, *examples; /* sections of the man page; may be NULL. Lines that begin with a space are kept as they are */
+    const char *files, *examples; /* sections of the man page; may be NULL. As in all texts here, lines that begin with a space
+                                   * are kept as they are */
     const char *exit_status; /* paragraph on statuses beyond 0, 1, 2 and 71; may be NULL */
 };
 
 /* Parses everything, answers --help, --version and --man (the man page in roff, for the Makefile) on its own, runs the chosen
- * command and returns its exit status; 2 with one clear line on standard error when the command line is wrong. Options may stand
- * before or behind the subcommand's words; "--" ends them. */
+ * command and returns its exit status; 2 with one clear line on standard error when the command line is wrong. Options may
+ * stand before or behind the subcommand's words; "--" ends them. */
 int options_run(const struct program_spec *program, int argc, char **argv);
 
 /* The parts, for tests. settings is zeroed memory of settings_size bytes; options_free() frees what parsing put there. The
  * operands are gathered at the front of argv, which keeps them. */
-int options_parse(const struct program_spec *program, int argc, char **argv, void *settings, const struct command_spec **command,
-                  char ***operands, int *count, struct error *error) MUST_CHECK;
+int options_parse(const struct program_spec *program, int argc, char **argv, void *settings,
+                  const struct command_spec **command, char ***operands, int *count, struct error *error) MUST_CHECK;
 void options_free(const struct program_spec *program, const struct command_spec *command, void *settings);
 void options_write_help(const struct program_spec *program, const struct command_spec *command, FILE *out);
 void options_write_man(const struct program_spec *program, FILE *out);

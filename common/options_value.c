@@ -97,7 +97,8 @@ static int parse_number(const struct option_spec *option, const char *text, long
     if (overflows && maximum_of(option) == LONG_MAX)
         return error_set(error, ERROR_INVALID, "\"%s\" is too large", text);
     if (overflows || *number < minimum_of(option) || *number > maximum_of(option))
-        return error_set(error, ERROR_INVALID, "\"%s\" is out of range: it must be %s", text, option_value_bounds(option, bounds));
+        return error_set(error, ERROR_INVALID, "\"%s\" is out of range: it must be %s", text,
+                         option_value_bounds(option, bounds));
     return 0;
 }
 

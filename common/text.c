@@ -118,8 +118,8 @@ static void add_quoted(struct text *text, const char *value) {
     add_character(text, '"');
 }
 
-/* Puts a comma when something stands before at this level, then the name. What was written last tells which: after an opening
- * bracket, a colon or nothing at all (a text may also begin with a line end of JSON lines), a value is the first of its level. */
+/* Puts a comma when something stands before at this level, then the name. What was written last tells which: behind an opening
+ * bracket, a colon, a line end (of JSON lines) or nothing at all, a value is the first of its level. */
 static void begin_value(struct text *text, const char *name) {
     if (text->length > 0) {
         char last = text->bytes[text->length - 1];

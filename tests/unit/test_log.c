@@ -79,7 +79,8 @@ static void text_lines_quote_what_needs_it(void **state) {
 static void terminals_and_parsers_are_safe_from_values(void **state) {
     (void)state;
     log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
-    log_error("x", "escape", "\x1b[31m", "delete", "\x7f", "c1", "\xc2\x9b", "bad", "a\xff\xc3(\xed\xa0\x80", "cut", "\xe2\x82");
+    log_error("x", "escape", "\x1b[31m", "delete", "\x7f", "c1", "\xc2\x9b",
+              "bad", "a\xff\xc3(\xed\xa0\x80", "cut", "\xe2\x82");
     assert_string_equal(line_behind_time(), " error event=x escape=\"\\u001b[31m\" delete=\"\\u007f\" c1=\"\\u009b\" "
                                             "bad=\"a\xef\xbf\xbd\xef\xbf\xbd(\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\" "
                                             "cut=\"\xef\xbf\xbd\xef\xbf\xbd\"\n");
@@ -169,7 +170,8 @@ static void lines_of_threads_do_not_mix(void **state) {
     char *copy = strdup(written()), *rest = copy, *line;
     while ((line = strsep(&rest, "\n")) != NULL && *line != '\0') {
         int thread, number, used = 0;
-        assert_int_equal(sscanf(line + TIME_LENGTH, " info event=\"line of a thread\" thread=%d number=%d%n", &thread, &number, &used), 2);
+        static const char form[] = " info event=\"line of a thread\" thread=%d number=%d%n";
+        assert_int_equal(sscanf(line + TIME_LENGTH, form, &thread, &number, &used), 2);
         assert_int_equal(line[TIME_LENGTH + used], '\0');
         assert_in_range(thread, 0, THREADS - 1);
         assert_int_equal(number, next[thread]++);
@@ -181,7 +183,8 @@ static void lines_of_threads_do_not_mix(void **state) {
 
 static void metrics_are_in_the_prometheus_format(void **state) {
     (void)state;
-    static struct metric applied = {.name = "jwk_total", .labels = "result=\"applied\"", .help = "Back\\slash\nline.", .type = METRIC_COUNTER};
+    static struct metric applied = {
+        .name = "jwk_total", .labels = "result=\"applied\"", .help = "Back\\slash\nline.", .type = METRIC_COUNTER};
     static struct metric failed = {.name = "jwk_total", .labels = "result=\"failed\"", .help = "", .type = METRIC_COUNTER};
     static struct metric waiting = {.name = "jwk_waiting", .help = "Waiting.", .type = METRIC_GAUGE};
     struct text page = TEXT_EMPTY;

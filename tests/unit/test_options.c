@@ -37,16 +37,18 @@ static const struct option_spec common_options[] = {
 static const struct option_spec serve_options[] = {
     {.name = "listen", .letter = 'l', .type = OPTION_STRING, .argument = "ADDRESS", .fallback = "127.0.0.1:8080",
      .offset = offsetof(struct settings, listen),
-     .help = "The address on which requests are taken, which is a sentence long enough to be wrapped at the edge of eighty columns."},
+     .help = "The address on which requests are taken, which is a sentence long enough to be wrapped "
+             "at the edge of eighty columns."},
     {.name = "threads", .type = OPTION_INTEGER, .argument = "COUNT", .fallback = "2", .minimum = 1, .maximum = 64,
      .offset = offsetof(struct settings, threads), .help = "Threads."},
-    {.name = "deploy-timeout", .type = OPTION_DURATION, .argument = "TIME", .fallback = "10s", .minimum = 1000, .maximum = 3600000,
-     .offset = offsetof(struct settings, timeout), .help = "How long an update waits."},
+    {.name = "deploy-timeout", .type = OPTION_DURATION, .argument = "TIME", .fallback = "10s", .minimum = 1000,
+     .maximum = 3600000, .offset = offsetof(struct settings, timeout), .help = "How long an update waits."},
     {.name = "size", .type = OPTION_SIZE, .argument = "BYTES", .fallback = "64k", .offset = offsetof(struct settings, size),
      .help = "A size."},
-    {.name = "unbounded", .type = OPTION_INTEGER, .argument = "N", .offset = offsetof(struct settings, unbounded), .help = "A number."},
-    {.name = "property", .letter = 'X', .type = OPTION_LIST, .argument = "NAME=VALUE", .offset = offsetof(struct settings, properties),
-     .help = "A property of librdkafka."},
+    {.name = "unbounded", .type = OPTION_INTEGER, .argument = "N", .offset = offsetof(struct settings, unbounded),
+     .help = "A number."},
+    {.name = "property", .letter = 'X', .type = OPTION_LIST, .argument = "NAME=VALUE",
+     .offset = offsetof(struct settings, properties), .help = "A property of librdkafka."},
     {.name = NULL},
 };
 static const struct option_spec remove_options[] = {
@@ -54,8 +56,8 @@ static const struct option_spec remove_options[] = {
     {.name = NULL},
 };
 static const struct command_spec commands[] = {
-    {.name = "serve", .summary = "Serve requests", .description = "First paragraph.\n\nSecond.\n  kept  as it is", .options = serve_options,
-     .run = run_nothing},
+    {.name = "serve", .summary = "Serve requests", .description = "First paragraph.\n\nSecond.\n  kept  as it is",
+     .options = serve_options, .run = run_nothing},
     {.name = "project add", .operands = "NAME", .operands_minimum = 1, .operands_maximum = 1, .summary = "Add a project",
      .run = run_nothing},
     {.name = "project remove", .operands = "NAME…", .operands_minimum = 1, .operands_maximum = 3, .summary = "Remove projects",
@@ -65,7 +67,8 @@ static const struct command_spec commands[] = {
 static const struct program_spec program = {
     .name = "jwk-test", .version = "1.2.3", .summary = "tests options", .prefix = "JWK_TEST", .options = common_options,
     .description = ".A paragraph that begins with a dot.\n\n'Another one' with \\ and - in it.", .commands = commands,
-    .settings_size = sizeof(struct settings), .files = " /etc/x\n  the file", .examples = "Like this:\n\n  jwk-test serve -X a=b\n\nEnd."};
+    .settings_size = sizeof(struct settings), .files = " /etc/x\n  the file",
+    .examples = "Like this:\n\n  jwk-test serve -X a=b\n\nEnd."};
 
 /* What one parse left. */
 static struct {
@@ -80,7 +83,8 @@ static struct {
 
 static int reset(void **state) {
     (void)state;
-    static const char *const variables[] = {"CONFIG", "LISTEN", "DATA_DIR", "VERBOSE", "THREADS", "DEPLOY_TIMEOUT", "PROPERTY", "PORT"};
+    static const char *const variables[] = {"CONFIG",  "LISTEN",         "DATA_DIR", "VERBOSE",
+                                            "THREADS", "DEPLOY_TIMEOUT", "PROPERTY", "PORT"};
     if (fixture.parsed)
         options_free(&program, fixture.command, &fixture.settings);
     memset(&fixture, 0, sizeof fixture);
@@ -92,8 +96,8 @@ static int reset(void **state) {
     return 0;
 }
 
-/* Parses a command line of words separated by single spaces, with an environment: NAME, VALUE, …, NULL. What an earlier parse of
- * the same test left is forgotten. */
+/* Parses a command line of words separated by single spaces, with an environment: NAME, VALUE, …, NULL. What an earlier parse
+ * of the same test left is forgotten. */
 static int parse_with(const char *line, ...) {
     static char copy[512];
     int argc = 0;
@@ -106,8 +110,8 @@ static int parse_with(const char *line, ...) {
     snprintf(copy, sizeof copy, "jwk-test %s", line);
     for (char *rest = copy, *word; (word = strsep(&rest, " ")) != NULL;)
         fixture.argv[argc++] = word;
-    int result = options_parse(&program, argc, fixture.argv, &fixture.settings, &fixture.command, &fixture.operands, &fixture.count,
-                               &fixture.error);
+    int result = options_parse(&program, argc, fixture.argv, &fixture.settings, &fixture.command, &fixture.operands,
+                               &fixture.count, &fixture.error);
     fixture.parsed = result == 0;
     return result;
 }
@@ -209,22 +213,27 @@ static void values_have_units_and_ranges(void **state) {
     }
     assert_refused("serve --threads 0", "Option --threads: \"0\" is out of range: it must be between 1 and 64");
     assert_refused("serve --threads 65", "Option --threads: \"65\" is out of range: it must be between 1 and 64");
-    assert_refused("serve --threads 99999999999999999999", "Option --threads: \"99999999999999999999\" is out of range: it must be "
-                                                            "between 1 and 64");
+    assert_refused("serve --threads 99999999999999999999",
+                   "Option --threads: \"99999999999999999999\" is out of range: it must be "
+                   "between 1 and 64");
     assert_refused("serve --threads 2x", "Option --threads: \"2x\" is not a whole number");
     assert_refused("serve --threads=", "Option --threads: \"\" is not a whole number");
-    assert_refused("serve --deploy-timeout 2h", "Option --deploy-timeout: \"2h\" is out of range: it must be between 1s and 1h");
-    assert_refused("serve --deploy-timeout 999", "Option --deploy-timeout: \"999\" is out of range: it must be between 1s and 1h");
-    assert_refused("serve --deploy-timeout 5x", "Option --deploy-timeout: \"5x\" is not a duration such as 250ms, 10s, 5m, 2h or 30d");
-    assert_refused("serve --deploy-timeout -5s", "Option --deploy-timeout: \"-5s\" is not a duration such as 250ms, 10s, 5m, 2h or 30d");
+    assert_refused("serve --deploy-timeout 2h",
+                   "Option --deploy-timeout: \"2h\" is out of range: it must be between 1s and 1h");
+    assert_refused("serve --deploy-timeout 999",
+                   "Option --deploy-timeout: \"999\" is out of range: it must be between 1s and 1h");
+    assert_refused("serve --deploy-timeout 5x",
+                   "Option --deploy-timeout: \"5x\" is not a duration such as 250ms, 10s, 5m, 2h or 30d");
+    assert_refused("serve --deploy-timeout -5s",
+                   "Option --deploy-timeout: \"-5s\" is not a duration such as 250ms, 10s, 5m, 2h or 30d");
     assert_refused("serve --size 9999999999G", "Option --size: \"9999999999G\" is too large");
     assert_refused("serve --size 1.5M", "Option --size: \"1.5M\" is not a size such as 4096, 64k, 1M or 2G");
 }
 
 static void sources_override_each_other_in_order(void **state) {
     (void)state;
-    write_config("# a comment\n\n  listen =  file:1  \nthreads=7\nverbose = true\ndata-dir = /file\nproperty = a=1 \"b=2 3\"\nproperty = c=4\n"
-                 "force = false\n");
+    write_config("# a comment\n\n  listen =  file:1  \nthreads=7\nverbose = true\ndata-dir = /file\nproperty = a=1 \"b=2 3\"\n"
+                 "property = c=4\nforce = false\n");
     assert_int_equal(parse_with("serve", "JWK_TEST_CONFIG", config_path, NULL), 0);
     assert_string_equal(fixture.settings.listen, "file:1");
     assert_int_equal(fixture.settings.threads, 7);
@@ -232,8 +241,9 @@ static void sources_override_each_other_in_order(void **state) {
     assert_int_equal(fixture.settings.properties.count, 3);
     assert_string_equal(fixture.settings.properties.items[1], "b=2 3");
     assert_string_equal(fixture.settings.properties.items[2], "c=4");
-    assert_int_equal(parse_with("serve --threads 9", "JWK_TEST_CONFIG", config_path, "JWK_TEST_LISTEN", "variable:1", "JWK_TEST_THREADS",
-                                "8", "JWK_TEST_PROPERTY", " x=1\ty=2 ", "JWK_TEST_VERBOSE", "false", "JWK_TEST_DATA_DIR", "",
+    assert_int_equal(parse_with("serve --threads 9", "JWK_TEST_CONFIG", config_path, "JWK_TEST_LISTEN", "variable:1",
+                                "JWK_TEST_THREADS", "8", "JWK_TEST_PROPERTY", " x=1\ty=2 ",
+                                "JWK_TEST_VERBOSE", "false", "JWK_TEST_DATA_DIR", "",
                                 "JWK_TEST_PORT", "tcp://10.0.0.1", NULL), 0);
     assert_string_equal(fixture.settings.listen, "variable:1");
     assert_int_equal(fixture.settings.threads, 9);
@@ -333,8 +343,8 @@ static void help_fits_eighty_columns_and_tells_all(void **state) {
 
 static void manual_page_has_its_sections_and_escapes(void **state) {
     (void)state;
-    static const char *const sections[] = {"NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "ENVIRONMENT", "FILES", "EXIT STATUS",
-                                           "EXAMPLES"};
+    static const char *const sections[] = {"NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "ENVIRONMENT", "FILES",
+                                           "EXIT STATUS", "EXAMPLES"};
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);

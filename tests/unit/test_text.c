@@ -87,8 +87,9 @@ static void json_has_its_commas_and_escapes(void **state) {
     text_json_string(&text, "last", "");
     text_json_close(&text, '}');
     assert_string_equal(text.bytes,
-                        "{\"empty\":{},\"list\":[-9223372036854775808,9223372036854775807,[],{\"n\":null}],\"yes\":true,\"no\":false,"
-                        "\"none\":null,\"raw\":{\"a\":[1]},\"q\\\"k\":\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9{[:,\",\"last\":\"\"}");
+                        "{\"empty\":{},\"list\":[-9223372036854775808,9223372036854775807,[],{\"n\":null}],"
+                        "\"yes\":true,\"no\":false,\"none\":null,\"raw\":{\"a\":[1]},"
+                        "\"q\\\"k\":\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9{[:,\",\"last\":\"\"}");
     text_free(&text);
 }
 
