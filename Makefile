@@ -24,6 +24,11 @@ CFLAGS ?= -O1 -g -fno-omit-frame-pointer
 CFLAGS_HARD += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
 LDFLAGS_ALL += -fsanitize=$(SAN)
 endif
+# librdkafka's C11 threads are made visible to ThreadSanitizer by objects of our own in front of the libraries.
+ifneq ($(findstring thread,$(SAN)),)
+LDFLAGS_ALL += $(BUILD)/tests/setup/tsan_threads.o
+sanitizer_objects := $(BUILD)/tests/setup/tsan_threads.o
+endif
 CFLAGS_ALL := -std=gnu17 $(CFLAGS) $(CFLAGS_WARN) $(CFLAGS_HARD) -MMD -MP
 
 common_objects := $(patsubst %.c,$(BUILD)/%.o,$(wildcard common/*.c))
@@ -61,11 +66,11 @@ $(BUILD)/lib%.a:
 
 $(BUILD)/jwk-api: $(BUILD)/api/main.o $(BUILD)/libapi.a $(BUILD)/libcommon.a
 $(BUILD)/jwk-worker: $(BUILD)/worker/main.o $(BUILD)/libworker.a $(BUILD)/libcommon.a
-$(BUILD)/jwk-api $(BUILD)/jwk-worker:
+$(BUILD)/jwk-api $(BUILD)/jwk-worker: | $(sanitizer_objects)
 	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
 
 # A unit test is one file; it links what it tests from the libraries.
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a | $(sanitizer_objects)
 	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -lcmocka -o $@
 
 # ---- try ----
@@ -127,6 +132,22 @@ sanitize: check-deps ## run the suite under the sanitizers
 	JWK_BUILD=build-address-undefined JWK_TEST_BROKERS=embedded $(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
 	@$(MAKE) --no-print-directory SAN=thread -j"$$(nproc)" all
 	JWK_BUILD=build-thread JWK_TEST_BROKERS=embedded TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+
+# ---- measure ----
+
+bench_tools := $(BUILD)/bench/floor $(BUILD)/bench/load
+$(BUILD)/bench/floor: $(patsubst %,$(BUILD)/tests/bench/%.o,floor floor_kafka histogram)
+$(BUILD)/bench/load: $(patsubst %,$(BUILD)/tests/bench/%.o,load generator request response histogram)
+$(bench_tools):
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+
+.PHONY: bench
+MODE ?= compare
+bench: ## measure side by side with the bare floor; MODE="compare growth width waiting serving idle" chooses
+	@tests/setup/packages.sh build check bench
+	@$(MAKE) --no-print-directory -j"$$(nproc)" all $(bench_tools) build/kafka/libs/installed
+	JWK_BUILD=$(BUILD) python3 tests/bench/bench.py $(MODE)
 
 # ---- install ----
 

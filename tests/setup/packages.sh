@@ -6,7 +6,7 @@ set -eu
 build="gcc libc6-dev make pkg-config librdkafka-dev libcjson-dev libmicrohttpd-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev uthash-dev"
 demo="curl jq kcat jose"
 check="libcmocka-dev python3 python3-venv maven openssl sqlite3 nodejs npm man-db"
-bench="wrk nginx-light libhdrhistogram-dev"
+bench="wrk nginx-light"
 
 wanted=
 for set in "$@"; do
