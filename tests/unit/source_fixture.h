@@ -67,23 +67,23 @@ UNUSED static char *fixture_read(const char *name, size_t *size) {
     return bytes;
 }
 
-#define assert_message(error, part)                                                                                 \
-    do {                                                                                                            \
-        if (strstr((error).message, (part)) == NULL)                                                                \
-            fail_msg("the message is \"%s\", without \"%s\"", (error).message, (part));                             \
-        assert_int_equal((error).code, ERROR_INVALID);                                                              \
+#define assert_message(error, part)                                                                                            \
+    do {                                                                                                                       \
+        if (strstr((error).message, (part)) == NULL)                                                                           \
+            fail_msg("the message is \"%s\", without \"%s\"", (error).message, (part));                                        \
+        assert_int_equal((error).code, ERROR_INVALID);                                                                         \
     } while (0)
 
-#define assert_ok(result, error)                         \
-    do {                                                 \
-        if ((result) != 0)                               \
-            fail_msg("refused: %s", (error).message);    \
+#define assert_ok(result, error)                                                                                               \
+    do {                                                                                                                       \
+        if ((result) != 0)                                                                                                     \
+            fail_msg("refused: %s", (error).message);                                                                          \
     } while (0)
 
-#define assert_made(pointer, error)                      \
-    do {                                                 \
-        if ((pointer) == NULL)                           \
-            fail_msg("refused: %s", (error).message);    \
+#define assert_made(pointer, error)                                                                                            \
+    do {                                                                                                                       \
+        if ((pointer) == NULL)                                                                                                 \
+            fail_msg("refused: %s", (error).message);                                                                          \
     } while (0)
 
 /* A member of the JWK: a string, or NULL. Valid until the tree is deleted. */

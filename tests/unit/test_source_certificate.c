@@ -8,35 +8,38 @@ static const struct algorithm_request any = {NULL, NULL};
 static int make_certificates(void **state) {
     if (fixture_open(state) < 0)
         return -1;
-    fixture_run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -subj /CN=root -days 30 -out root.pem\n"
-                "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout middle.key -subj /CN=middle -out middle.csr\n"
-                "printf 'basicConstraints=critical,CA:TRUE\\n' >ca.ext\n"
-                "openssl x509 -req -in middle.csr -CA root.pem -CAkey root.key -extfile ca.ext -days 30 -out middle.pem\n"
-                "openssl req -newkey rsa:2048 -nodes -keyout leaf.key -subj '/O=A, B/CN=leaf' -out leaf.csr\n"
-                "openssl x509 -req -in leaf.csr -CA middle.pem -CAkey middle.key -days 30 -set_serial 0xABC123 -out leaf.pem\n"
-                "openssl x509 -in leaf.pem -outform DER -out leaf.der\n"
-                /* the same names and another key: looks like the issuer, is not */
-                "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout false.key -subj /CN=middle -days 30 -out false.pem\n"
-                "cat leaf.pem middle.pem root.pem >chain.pem\n"
-                "cat root.pem middle.pem leaf.pem >reversed.pem\n"
-                "cat leaf.pem false.pem >forged.pem\n"
-                "cat leaf.pem leaf.key >with_key.pem\n"
-                "{ cat leaf.pem; echo garbage; } >garbage.pem\n"
-                "{ cat leaf.der; printf x; } >garbage.der\n"
-                "for i in 1 2 3 4 5 6 7 8 9 10 11; do cat root.pem; done >long.pem\n"
-                "{ echo 'subject=CN = leaf'; cat leaf.pem; echo; echo 'issuer'; cat middle.pem; } >explained.pem\n"
-                "head -c 600 leaf.pem >truncated.pem; head -c 300 leaf.der >truncated.der\n"
-                "openssl req -x509 -newkey rsa:1024 -nodes -keyout small.key -subj /CN=small -out small.pem\n"
-                "openssl req -x509 -newkey ed448 -nodes -keyout ed448.key -subj /CN=ed448 -out ed448.pem\n"
-                "openssl req -x509 -newkey ed25519 -nodes -keyout ed.key -subj /CN=ed -out ed.pem\n"
-                /* a validity in the past */
-                "openssl req -new -key root.key -subj /CN=old -out old.csr\n"
-                "mkdir ca; : >ca/index; echo 01 >ca/serial\n"
-                "printf '[ca]\\ndefault_ca=c\\n[c]\\ndatabase=ca/index\\nserial=ca/serial\\nnew_certs_dir=ca\\ndefault_md=sha256\\n"
-                "policy=p\\n[p]\\ncommonName=supplied\\n' >ca.cnf\n"
-                "openssl ca -batch -config ca.cnf -selfsign -keyfile root.key -in old.csr -startdate 20200101000000Z "
-                "-enddate 20210101000000Z -notext -out old.pem\n"
-                ": >empty; head -c 300000 /dev/zero >huge; cp leaf.key key.pem\n");
+    fixture_run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -subj /CN=root -days 30 -out "
+        "root.pem\n"
+        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout middle.key -subj /CN=middle -out middle.csr\n"
+        "printf 'basicConstraints=critical,CA:TRUE\\n' >ca.ext\n"
+        "openssl x509 -req -in middle.csr -CA root.pem -CAkey root.key -extfile ca.ext -days 30 -out middle.pem\n"
+        "openssl req -newkey rsa:2048 -nodes -keyout leaf.key -subj '/O=A, B/CN=leaf' -out leaf.csr\n"
+        "openssl x509 -req -in leaf.csr -CA middle.pem -CAkey middle.key -days 30 -set_serial 0xABC123 -out leaf.pem\n"
+        "openssl x509 -in leaf.pem -outform DER -out leaf.der\n"
+        /* the same names and another key: looks like the issuer, is not */
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout false.key -subj /CN=middle -days 30 -out "
+        "false.pem\n"
+        "cat leaf.pem middle.pem root.pem >chain.pem\n"
+        "cat root.pem middle.pem leaf.pem >reversed.pem\n"
+        "cat leaf.pem false.pem >forged.pem\n"
+        "cat leaf.pem leaf.key >with_key.pem\n"
+        "{ cat leaf.pem; echo garbage; } >garbage.pem\n"
+        "{ cat leaf.der; printf x; } >garbage.der\n"
+        "for i in 1 2 3 4 5 6 7 8 9 10 11; do cat root.pem; done >long.pem\n"
+        "{ echo 'subject=CN = leaf'; cat leaf.pem; echo; echo 'issuer'; cat middle.pem; } >explained.pem\n"
+        "head -c 600 leaf.pem >truncated.pem; head -c 300 leaf.der >truncated.der\n"
+        "openssl req -x509 -newkey rsa:1024 -nodes -keyout small.key -subj /CN=small -out small.pem\n"
+        "openssl req -x509 -newkey ed448 -nodes -keyout ed448.key -subj /CN=ed448 -out ed448.pem\n"
+        "openssl req -x509 -newkey ed25519 -nodes -keyout ed.key -subj /CN=ed -out ed.pem\n"
+        /* a validity in the past */
+        "openssl req -new -key root.key -subj /CN=old -out old.csr\n"
+        "mkdir ca; : >ca/index; echo 01 >ca/serial\n"
+        "printf '[ca]\\ndefault_ca=c\\n[c]\\ndatabase=ca/index\\nserial=ca/serial\\nnew_certs_dir=ca\\ndefault_md=sha256\\n"
+        "policy=p\\n[p]\\ncommonName=supplied\\n' >ca.cnf\n"
+        "openssl ca -batch -config ca.cnf -selfsign -keyfile root.key -in old.csr -startdate 20200101000000Z "
+        "-enddate 20210101000000Z -notext -out old.pem\n"
+        ": >empty; head -c 300000 /dev/zero >huge; cp leaf.key key.pem\n");
     return 0;
 }
 
@@ -68,7 +71,8 @@ static void test_the_jwk_carries_key_chain_thumbprint_and_validity(void **state)
     struct error error = {0};
     struct algorithm_request request = {NULL, "RS256"};
     char *x5c = say("openssl x509 -in leaf.pem -outform DER | base64 -w0");
-    char *x5t = say("openssl x509 -in leaf.pem -outform DER | openssl dgst -sha256 -binary | base64 -w0 | tr '+/' '-_' | tr -d =");
+    char *x5t =
+        say("openssl x509 -in leaf.pem -outform DER | openssl dgst -sha256 -binary | base64 -w0 | tr '+/' '-_' | tr -d =");
     char *end = say("date -d \"$(openssl x509 -in leaf.pem -noout -enddate | cut -d= -f2)\" +%s");
     char *start = say("date -d \"$(openssl x509 -in leaf.pem -noout -startdate | cut -d= -f2)\" +%s");
 

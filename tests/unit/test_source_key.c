@@ -1,4 +1,5 @@
-/* Keys as PEM and DER: every structure that is to be read is read, and every other input gets the sentence that tells why not. */
+/* Keys as PEM and DER: every structure that is to be read is read, and every other input gets the sentence that tells why not.
+ */
 #include "tests/unit/source_fixture.h"
 
 #include "api/source_key.h"
@@ -76,7 +77,8 @@ static void assert_reads(const char *name, bool is_private, enum jwk_type type, 
 
 static void test_every_structure_of_rsa_is_read(void **state) {
     (void)state;
-    static const char *const private_files[] = {"rsa.pkcs8.pem", "rsa.pkcs8.der", "rsa.pkcs1.pem", "rsa.pkcs1.der", "explained.pem"};
+    static const char *const private_files[] = {"rsa.pkcs8.pem", "rsa.pkcs8.der", "rsa.pkcs1.pem", "rsa.pkcs1.der",
+                                                "explained.pem"};
     static const char *const public_files[] = {"rsa.spki.pem", "rsa.spki.der", "rsa.pkcs1pub.pem", "rsa.pkcs1pub.der"};
 
     for (size_t i = 0; i < sizeof private_files / sizeof private_files[0]; i++)
@@ -130,7 +132,8 @@ static void test_what_is_not_one_plain_key_is_refused_with_its_reason(void **sta
         {"dh.pem", "Key is of type DH"},
         {"ED448.pkcs8.pem", "Key is an Ed448 key, which is not supported! Use Ed25519 or X25519."},
         {"X448.spki.der", "Key is an X448 key, which is not supported! Use Ed25519 or X25519."},
-        {"brainpoolP256r1.sec1.pem", "Key is an EC key on curve brainpoolP256r1! It must be on P-256, P-384, P-521 or secp256k1."},
+        {"brainpoolP256r1.sec1.pem",
+         "Key is an EC key on curve brainpoolP256r1! It must be on P-256, P-384, P-521 or secp256k1."},
         {"key.json", "Key is not a PEM or DER encoded key!"},
         {"empty", "Key can not be empty!"},
         {"huge", "Key is larger than 256 KB!"},
@@ -152,7 +155,8 @@ static void test_what_is_not_one_plain_key_is_refused_with_its_reason(void **sta
 /* No prefix of a key may read as a key, or crash the reader. */
 static void test_every_truncation_is_refused(void **state) {
     (void)state;
-    static const char *const files[] = {"prime256v1.pkcs8.der", "prime256v1.sec1.der", "ED25519.pkcs8.pem", "prime256v1.spki.der"};
+    static const char *const files[] = {"prime256v1.pkcs8.der", "prime256v1.sec1.der", "ED25519.pkcs8.pem",
+                                        "prime256v1.spki.der"};
 
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         size_t size;

@@ -1,5 +1,5 @@
-/* Keystores: made by openssl with new and old ciphers and by Java's keytool; the command that the refusal of a JKS file names is
- * run as it stands. The tests with keytool are left out where there is none. */
+/* Keystores: made by openssl with new and old ciphers and by Java's keytool; the command that the refusal of a JKS file names
+ * is run as it stands. The tests with keytool are left out where there is none. */
 #include "tests/unit/source_fixture.h"
 
 #include "api/source_keystore.h"
@@ -13,27 +13,28 @@ static int make_keystores(void **state) {
     if (fixture_open(state) < 0)
         return -1;
     has_keytool = system("command -v keytool >/dev/null") == 0;
-    fixture_run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -subj /CN=root -out root.pem\n"
-                "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -subj /CN=leaf -out leaf.csr\n"
-                "openssl x509 -req -in leaf.csr -CA root.pem -CAkey root.key -days 30 -out leaf.pem\n"
-                "openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -subj /CN=other -out other.pem\n"
-                "export='openssl pkcs12 -export -inkey leaf.key -in leaf.pem -certfile root.pem'\n"
-                "$export -name 'My Key' -passout pass:secret -out new.p12\n"
-                "$export -name 'My Key' -passout pass:secret -legacy -out rc2.p12\n"
-                "$export -name 'My Key' -passout pass:secret -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg sha1 -out 3des.p12\n"
-                "$export -name 'My Key' -passout pass:secret -keypbe NONE -certpbe NONE -out plain.p12\n"
-                "$export -name 'My Key' -passout pass:secret -nomac -out nomac.p12\n"
-                "$export -name 'My Key' -passout pass: -out empty.p12\n"
-                "$export -name 'My Key' -passout pass:pässwörd -out utf8.p12\n"
-                "$export -passout pass:secret -out unnamed.p12\n"
-                "$export -name 'My Key' -passout pass:secret -iter 65536 -out slow.p12\n"
-                "$export -name 'My Key' -passout pass:secret -iter 65536 -nomac -out slow_nomac.p12\n"
-                "openssl pkcs12 -export -nocerts -inkey leaf.key -name bare -passout pass:secret -out bare.p12\n"
-                "openssl pkcs12 -export -nokeys -in other.pem -caname trusted -passout pass:secret -out trusted.p12\n"
-                "{ cat new.p12; printf x; } >garbage.p12\n"
-                "head -c 700 new.p12 >truncated.p12\n"
-                "head -c 1100000 /dev/zero >huge; : >empty\n"
-                "printf '\\316\\316\\316\\316\\0\\0\\0\\2' >jceks; printf '\\376\\355\\376\\355\\0\\0\\0\\2' >jks\n");
+    fixture_run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -subj /CN=root -out root.pem\n"
+        "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout leaf.key -subj /CN=leaf -out leaf.csr\n"
+        "openssl x509 -req -in leaf.csr -CA root.pem -CAkey root.key -days 30 -out leaf.pem\n"
+        "openssl req -x509 -newkey rsa:2048 -nodes -keyout other.key -subj /CN=other -out other.pem\n"
+        "export='openssl pkcs12 -export -inkey leaf.key -in leaf.pem -certfile root.pem'\n"
+        "$export -name 'My Key' -passout pass:secret -out new.p12\n"
+        "$export -name 'My Key' -passout pass:secret -legacy -out rc2.p12\n"
+        "$export -name 'My Key' -passout pass:secret -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES -macalg sha1 -out 3des.p12\n"
+        "$export -name 'My Key' -passout pass:secret -keypbe NONE -certpbe NONE -out plain.p12\n"
+        "$export -name 'My Key' -passout pass:secret -nomac -out nomac.p12\n"
+        "$export -name 'My Key' -passout pass: -out empty.p12\n"
+        "$export -name 'My Key' -passout pass:pässwörd -out utf8.p12\n"
+        "$export -passout pass:secret -out unnamed.p12\n"
+        "$export -name 'My Key' -passout pass:secret -iter 65536 -out slow.p12\n"
+        "$export -name 'My Key' -passout pass:secret -iter 65536 -nomac -out slow_nomac.p12\n"
+        "openssl pkcs12 -export -nocerts -inkey leaf.key -name bare -passout pass:secret -out bare.p12\n"
+        "openssl pkcs12 -export -nokeys -in other.pem -caname trusted -passout pass:secret -out trusted.p12\n"
+        "{ cat new.p12; printf x; } >garbage.p12\n"
+        "head -c 700 new.p12 >truncated.p12\n"
+        "head -c 1100000 /dev/zero >huge; : >empty\n"
+        "printf '\\316\\316\\316\\316\\0\\0\\0\\2' >jceks; printf '\\376\\355\\376\\355\\0\\0\\0\\2' >jks\n");
     return 0;
 }
 
@@ -170,7 +171,8 @@ static void test_iteration_counts_beyond_bounds_are_refused(void **state) {
         assert_int_equal(patched > 0, 1);
         struct error error = {0};
         assert_null(source_keystore_open("PKCS12", bytes, size, "secret", &error));
-        assert_message(error, "Keystore asks for too much work: the iteration counts of its parts add up to more than 5000000!");
+        assert_message(error,
+                       "Keystore asks for too much work: the iteration counts of its parts add up to more than 5000000!");
         free(bytes);
     }
 }
@@ -223,9 +225,12 @@ static void test_a_file_of_keytool_with_several_entries_is_read(void **state) {
 
     if (!has_keytool)
         skip();
-    fixture_run(KEYTOOL "-genkeypair -alias first -keyalg EC -groupname secp384r1 -dname CN=first -keystore java.p12 -storepass secret1\n"
-                KEYTOOL "-genkeypair -alias second -keyalg RSA -keysize 2048 -dname CN=second -keystore java.p12 -storepass secret1\n"
-                KEYTOOL "-importcert -noprompt -alias root -file root.pem -keystore java.p12 -storepass secret1\n");
+    fixture_run(
+        KEYTOOL
+        "-genkeypair -alias first -keyalg EC -groupname secp384r1 -dname CN=first -keystore java.p12 -storepass "
+        "secret1\n" KEYTOOL
+        "-genkeypair -alias second -keyalg RSA -keysize 2048 -dname CN=second -keystore java.p12 -storepass secret1\n" KEYTOOL
+        "-importcert -noprompt -alias root -file root.pem -keystore java.p12 -storepass secret1\n");
     struct source_keystore *keystore = open_file("JKS", "java.p12", "secret1", &error); /* Java calls these JKS as well */
     assert_made(keystore, error);
     assert_int_equal(source_keystore_count(keystore), 3);
@@ -254,8 +259,9 @@ static void test_the_command_in_the_refusal_of_jks_converts_it(void **state) {
 
     if (!has_keytool)
         skip();
-    fixture_run(KEYTOOL "-genkeypair -alias mine -keyalg RSA -keysize 2048 -dname CN=mine -keystore keystore.jks -storetype JKS "
-                        "-storepass secret1 -keypass secret1");
+    fixture_run(KEYTOOL
+                "-genkeypair -alias mine -keyalg RSA -keysize 2048 -dname CN=mine -keystore keystore.jks -storetype JKS "
+                "-storepass secret1 -keypass secret1");
     assert_null(open_file("JKS", "keystore.jks", "secret1", &error));
     const char *command = strstr(error.message, "keytool -importkeystore");
     assert_non_null(command);

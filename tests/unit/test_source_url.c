@@ -21,10 +21,11 @@ static int start_server(void **state) {
 
     if (fixture_open(state) < 0 || pipe(input) < 0 || pipe(output) < 0)
         return -1;
-    fixture_run("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.crt -days 2 "
-                "-subj /CN=keys -addext subjectAltName=DNS:localhost,DNS:keys.example,DNS:other.example,IP:127.0.0.1\n"
-                "cat server.key server.crt >server.pem\n"
-                "echo 'machine 127.0.0.1 login user password secret' >.netrc\n");
+    fixture_run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout server.key -out server.crt -days 2 "
+        "-subj /CN=keys -addext subjectAltName=DNS:localhost,DNS:keys.example,DNS:other.example,IP:127.0.0.1\n"
+        "cat server.key server.crt >server.pem\n"
+        "echo 'machine 127.0.0.1 login user password secret' >.netrc\n");
     /* All that fetches must not take from its environment. */
     setenv("HOME", fixture_directory, 1);
     setenv("https_proxy", "http://127.0.0.1:1", 1);
@@ -61,8 +62,8 @@ static int stop_server(void **state) {
     return fixture_close(state);
 }
 
-static int fetch_with(const struct source_url_settings *with, const char *host, const char *path, struct source_url_answer *answer,
-                      struct error *error) {
+static int fetch_with(const struct source_url_settings *with, const char *host, const char *path,
+                      struct source_url_answer *answer, struct error *error) {
     struct source_url_request request = SOURCE_URL_REQUEST_DEFAULT;
     char *url = memory_format("https://%s:%d%s", host, https_port, path);
     request.url = url;
@@ -155,7 +156,8 @@ static void test_an_unchanged_answer_is_not_sent_again(void **state) {
     static const struct {
         const char *etag, *last_modified;
         bool not_modified;
-    } cases[] = {{"\"v1\"", NULL, true}, {NULL, "Thu, 01 Jan 2026 00:00:00 GMT", true}, {"\"v0\"", NULL, false}, {NULL, NULL, false}};
+    } cases[] = {
+        {"\"v1\"", NULL, true}, {NULL, "Thu, 01 Jan 2026 00:00:00 GMT", true}, {"\"v0\"", NULL, false}, {NULL, NULL, false}};
     char *url = memory_format("https://127.0.0.1:%d/conditional", https_port);
 
     for (size_t i = 0; i < 4; i++) {
@@ -198,8 +200,10 @@ static void test_the_body_is_bounded(void **state) {
     struct source_url_answer answer;
     struct error error;
 
-    assert_refused(&settings, "127.0.0.1", "/declared", ERROR_INVALID, "URL answered with more than 1048576 bytes, the size limit!");
-    assert_refused(&settings, "127.0.0.1", "/endless", ERROR_INVALID, "URL answered with more than 1048576 bytes, the size limit!");
+    assert_refused(&settings, "127.0.0.1", "/declared", ERROR_INVALID,
+                   "URL answered with more than 1048576 bytes, the size limit!");
+    assert_refused(&settings, "127.0.0.1", "/endless", ERROR_INVALID,
+                   "URL answered with more than 1048576 bytes, the size limit!");
     assert_refused(&settings, "127.0.0.1", "/fields", ERROR_INVALID, "URL answered with more than 64 KB of header fields!");
     assert_refused(&settings, "127.0.0.1", "/short", ERROR_UNAVAILABLE, "URL could not be fetched");
 
@@ -285,8 +289,10 @@ static void test_redirects_are_bounded_and_each_is_checked(void **state) {
     assert_refused(&settings, "127.0.0.1", "/loop", ERROR_INVALID, "URL is redirected more than 5 times!");
     assert_refused(&settings, "127.0.0.1", "/to/http://127.0.0.1:HTTP/plain", ERROR_INVALID,
                    "URL is redirected to another scheme than https!");
-    assert_refused(&settings, "127.0.0.1", "/to/file:///etc/passwd", ERROR_INVALID, "URL is redirected to another scheme than https!");
-    assert_refused(&settings, "127.0.0.1", "/to/ftp://127.0.0.1/", ERROR_INVALID, "URL is redirected to another scheme than https!");
+    assert_refused(&settings, "127.0.0.1", "/to/file:///etc/passwd", ERROR_INVALID,
+                   "URL is redirected to another scheme than https!");
+    assert_refused(&settings, "127.0.0.1", "/to/ftp://127.0.0.1/", ERROR_INVALID,
+                   "URL is redirected to another scheme than https!");
     assert_refused(&settings, "127.0.0.1", "/to/https://127.0.0.2:HTTPS/plain", ERROR_INVALID,
                    "URL leads to a loopback address, which is not allowed!");
     assert_refused(&settings, "127.0.0.1", "/to/https://169.254.169.254/latest", ERROR_INVALID,
@@ -298,11 +304,25 @@ static void test_redirects_are_bounded_and_each_is_checked(void **state) {
 static void test_no_inner_address_is_connected_to_by_default(void **state) {
     (void)state;
     static const char *const hosts[][2] = {
-        {"127.0.0.1", "loopback"},      {"localhost", "loopback"},      {"127.1", "loopback"},         {"2130706433", "loopback"},
-        {"0x7f.0.0.1", "loopback"},     {"0.0.0.0", "unspecified"},     {"10.0.0.1", "private"},       {"172.16.0.1", "private"},
-        {"192.168.1.1", "private"},     {"169.254.169.254", "link-local"}, {"100.64.0.1", "shared (CGNAT)"},
-        {"224.0.0.1", "multicast"},     {"255.255.255.255", "reserved"}, {"[::1]", "loopback"},        {"[::]", "unspecified"},
-        {"[::ffff:127.0.0.1]", "loopback"}, {"[fe80::1]", "link-local"}, {"[fc00::1]", "private"},     {"[64:ff9b::7f00:1]", "loopback"},
+        {"127.0.0.1", "loopback"},
+        {"localhost", "loopback"},
+        {"127.1", "loopback"},
+        {"2130706433", "loopback"},
+        {"0x7f.0.0.1", "loopback"},
+        {"0.0.0.0", "unspecified"},
+        {"10.0.0.1", "private"},
+        {"172.16.0.1", "private"},
+        {"192.168.1.1", "private"},
+        {"169.254.169.254", "link-local"},
+        {"100.64.0.1", "shared (CGNAT)"},
+        {"224.0.0.1", "multicast"},
+        {"255.255.255.255", "reserved"},
+        {"[::1]", "loopback"},
+        {"[::]", "unspecified"},
+        {"[::ffff:127.0.0.1]", "loopback"},
+        {"[fe80::1]", "link-local"},
+        {"[fc00::1]", "private"},
+        {"[64:ff9b::7f00:1]", "loopback"},
     };
     struct source_url_settings strict = {.ca_file = ca_file};
 
