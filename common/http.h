@@ -75,6 +75,9 @@ void http_request_defer(struct http_request *request);
 /* Answers. Takes one reference of response (MHD_destroy_response). Exactly once per request. On a deferred request it may be
  * called from any thread, and neither request nor its data may be touched after it. */
 void http_respond(struct http_request *request, unsigned status, struct MHD_Response *response);
+/* The same with a response that stays the caller's, who keeps it until on_completed: one that was prepared answers many requests. Not on
+ * a deferred request. */
+void http_respond_shared(struct http_request *request, unsigned status, struct MHD_Response *response);
 
 /* A response with a body of length bytes that it takes over and frees (body may be NULL when length is 0), with
  * Content-Type (NULL: none) and Cache-Control: no-store. */

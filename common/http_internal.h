@@ -29,7 +29,8 @@ struct http_request {
     bool queued;     /* libmicrohttpd has the answer */
     _Atomic bool answered; /* response and status are valid; set with release order, from any thread when deferred */
     unsigned status;
-    struct MHD_Response *response; /* one reference, until it is queued */
+    struct MHD_Response *response; /* one reference, until it is queued; the caller's when shared */
+    bool shared;
 };
 
 /* Wipes and frees the body, and frees the parameters. */

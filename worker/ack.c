@@ -1,0 +1,174 @@
+/* Encoding and producing acks. */
+#include "worker/ack.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "common/clock.h"
+#include "common/cloudevent.h"
+#include "common/identifier.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "worker/metrics.h"
+
+#define ACK_SCHEMA "urn:jwk-api:schema:jwk-ack:1"
+
+/* The record's opaque pointer carries the tag: kind above the number. Acks are told from presence by the kind's bits. */
+_Static_assert(sizeof(void *) == 8, "the tag of a record needs 64 bits");
+enum { NUMBER_BITS = 56, ACK_MARK = 0x40 };
+
+/* An ack that the broker refused. */
+struct refused {
+    char *key, *value;
+    size_t key_length, value_length;
+    rd_kafka_headers_t *headers;
+    void *tag;
+    struct refused *prev, *next;
+};
+
+struct ack_sender {
+    struct ack_options options;
+    rd_kafka_topic_t *topic;
+    char source[64];
+    int64_t incarnation;
+    struct text value; /* reused */
+    int64_t time_ms;   /* of the text below */
+    char time[CLOCK_TEXT_SIZE];
+    struct refused *refused;
+    size_t refused_count;
+};
+
+struct ack_sender *ack_sender_new(const struct ack_options *options, struct error *error) {
+    struct ack_sender *sender = memory_new(sizeof *sender);
+    sender->options = *options;
+    sender->topic = rd_kafka_topic_new(options->producer, options->topic, NULL);
+    if (!sender->topic) {
+        error_set(error, ERROR_INVALID, "topic %s: %s", options->topic, rd_kafka_err2str(rd_kafka_last_error()));
+        free(sender);
+        return NULL;
+    }
+    snprintf(sender->source, sizeof sender->source, "urn:jwk-worker:%s", options->worker);
+    return sender;
+}
+
+static void refused_free(struct refused *refused) {
+    if (refused->headers)
+        rd_kafka_headers_destroy(refused->headers);
+    free(refused->key);
+    free(refused->value);
+    free(refused);
+}
+
+void ack_sender_free(struct ack_sender *sender) {
+    if (!sender)
+        return;
+    struct refused *refused, *next;
+    DL_FOREACH_SAFE(sender->refused, refused, next) {
+        refused_free(refused);
+    }
+    rd_kafka_topic_destroy(sender->topic);
+    text_free(&sender->value);
+    free(sender);
+}
+
+void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation) { sender->incarnation = incarnation; }
+
+static void *tag_of(enum ack_kind kind, uint64_t number) {
+    return (void *)(uintptr_t)((uint64_t)(ACK_MARK | kind) << NUMBER_BITS | number);
+}
+
+_Bool ack_owns(const rd_kafka_message_t *record) { return ((uintptr_t)record->_private >> NUMBER_BITS & ACK_MARK) != 0; }
+
+static void keep_refused(struct ack_sender *sender, const char *key, size_t key_length, const char *value, size_t value_length,
+                         rd_kafka_headers_t *headers, void *tag) {
+    struct refused *refused = memory_new(sizeof *refused);
+    *refused = (struct refused){.key = memory_bytes(key, key_length),
+                                .value = memory_bytes(value, value_length),
+                                .key_length = key_length,
+                                .value_length = value_length,
+                                .headers = headers,
+                                .tag = tag};
+    DL_APPEND(sender->refused, refused);
+    sender->refused_count++;
+}
+
+/* Copies key and value; takes the headers when it succeeds. */
+static rd_kafka_resp_err_t produce(struct ack_sender *sender, const char *key, size_t key_length, const char *value, size_t value_length,
+                                   rd_kafka_headers_t *headers, void *tag) {
+    return rd_kafka_producev(sender->options.producer, RD_KAFKA_V_RKT(sender->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                             RD_KAFKA_V_KEY(key, key_length), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, value_length),
+                             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_END);
+}
+
+void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message, enum ack_kind kind,
+              uint64_t number) {
+    int64_t now = clock_wall_ms();
+    if (now != sender->time_ms) {
+        /* Acks of one batch share it. */
+        clock_format(now, sender->time);
+        sender->time_ms = now;
+    }
+    struct ack ack = {
+        .deployment_id = subject->deployment_id,
+        .event_id = subject->event_id,
+        .event_hash = subject->event_hash,
+        .environment = sender->options.environment,
+        .replica = sender->options.replica,
+        .worker = sender->options.worker,
+        .incarnation = sender->incarnation,
+        .jwk_id = subject->jwk_id,
+        .epoch = subject->epoch,
+        .version = subject->version,
+        .sequence = subject->sequence,
+        .status = status,
+        .message = message,
+        .time = sender->time,
+    };
+    text_reset(&sender->value);
+    ack_encode(&ack, &sender->value);
+    char id[UUID_SIZE];
+    uuid_new(id);
+    struct cloudevent attributes = {.id = id,
+                                    .source = sender->source,
+                                    .type = ACK_TYPE,
+                                    .subject = subject->jwk_id,
+                                    .time = sender->time,
+                                    .dataschema = ACK_SCHEMA,
+                                    .traceparent = subject->traceparent};
+    rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
+    size_t key_length = strlen(subject->deployment_id);
+    void *tag = tag_of(kind, number);
+    metric_add(status == ACK_APPLIED ? &metric_acks_applied : &metric_acks_failed, 1);
+    if (produce(sender, subject->deployment_id, key_length, sender->value.bytes, sender->value.length, headers, tag))
+        keep_refused(sender, subject->deployment_id, key_length, sender->value.bytes, sender->value.length, headers, tag);
+}
+
+enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number) {
+    uint64_t tag = (uintptr_t)record->_private;
+    *number = tag & ((UINT64_C(1) << NUMBER_BITS) - 1);
+    if (!record->err)
+        return (enum ack_kind)((tag >> NUMBER_BITS) & ~(uint64_t)ACK_MARK);
+    if (record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+        return ACK_KIND_NONE; /* stopping: the event is read and acked again at the next start */
+    log_warning("ack refused", "topic", sender->options.topic, "reason", rd_kafka_err2str(record->err));
+    rd_kafka_headers_t *headers = NULL, *copy = NULL;
+    if (rd_kafka_message_headers(record, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        copy = rd_kafka_headers_copy(headers);
+    keep_refused(sender, record->key, record->key_len, record->payload, record->len, copy ? copy : rd_kafka_headers_new(1), record->_private);
+    return ACK_KIND_NONE;
+}
+
+size_t ack_resend(struct ack_sender *sender) {
+    struct refused *refused, *next;
+    DL_FOREACH_SAFE(sender->refused, refused, next) {
+        if (produce(sender, refused->key, refused->key_length, refused->value, refused->value_length, refused->headers, refused->tag))
+            break;
+        refused->headers = NULL;
+        DL_DELETE(sender->refused, refused);
+        sender->refused_count--;
+        refused_free(refused);
+        metric_add(&metric_acks_retried, 1);
+    }
+    return sender->refused_count;
+}

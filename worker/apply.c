@@ -1,0 +1,241 @@
+/* From records to rows. */
+#include "worker/apply.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "worker/metrics.h"
+
+enum { KEY_SHOWN_MAX = 64 };
+
+/* ---- decoding ---- */
+
+static void log_malformed(const struct apply_record *record, const char *reason) {
+    char key[KEY_SHOWN_MAX + 1];
+    const char *shown = NULL;
+    /* What is not text is not printed: it could be anything, a private key too. */
+    if (record->key && record->key_length <= KEY_SHOWN_MAX && json_utf8_is_valid(record->key, record->key_length)) {
+        memcpy(key, record->key, record->key_length);
+        key[record->key_length] = '\0';
+        shown = key;
+    }
+    log_warning("malformed event skipped", "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "key", shown,
+                "reason", reason);
+}
+
+static void mark_malformed(struct apply_record *record, const char *reason) {
+    log_malformed(record, reason);
+    metric_add(&metric_events_malformed, 1);
+    event_free(&record->event);
+    record->outcome = APPLY_MALFORMED;
+}
+
+/* Reads exp, and makes sure that what is to be served has no private member (RFC 7518 section 6, RFC 8037 section 2). The API sends public
+ * halves only; this is the last door before they are served. */
+static int look_at_public_key(const char *public_key, int64_t *expires, struct error *error) {
+    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
+    *expires = INT64_MAX;
+    cJSON *tree = cJSON_Parse(public_key);
+    int status = 0;
+    if (!cJSON_IsObject(tree))
+        status = error_set(error, ERROR_INVALID, "publicKey is not an object");
+    const cJSON *member;
+    cJSON_ArrayForEach(member, tree) {
+        if (status)
+            break;
+        for (size_t i = 0; i < sizeof private_members / sizeof *private_members; i++)
+            if (strcmp(member->string, private_members[i]) == 0)
+                status = error_set(error, ERROR_INVALID, "publicKey has the private member %s", member->string);
+        if (strcmp(member->string, "kty") == 0 && cJSON_IsString(member) && strcmp(member->valuestring, "oct") == 0)
+            status = error_set(error, ERROR_INVALID, "publicKey is a symmetric key");
+        if (strcmp(member->string, "exp") == 0 && cJSON_IsNumber(member) && member->valuedouble < 9007199254740992.0)
+            *expires = (int64_t)ceil(member->valuedouble);
+    }
+    /* Wiped: a tree that was refused for a private member held it. */
+    json_wipe(tree);
+    return status;
+}
+
+static bool key_is(const struct apply_record *record, const char *id) {
+    return record->key && record->key_length == strlen(id) && memcmp(record->key, id, record->key_length) == 0;
+}
+
+static int decode_event(struct apply_record *record, struct error *error) {
+    const struct cloudevent *attributes = record->attributes;
+    if (!attributes)
+        return error_set(error, ERROR_INVALID, "%s", record->problem ? record->problem : "no CloudEvents headers");
+    if (!uuid_is_valid(attributes->id))
+        return error_set(error, ERROR_INVALID, "ce_id is not a UUID");
+    if (event_decode(record->value, record->value_length, &record->event, error))
+        return -1;
+    if (strcmp(attributes->type, event_operation_type(record->event.operation)) != 0)
+        return error_set(error, ERROR_INVALID, "ce_type does not fit the operation");
+    if (!key_is(record, record->event.jwk_id))
+        return error_set(error, ERROR_INVALID, "the record's key is not the JWK's id");
+    memcpy(record->event_id, attributes->id, strlen(attributes->id) + 1);
+    if (attributes->traceparent)
+        memcpy(record->traceparent, attributes->traceparent, strlen(attributes->traceparent) + 1);
+    record->expires = INT64_MAX;
+    return record->event.public_key ? look_at_public_key(record->event.public_key, &record->expires, error) : 0;
+}
+
+void apply_decode(struct apply_record *record) {
+    struct error problem;
+    record->event = (struct event){0};
+    record->event_id[0] = record->traceparent[0] = '\0';
+    record->outcome = APPLY_PENDING;
+    if (!record->value) {
+        char id[UUID_SIZE];
+        if (record->key && record->key_length == UUID_SIZE - 1) {
+            memcpy(id, record->key, UUID_SIZE - 1);
+            id[UUID_SIZE - 1] = '\0';
+            if (uuid_is_valid(id)) {
+                record->outcome = APPLY_TOMBSTONE;
+                memcpy(record->event_id, id, sizeof id); /* the key, with a NUL */
+                return;
+            }
+        }
+        mark_malformed(record, "a tombstone whose key is not a UUID");
+    } else if (decode_event(record, &problem)) {
+        mark_malformed(record, problem.message);
+    }
+    record->attributes = NULL;
+}
+
+void apply_record_clear(struct apply_record *record) { event_free(&record->event); }
+
+/* ---- one transaction ---- */
+
+/* The sets that a transaction changes. They are made stale after the commit: before it, a reader could build the old set again. */
+struct stale_sets {
+    key_set_slot *slots;
+    size_t count, capacity;
+};
+
+static void note_changed(void *context, const char *project_name) {
+    struct stale_sets *sets = context;
+    if (sets->count == sets->capacity) {
+        sets->capacity = sets->capacity ? sets->capacity * 2 : 64;
+        sets->slots = memory_resize(sets->slots, sets->capacity * sizeof *sets->slots);
+    }
+    sets->slots[sets->count++] = key_set_slot_of(project_name);
+}
+
+static void invalidate(const struct apply_target *target, const struct stale_sets *sets) {
+    for (size_t i = 0; i < sets->count; i++)
+        key_set_invalidate(target->cache, sets->slots[i]);
+}
+
+static int apply_one(struct state *state, struct apply_record *record, const struct state_changes *changes, struct error *error) {
+    if (record->outcome == APPLY_MALFORMED || record->outcome == APPLY_END)
+        return 0;
+    if (record->outcome == APPLY_TOMBSTONE)
+        return state_forget(state, record->event_id, changes, error);
+    const struct event *event = &record->event;
+    struct state_jwk jwk = {
+        .id = event->jwk_id,
+        .project_id = event->project_id,
+        .project_name = event->project_name,
+        .name = event->name,
+        .type = event->type,
+        .kid = event->kid,
+        .public_key = event->public_key,
+        .epoch = event->epoch,
+        .version = event->version,
+        .sequence = event->sequence,
+        .expires = record->expires,
+        .partition = record->partition,
+        .generation = record->generation,
+        .deleted = event->operation == EVENT_DELETE,
+    };
+    enum state_result result;
+    if (state_put(state, &jwk, &result, changes, error))
+        return -1;
+    record->outcome = result == STATE_NEWER ? APPLY_NEWER : result == STATE_EQUAL ? APPLY_EQUAL : APPLY_OLDER;
+    return 0;
+}
+
+/* Stores what was acked since the last transaction, and that there was contact. */
+static int store_positions(const struct apply_target *target, struct error *error) {
+    enum { ROUND = 64 };
+    struct position positions[ROUND];
+    size_t count;
+    do {
+        count = progress_acked_changes(target->progress, positions, ROUND);
+        for (size_t i = 0; i < count; i++)
+            if (state_store_offset(target->state, &positions[i], error))
+                return -1;
+    } while (count == ROUND);
+    enum { CONTACT_GRAIN_MS = 60000 };
+    int64_t since = target->now_ms - state_last_contact(target->state);
+    return since >= CONTACT_GRAIN_MS || since < 0 ? state_store_contact(target->state, target->now_ms, error) : 0;
+}
+
+static int fail(const struct apply_target *target) {
+    state_rollback(target->state);
+    progress_mark_dirty(target->progress);
+    metric_add(&metric_state_failures, 1);
+    return -1;
+}
+
+static void count_outcomes(const struct apply_record *records, size_t count) {
+    int64_t applied = 0, duplicate = 0, tombstones = 0;
+    for (size_t i = 0; i < count; i++) {
+        applied += records[i].outcome == APPLY_NEWER;
+        duplicate += records[i].outcome == APPLY_EQUAL || records[i].outcome == APPLY_OLDER;
+        tombstones += records[i].outcome == APPLY_TOMBSTONE;
+    }
+    metric_add(&metric_events_applied, applied);
+    metric_add(&metric_events_duplicate, duplicate);
+    metric_add(&metric_tombstones, tombstones);
+    metric_add(&metric_batches, 1);
+}
+
+int apply_batch(const struct apply_target *target, struct apply_record *records, size_t count, struct error *error) {
+    struct stale_sets sets = {0};
+    struct state_changes changes = {.changed = note_changed, .context = &sets};
+    int status = state_begin(target->state, error);
+    for (size_t i = 0; status == 0 && i < count; i++)
+        status = apply_one(target->state, &records[i], &changes, error);
+    if (status || store_positions(target, error) || state_commit(target->state, error)) {
+        status = fail(target);
+    } else {
+        invalidate(target, &sets);
+        count_outcomes(records, count);
+        metric_set(&metric_keys, state_keys(target->state));
+    }
+    free(sets.slots);
+    return status;
+}
+
+int apply_positions(const struct apply_target *target, struct error *error) {
+    if (state_begin(target->state, error) || store_positions(target, error) || state_commit(target->state, error))
+        return fail(target);
+    return 0;
+}
+
+int apply_sweep(const struct apply_target *target, const struct state_position *position,
+                void (*removed)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
+    struct stale_sets sets = {0};
+    struct state_changes changes = {.changed = note_changed, .context = &sets};
+    struct state_position swept = *position;
+    swept.sweep_offset = -1;
+    int64_t before = state_keys(target->state);
+    int status = 0;
+    if (state_begin(target->state, error) ||
+        state_sweep(target->state, position->position.partition, position->generation, &changes, removed, context, error) ||
+        state_store_position(target->state, &swept, error) || state_commit(target->state, error)) {
+        status = fail(target);
+    } else {
+        invalidate(target, &sets);
+        metric_add(&metric_swept, before - state_keys(target->state));
+        metric_set(&metric_keys, state_keys(target->state));
+    }
+    free(sets.slots);
+    return status;
+}

@@ -1,0 +1,66 @@
+/* A batch of records of jwk.events becomes one durable transaction of the state.
+ *
+ * Idempotent by (JWK id, epoch, version): an event that is older than the state or equal to it changes nothing and is acked again. A record
+ * that is not an event of ours is logged, counted and skipped: it must never stop the events behind it. */
+#ifndef WORKER_APPLY_H
+#define WORKER_APPLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/message.h"
+#include "worker/key_set.h"
+#include "worker/progress.h"
+#include "worker/state.h"
+
+enum apply_outcome {
+    APPLY_PENDING, /* decoded, not applied yet */
+    APPLY_NEWER,
+    APPLY_EQUAL,
+    APPLY_OLDER,
+    APPLY_TOMBSTONE,
+    APPLY_MALFORMED,
+    APPLY_END, /* no record: the partition ends behind this offset */
+};
+
+/* One record. The first part is filled by the caller and borrowed until apply_record_clear(). */
+struct apply_record {
+    int32_t partition;
+    int64_t offset;
+    const char *key, *value; /* value NULL: a tombstone */
+    size_t key_length, value_length;
+    int64_t generation;      /* of the partition, see state.h */
+    const struct cloudevent *attributes; /* of the record; only read by apply_decode(); NULL when they are malformed */
+    const char *problem;                 /* then: why */
+
+    struct event event;
+    char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */
+    int64_t expires;         /* the public key's exp, or INT64_MAX */
+    enum apply_outcome outcome;
+};
+
+/* Decodes one record; what does not fit becomes APPLY_MALFORMED, logged. Never fails. */
+void apply_decode(struct apply_record *record);
+void apply_record_clear(struct apply_record *record);
+
+struct apply_target {
+    struct state *state;
+    struct key_set_cache *cache;
+    struct progress *progress; /* whose acked positions are stored with the batch */
+    int64_t now_ms;            /* wall; stored as the last contact */
+};
+/* Applies decoded records in one transaction, and makes the sets that changed stale before it returns. On failure nothing is changed,
+ * and the same records can be applied again. */
+int apply_batch(const struct apply_target *target, struct apply_record *records, size_t count, struct error *error) MUST_CHECK;
+
+/* Stores the acked positions and the contact alone, when there is no batch to go with. */
+int apply_positions(const struct apply_target *target, struct error *error) MUST_CHECK;
+
+/* Removes what a whole reading of the partition did not show, and stores the position without its sweep. removed is called for each JWK
+ * before the commit. */
+int apply_sweep(const struct apply_target *target, const struct state_position *position,
+                void (*removed)(void *context, const struct state_jwk *jwk), void *context, struct error *error) MUST_CHECK;
+
+#endif

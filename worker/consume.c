@@ -1,0 +1,400 @@
+/* Where each partition begins, and how far it is. */
+#include "worker/consume.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/memory.h"
+
+enum { WATERMARK_TIMEOUT_MS = 10000 };
+
+struct events_partition {
+    struct state_position stored; /* generation and sweep; its position is that of the last start */
+    int64_t catch_up;             /* the high watermark when it was begun: records before it are not acked one by one */
+    bool begun;
+    bool reading_again;
+    bool gone; /* the broker does not know it any more: another topic may come in its place */
+};
+
+struct consumer {
+    struct consumer_options options;
+    rd_kafka_t *client;
+    rd_kafka_queue_t *queue;
+    struct events_partition *partitions; /* by number */
+    size_t count;                        /* how many the topic has, or the state knows of */
+    size_t topic_count;                  /* how many the topic has */
+    int32_t workers_partition;           /* -1: not watched */
+};
+
+struct consumer *consumer_open(const struct consumer_options *options, struct error *error) {
+    struct consumer *consumer = memory_new(sizeof *consumer);
+    consumer->options = *options;
+    consumer->workers_partition = -1;
+    consumer->client = kafka_consumer_new(options->kafka, options->group, consumer, error);
+    if (!consumer->client) {
+        free(consumer);
+        return NULL;
+    }
+    static const uint64_t one = 1;
+    consumer->queue = rd_kafka_queue_get_consumer(consumer->client);
+    rd_kafka_queue_io_event_enable(consumer->queue, options->wake, &one, sizeof one);
+    return consumer;
+}
+
+void consumer_close(struct consumer *consumer) {
+    if (!consumer)
+        return;
+    rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
+    rd_kafka_queue_destroy(consumer->queue);
+    rd_kafka_consumer_close(consumer->client);
+    rd_kafka_destroy(consumer->client);
+    free(consumer->partitions);
+    free(consumer);
+}
+
+/* ---- topics ---- */
+
+static int find_events(struct consumer *consumer, int timeout_ms, size_t *count, struct error *error) {
+    struct kafka_topic_spec spec = {.name = consumer->options.topics->events};
+    if (kafka_find_topics(consumer->client, &spec, 1, timeout_ms, error))
+        return -1;
+    if (spec.partitions_found > POSITION_COUNT_MAX)
+        return error_set(error, ERROR_INVALID, "topic %s has more than %d partitions", spec.name, POSITION_COUNT_MAX);
+    *count = (size_t)spec.partitions_found;
+    return 0;
+}
+
+int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char **missing, struct error *error) {
+    const struct kafka_topics *topics = consumer->options.topics;
+    struct kafka_topic_spec specs[] = {{.name = topics->events}, {.name = topics->acks}, {.name = topics->workers}};
+    *missing = NULL;
+    if (kafka_find_topics(consumer->client, specs, 3, timeout_ms, error))
+        return -1;
+    for (size_t i = 0; i < 3 && !*missing; i++)
+        if (specs[i].partitions_found == 0)
+            *missing = specs[i].name;
+    return 0;
+}
+
+/* ---- beginning a partition ---- */
+
+/* Calls an assignment function with one partition. */
+static int change_assignment(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset,
+                             rd_kafka_error_t *(*change)(rd_kafka_t *, const rd_kafka_topic_partition_list_t *), struct error *error) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = offset;
+    rd_kafka_error_t *failure = change(consumer->client, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    int status = 0;
+    if (failure)
+        status = error_set(error, ERROR_UNAVAILABLE, "reading topic %s partition %d from offset %lld: %s", topic, (int)partition,
+                           (long long)offset, rd_kafka_error_string(failure));
+    rd_kafka_error_destroy(failure);
+    return status;
+}
+
+static int read_from(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset, bool assigned, struct error *error) {
+    if (assigned && change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_unassign, error))
+        return -1;
+    return change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_assign, error);
+}
+
+static int query_watermarks(struct consumer *consumer, const char *topic, int32_t partition, int64_t *low, int64_t *high,
+                            struct error *error) {
+    rd_kafka_resp_err_t result = rd_kafka_query_watermark_offsets(consumer->client, topic, partition, low, high, WATERMARK_TIMEOUT_MS);
+    return result ? error_set(error, ERROR_UNAVAILABLE, "asking for the offsets of topic %s partition %d: %s", topic, (int)partition,
+                              rd_kafka_err2str(result))
+                  : 0;
+}
+
+static int store_position(struct consumer *consumer, const struct state_position *position, struct error *error) {
+    struct state *state = consumer->options.state;
+    if (state_begin(state, error) == 0 && state_store_position(state, position, error) == 0 && state_commit(state, error) == 0)
+        return 0;
+    state_rollback(state);
+    return -1;
+}
+
+/* Begins a partition from its start, though the state has keys of it. */
+static int start_over(struct consumer *consumer, int32_t number, int64_t low, int64_t high, int64_t sweep_after, const char *reason,
+                      struct error *error) {
+    struct events_partition *partition = &consumer->partitions[number];
+    struct state_position position = {
+        .position = {.partition = number, .offset = low, .sequence = 0},
+        .generation = partition->stored.generation + 1,
+        .sweep_offset = high,
+        .sweep_after = sweep_after,
+    };
+    if (store_position(consumer, &position, error) ||
+        read_from(consumer, consumer->options.topics->events, number, low, partition->begun, error))
+        return -1;
+    log_warning("reading the partition from its start", "topic", consumer->options.topics->events, "partition", LOG_NUMBER(number), "reason",
+                reason, "from", LOG_NUMBER(low), "to", LOG_NUMBER(high));
+    *partition = (struct events_partition){.stored = position, .catch_up = high, .begun = true, .reading_again = true};
+    progress_start(consumer->options.progress, &position.position);
+    return 0;
+}
+
+/* Begins a partition where the state left off, if that is possible. */
+static int begin(struct consumer *consumer, int32_t number, bool known, bool other_cluster, bool stale, int64_t now_ms, struct error *error) {
+    struct events_partition *partition = &consumer->partitions[number];
+    const char *topic = consumer->options.topics->events;
+    int64_t low, high, offset = partition->stored.position.offset;
+    if (query_watermarks(consumer, topic, number, &low, &high, error))
+        return -1;
+    if (known && other_cluster)
+        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms, "the state is of another Kafka cluster", error);
+    if (known && offset > high)
+        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms, "its end is before the stored offset", error);
+    if (known && offset < low && offset > 0)
+        return start_over(consumer, number, low, high, now_ms, "its start is behind the stored offset", error);
+    if (known && stale)
+        return start_over(consumer, number, low, high, now_ms, "the state is older than deletes are kept", error);
+    if (!known) {
+        partition->stored = (struct state_position){.position = {.partition = number, .offset = low}, .generation = 1, .sweep_offset = -1};
+        if (store_position(consumer, &partition->stored, error))
+            return -1;
+    } else if (offset < low) {
+        partition->stored.position.offset = low;
+    }
+    if (read_from(consumer, topic, number, partition->stored.position.offset, false, error))
+        return -1;
+    partition->catch_up = high;
+    partition->begun = true;
+    partition->reading_again = partition->stored.sweep_offset >= 0;
+    progress_start(consumer->options.progress, &partition->stored.position);
+    return 0;
+}
+
+static void make_room(struct consumer *consumer, size_t count) {
+    if (count <= consumer->count)
+        return;
+    consumer->partitions = memory_resize(consumer->partitions, count * sizeof *consumer->partitions);
+    memset(consumer->partitions + consumer->count, 0, (count - consumer->count) * sizeof *consumer->partitions);
+    consumer->count = count;
+}
+
+/* Whether the state was out of touch for so long that a delete may have come and gone. */
+static bool is_stale(const struct consumer *consumer, int64_t now_ms) {
+    int64_t last = state_last_contact(consumer->options.state);
+    return last > 0 && now_ms - last > consumer->options.tombstone_delay_ms / 2;
+}
+
+/* A topic that was made again with fewer partitions: what the state has of the others is to be found on these, or is gone. */
+static int sweep_lost_partitions(struct consumer *consumer, int64_t now_ms, struct error *error) {
+    for (size_t i = consumer->topic_count; i < consumer->count; i++) {
+        struct state_position *position = &consumer->partitions[i].stored;
+        if (position->sweep_offset >= 0 || position->generation == 0)
+            continue;
+        *position = (struct state_position){.position.partition = (int32_t)i,
+                                            .generation = position->generation + 1,
+                                            .sweep_offset = 0,
+                                            .sweep_after = now_ms + consumer->options.sweep_delay_ms};
+        if (store_position(consumer, position, error))
+            return -1;
+    }
+    return 0;
+}
+
+/* From now on the positions are of this cluster, and the state is in touch. */
+static int store_contact(struct consumer *consumer, const char *cluster, int64_t now_ms, struct error *error) {
+    struct state *state = consumer->options.state;
+    bool new_cluster = cluster && strcmp(cluster, state_cluster(state)) != 0;
+    if (state_begin(state, error) == 0 && (!new_cluster || state_store_cluster(state, cluster, error) == 0) &&
+        state_store_contact(state, now_ms, error) == 0 && state_commit(state, error) == 0)
+        return 0;
+    state_rollback(state);
+    return -1;
+}
+
+int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *error) {
+    struct state *state = consumer->options.state;
+    struct state_position *positions = NULL;
+    size_t known_count = 0;
+    char *cluster = rd_kafka_clusterid(consumer->client, WATERMARK_TIMEOUT_MS);
+    bool other_cluster = cluster && state_cluster(state)[0] && strcmp(cluster, state_cluster(state)) != 0, stale = is_stale(consumer, now_ms);
+    int status = -1;
+    if (find_events(consumer, WATERMARK_TIMEOUT_MS, &consumer->topic_count, error) ||
+        state_load_positions(state, &positions, &known_count, error))
+        goto out;
+    make_room(consumer, consumer->topic_count);
+    bool *known = memory_new(POSITION_COUNT_MAX * sizeof *known);
+    for (size_t i = 0; i < known_count; i++) {
+        size_t number = (size_t)positions[i].position.partition;
+        if (number >= POSITION_COUNT_MAX)
+            continue;
+        make_room(consumer, number + 1);
+        known[number] = true;
+        if (!consumer->partitions[number].begun)
+            consumer->partitions[number].stored = positions[i];
+    }
+    status = 0;
+    for (size_t i = 0; status == 0 && i < consumer->topic_count; i++)
+        if (!consumer->partitions[i].begun) /* by an attempt before that failed halfway */
+            status = begin(consumer, (int32_t)i, known[i], other_cluster, stale, now_ms, error);
+    free(known);
+    if (status == 0)
+        status = sweep_lost_partitions(consumer, now_ms, error);
+    if (status == 0)
+        status = store_contact(consumer, cluster, now_ms, error);
+out:
+    free(positions);
+    rd_kafka_mem_free(consumer->client, cluster);
+    return status;
+}
+
+int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) {
+    size_t count;
+    if (find_events(consumer, timeout_ms, &count, error))
+        return -1;
+    make_room(consumer, count);
+    if (count > consumer->topic_count)
+        consumer->topic_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct events_partition *partition = &consumer->partitions[i];
+        int64_t low, high;
+        if (!partition->begun) {
+            if (begin(consumer, (int32_t)i, partition->stored.generation > 0, false, false, now_ms, error))
+                return -1;
+            log_info("reading an added partition", "topic", consumer->options.topics->events, "partition", LOG_NUMBER(i));
+        } else if (partition->gone) {
+            if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
+                start_over(consumer, (int32_t)i, low, high, now_ms + consumer->options.sweep_delay_ms, "the topic was gone", error))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t offset, struct error *error) {
+    const char *topic = consumer->options.topics->workers;
+    if (consumer->workers_partition >= 0 &&
+        change_assignment(consumer, topic, consumer->workers_partition, offset, rd_kafka_incremental_unassign, error))
+        return -1;
+    consumer->workers_partition = -1;
+    if (change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_assign, error))
+        return -1;
+    consumer->workers_partition = partition;
+    return 0;
+}
+
+int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) {
+    *again = is_stale(consumer, now_ms);
+    for (size_t i = 0; *again && i < consumer->topic_count; i++) {
+        int64_t low, high;
+        if (!consumer->partitions[i].begun)
+            continue;
+        if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
+            start_over(consumer, (int32_t)i, low, high, now_ms, "the state is older than deletes are kept", error))
+            return -1;
+    }
+    return *again ? store_contact(consumer, NULL, now_ms, error) : 0;
+}
+
+/* ---- records ---- */
+
+size_t consumer_take(struct consumer *consumer, rd_kafka_message_t **records, size_t capacity) {
+    ssize_t count = rd_kafka_consume_batch_queue(consumer->queue, 0, records, capacity);
+    return count > 0 ? (size_t)count : 0;
+}
+
+bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_message_t *record) {
+    return record->rkt && strcmp(rd_kafka_topic_name(record->rkt), consumer->options.topics->workers) == 0;
+}
+
+static struct events_partition *find_partition(const struct consumer *consumer, int32_t number) {
+    return number >= 0 && (size_t)number < consumer->count && consumer->partitions[number].begun ? &consumer->partitions[number] : NULL;
+}
+
+int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms, enum consumer_error *what,
+                          struct error *error) {
+    *what = CONSUMER_FINE;
+    const char *topic = record->rkt ? rd_kafka_topic_name(record->rkt) : NULL;
+    bool of_workers = consumer_is_of_workers(consumer, record);
+    struct events_partition *partition = record->rkt && !of_workers ? find_partition(consumer, record->partition) : NULL;
+    int64_t low, high;
+    switch (record->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        return 0; /* of jwk.workers: that of an events partition is the loop's */
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+        if (of_workers) {
+            log_warning("topic was made again", "topic", topic);
+            *what = CONSUMER_WORKERS_LOST;
+        }
+        if (!partition)
+            return 0;
+        if (query_watermarks(consumer, topic, record->partition, &low, &high, error))
+            return partition->gone = true, 0; /* looked at again with the next refresh */
+        return start_over(consumer, record->partition, low, high, now_ms + consumer->options.sweep_delay_ms, "its offset is out of range", error);
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+        log_warning("topic is gone", "topic", topic, "partition", LOG_NUMBER(record->partition), "reason", rd_kafka_message_errstr(record));
+        if (partition)
+            partition->gone = true;
+        return 0;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        log_error("the Kafka user lacks the permission Read", "topic", topic);
+        return 0;
+    default:
+        log_warning("reading failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+        return 0;
+    }
+}
+
+bool consumer_place(const struct consumer *consumer, int32_t number, int64_t offset, struct consumer_place *place) {
+    const struct events_partition *partition = find_partition(consumer, number);
+    if (!partition)
+        return false;
+    *place = (struct consumer_place){.generation = partition->stored.generation,
+                                     .live = offset >= partition->catch_up,
+                                     .reading_again = partition->reading_again && offset < partition->catch_up};
+    return true;
+}
+
+/* ---- how far ---- */
+
+static int64_t settled_offset(const struct consumer *consumer, size_t number) {
+    struct position settled;
+    return progress_find(consumer->options.progress, (int32_t)number, &settled, NULL) ? settled.offset : -1;
+}
+
+bool consumer_is_caught_up(const struct consumer *consumer) {
+    for (size_t i = 0; i < consumer->topic_count; i++)
+        if (!consumer->partitions[i].begun || settled_offset(consumer, i) < consumer->partitions[i].catch_up)
+            return false;
+    return consumer->topic_count > 0;
+}
+
+int64_t consumer_lag(const struct consumer *consumer) {
+    int64_t lag = 0;
+    for (size_t i = 0; i < consumer->topic_count; i++) {
+        int64_t low, high, offset = settled_offset(consumer, i);
+        if (offset < 0 || rd_kafka_get_watermark_offsets(consumer->client, consumer->options.topics->events, (int32_t)i, &low, &high) !=
+                              RD_KAFKA_RESP_ERR_NO_ERROR)
+            continue;
+        if (high < consumer->partitions[i].catch_up)
+            high = consumer->partitions[i].catch_up; /* nothing was fetched yet */
+        if (high > offset)
+            lag += high - offset;
+    }
+    return lag;
+}
+
+const struct state_position *consumer_due_sweep(struct consumer *consumer, int64_t now_ms) {
+    for (size_t i = 0; i < consumer->count; i++) {
+        struct state_position *position = &consumer->partitions[i].stored;
+        if (position->sweep_offset < 0 || now_ms < position->sweep_after)
+            continue;
+        /* A partition that the topic has no more needs no reading. */
+        if (i < consumer->topic_count && (!consumer->partitions[i].begun || settled_offset(consumer, i) < position->sweep_offset))
+            continue;
+        (void)progress_find(consumer->options.progress, (int32_t)i, NULL, &position->position);
+        return position;
+    }
+    return NULL;
+}
+
+void consumer_swept(struct consumer *consumer, int32_t partition) { consumer->partitions[partition].stored.sweep_offset = -1; }

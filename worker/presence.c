@@ -1,0 +1,141 @@
+/* Saying hello, and hearing who else does. */
+#include "worker/presence.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/cloudevent.h"
+#include "common/identifier.h"
+#include "common/log.h"
+#include "common/memory.h"
+
+#define PRESENCE_SCHEMA "urn:jwk-api:schema:jwk-presence:1"
+
+struct announcer {
+    struct announcer_options options;
+    char *key;
+    char source[64];
+    struct text value; /* reused */
+    int64_t incarnation; /* -1: no hello was delivered */
+    int32_t partition;
+    bool announced;
+    unsigned on_the_way; /* records whose delivery report is not in */
+};
+
+struct announcer *announcer_new(const struct announcer_options *options, struct error *error) {
+    if (strlen(options->environment) + strlen(options->replica) + 1 > 2 * NAME_LENGTH_MAX + 1)
+        return error_set(error, ERROR_INVALID, "environment and replica names are too long"), NULL;
+    struct announcer *announcer = memory_new(sizeof *announcer);
+    announcer->options = *options;
+    announcer->key = memory_format("%s/%s", options->environment, options->replica);
+    snprintf(announcer->source, sizeof announcer->source, "urn:jwk-worker:%s", options->worker);
+    announcer->incarnation = -1;
+    return announcer;
+}
+
+void announcer_free(struct announcer *announcer) {
+    if (!announcer)
+        return;
+    text_free(&announcer->value);
+    free(announcer->key);
+    free(announcer);
+}
+
+int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement, struct error *error) {
+    char time[CLOCK_TEXT_SIZE], id[UUID_SIZE];
+    clock_format(clock_wall_ms(), time);
+    uuid_new(id);
+    struct presence presence = {
+        .kind = kind,
+        .environment = announcer->options.environment,
+        .replica = announcer->options.replica,
+        .worker = announcer->options.worker,
+        .incarnation = kind == PRESENCE_HELLO ? -1 : announcer->incarnation,
+        .epoch = announcement->epoch,
+        .ready = announcement->ready,
+        .keys = announcement->keys,
+        .interval_ms = announcer->options.interval_ms,
+        .url = announcer->options.url,
+        .version = announcer->options.version,
+        .positions = announcement->positions,
+        .position_count = announcement->position_count,
+        .failing = announcement->failing,
+        .failing_count = announcement->failing_count,
+        .failing_truncated = announcement->failing_truncated,
+        .time = time,
+    };
+    text_reset(&announcer->value);
+    presence_encode(&presence, &announcer->value);
+    struct cloudevent attributes = {.id = id,
+                                    .source = announcer->source,
+                                    .type = presence_kind_type(kind),
+                                    .subject = announcer->key,
+                                    .time = time,
+                                    .dataschema = PRESENCE_SCHEMA};
+    rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
+    if (kind == PRESENCE_HELLO)
+        announcer->announced = false;
+    rd_kafka_resp_err_t result = rd_kafka_producev(
+        announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY(announcer->key, strlen(announcer->key)), RD_KAFKA_V_VALUE(announcer->value.bytes, announcer->value.length),
+        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *)(uintptr_t)kind), RD_KAFKA_V_END);
+    if (result) {
+        rd_kafka_headers_destroy(headers);
+        return error_set(error, ERROR_UNAVAILABLE, "telling %s that this worker is there: %s", announcer->options.topic, rd_kafka_err2str(result));
+    }
+    announcer->on_the_way++;
+    return 0;
+}
+
+enum announcer_event announcer_delivered(struct announcer *announcer, const rd_kafka_message_t *record) {
+    enum presence_kind kind = (enum presence_kind)(uintptr_t)record->_private;
+    announcer->on_the_way--;
+    if (record->err) {
+        if (record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+            return ANNOUNCER_NOTHING;
+        log_warning("presence refused", "topic", announcer->options.topic, "reason", rd_kafka_err2str(record->err));
+        return kind == PRESENCE_HELLO ? ANNOUNCER_HELLO_NEEDED : ANNOUNCER_NOTHING;
+    }
+    if (kind == PRESENCE_HELLO) {
+        announcer->incarnation = record->offset;
+        announcer->partition = record->partition;
+        announcer->announced = true;
+        return ANNOUNCER_HELLO_DELIVERED;
+    }
+    /* Offsets only grow, so this topic is another one than that of the hello, which nobody who reads it now will find. */
+    if (announcer->announced && record->offset <= announcer->incarnation) {
+        log_warning("topic was made again", "topic", announcer->options.topic);
+        announcer->announced = false;
+        return ANNOUNCER_HELLO_NEEDED;
+    }
+    return kind == PRESENCE_HEARTBEAT ? ANNOUNCER_HEARTBEAT_DELIVERED : ANNOUNCER_NOTHING;
+}
+
+bool announcer_is_announced(const struct announcer *announcer) { return announcer->announced; }
+bool announcer_is_busy(const struct announcer *announcer) { return announcer->on_the_way > 0; }
+int64_t announcer_incarnation(const struct announcer *announcer) { return announcer->incarnation; }
+int32_t announcer_partition(const struct announcer *announcer) { return announcer->partition; }
+
+bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_message_t *record, char other_worker[UUID_SIZE]) {
+    if (!announcer->announced || record->offset <= announcer->incarnation)
+        return false;
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    struct presence presence;
+    struct error problem;
+    /* Only a hello fences: the heartbeats of an earlier worker may still be on their way. */
+    if (cloudevent_read(record, &storage, &attributes, &problem) || strcmp(attributes.type, PRESENCE_TYPE_HELLO) != 0)
+        return false;
+    if (presence_decode(record->payload, record->len, PRESENCE_HELLO, &presence, &problem)) {
+        log_warning("malformed presence skipped", "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "reason",
+                    problem.message);
+        return false;
+    }
+    bool fenced = strcmp(presence.environment, announcer->options.environment) == 0 &&
+                  strcmp(presence.replica, announcer->options.replica) == 0 && strcmp(presence.worker, announcer->options.worker) != 0;
+    if (fenced)
+        memcpy(other_worker, presence.worker, UUID_SIZE); /* a UUID, as decoding has checked */
+    presence_free(&presence);
+    return fenced;
+}

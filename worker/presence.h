@@ -1,0 +1,57 @@
+/* That this worker is there, told in jwk.workers: hello, heartbeats, goodbye; and whether a later start of the same replica is.
+ *
+ * The offset of the hello is the incarnation of this start. A later hello for the same environment and replica by another worker means a
+ * copied state directory or a cloned machine: the earlier one, this one, must stop. Used by one thread. */
+#ifndef WORKER_PRESENCE_H
+#define WORKER_PRESENCE_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/message.h"
+
+struct announcer;
+
+struct announcer_options {
+    rd_kafka_t *producer;
+    const char *topic, *environment, *replica, *worker;
+    const char *url;     /* where it serves, or NULL */
+    const char *version; /* of the program */
+    int64_t interval_ms; /* of heartbeats */
+};
+struct announcer *announcer_new(const struct announcer_options *options, struct error *error) MUST_CHECK;
+void announcer_free(struct announcer *announcer); /* before the producer is destroyed; NULL is allowed */
+
+/* What changes from one to the next. Borrowed. */
+struct announcement {
+    int64_t epoch, keys;
+    bool ready;
+    const struct position *positions;
+    size_t position_count;
+    const char *const *failing;
+    size_t failing_count;
+    bool failing_truncated;
+};
+/* Produces one. A hello takes effect when announcer_delivered() says so. */
+int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement, struct error *error) MUST_CHECK;
+
+enum announcer_event {
+    ANNOUNCER_NOTHING,
+    ANNOUNCER_HELLO_DELIVERED, /* incarnation and partition are known from now on */
+    ANNOUNCER_HEARTBEAT_DELIVERED,
+    ANNOUNCER_HELLO_NEEDED, /* the topic was made again, or the broker refused: say hello (again) */
+};
+/* To be called for each delivery report of a presence record. */
+enum announcer_event announcer_delivered(struct announcer *announcer, const rd_kafka_message_t *record);
+
+bool announcer_is_announced(const struct announcer *announcer); /* the last hello was delivered */
+bool announcer_is_busy(const struct announcer *announcer);      /* something said was not delivered yet */
+int64_t announcer_incarnation(const struct announcer *announcer);
+int32_t announcer_partition(const struct announcer *announcer);
+
+/* Looks at one record of jwk.workers. True with the other worker's id when this one is fenced. */
+bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_message_t *record, char other_worker[UUID_SIZE]);
+
+#endif

@@ -1,0 +1,110 @@
+/* The worker's state: one SQLite file that holds the JWKs of the replica and how far in jwk.events it has read.
+ *
+ * Keys and positions change in the same transactions, so that a state that is lost, copied or put back from a snapshot always
+ * continues from where that very state is. Whatever it holds can be read again from the topic: a damaged state is refused, and
+ * deleting its directory mends it.
+ *
+ * One thread writes (all functions here but state_reader_*, see state_reader.h). */
+#ifndef WORKER_STATE_H
+#define WORKER_STATE_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+#include "common/message.h"
+
+struct state;
+
+/* Opens the state in directory, made (0700) when missing, and locks it for life: a second process is refused. Refused too, each with
+ * a sentence that says what to do: files that others may read, a damaged file, a state of a newer program, and the state of
+ * another environment or replica. */
+struct state *state_open(const char *directory, const char *environment, const char *replica, struct error *error) MUST_CHECK;
+void state_close(struct state *state); /* NULL is allowed */
+
+int64_t state_keys(const struct state *state);  /* JWKs that it holds, deleted ones not counted */
+int64_t state_epoch(const struct state *state); /* the highest of its events; 0 when it has seen none */
+
+/* One JWK as the last event told it. Strings are borrowed. */
+struct state_jwk {
+    const char *id, *project_id, *project_name, *name, *type;
+    const char *kid;        /* NULL when it has none */
+    const char *public_key; /* NULL when it has no public half, and when deleted */
+    int64_t epoch, version, sequence;
+    int64_t expires; /* seconds since 1970; INT64_MAX: never */
+    int32_t partition;
+    int64_t generation; /* of its partition, see struct state_position */
+    bool deleted;       /* kept until the tombstone, so that an older event sent again cannot bring it back */
+};
+
+/* How far a partition of jwk.events has been read. */
+struct state_position {
+    struct position position;
+    /* Counts how often the partition was begun from its start. A JWK carries the generation in which it was last seen, so that
+     * those which a whole reading did not show are known. */
+    int64_t generation;
+    int64_t sweep_offset; /* JWKs of older generations are removed once this offset is passed; -1: no sweep is due */
+    int64_t sweep_after;  /* and not before this wall time, ms */
+};
+
+/* A transaction. Each of these returns -1 with ERROR_UNAVAILABLE when the disk is full or fails, and the caller rolls back and
+ * tries again; ERROR_INTERNAL when the state is damaged and going on is wrong. */
+int state_begin(struct state *state, struct error *error) MUST_CHECK;
+int state_commit(struct state *state, struct error *error) MUST_CHECK;
+void state_rollback(struct state *state);
+
+enum state_result {
+    STATE_NEWER, /* applied */
+    STATE_EQUAL, /* was there already */
+    STATE_OLDER, /* the state has a newer one; nothing changed */
+};
+/* Applies one event by (id, epoch, version). changed is called for each project name whose served keys differ from before. */
+struct state_changes {
+    void (*changed)(void *context, const char *project_name);
+    void *context;
+};
+int state_put(struct state *state, const struct state_jwk *jwk, enum state_result *result, const struct state_changes *changes,
+              struct error *error) MUST_CHECK;
+/* A tombstone: forgets the JWK. */
+int state_forget(struct state *state, const char *jwk_id, const struct state_changes *changes, struct error *error) MUST_CHECK;
+/* Removes the JWKs of a partition that generations before this one saw last. removed (may be NULL) is called for each. */
+int state_sweep(struct state *state, int32_t partition, int64_t generation, const struct state_changes *changes,
+                void (*removed)(void *context, const struct state_jwk *jwk), void *context, struct error *error) MUST_CHECK;
+
+/* Reads all positions; the caller frees *positions. Outside of a transaction too. */
+int state_load_positions(struct state *state, struct state_position **positions, size_t *count, struct error *error) MUST_CHECK;
+/* Within a transaction. The offset and sequence alone, or all of it. */
+int state_store_offset(struct state *state, const struct position *position, struct error *error) MUST_CHECK;
+int state_store_position(struct state *state, const struct state_position *position, struct error *error) MUST_CHECK;
+
+/* When this state was last in touch with the topic, wall ms. 0 when it never was. */
+int64_t state_last_contact(const struct state *state);
+int state_store_contact(struct state *state, int64_t wall_ms, struct error *error) MUST_CHECK;
+/* The Kafka cluster whose offsets the positions are; "" when none is known yet. Owned by the state. */
+const char *state_cluster(const struct state *state);
+int state_store_cluster(struct state *state, const char *cluster, struct error *error) MUST_CHECK;
+
+/* A JWK whose last version is applied but whose hook or export fails. Strings are borrowed. */
+struct state_failing {
+    const char *jwk_id, *deployment_id, *event_id, *event_hash;
+    const char *traceparent; /* NULL when there was none */
+    const char *message;
+    enum event_operation operation;
+    int64_t epoch, version, sequence;
+};
+int state_store_failing(struct state *state, const struct state_failing *failing, struct error *error) MUST_CHECK;
+/* Removes it unless it is of a later (epoch, version) than these. */
+int state_clear_failing(struct state *state, const char *jwk_id, int64_t epoch, int64_t version, struct error *error) MUST_CHECK;
+int64_t state_failing_count(const struct state *state);
+/* Calls visit for at most limit of them, oldest JWK first. */
+int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing), void *context,
+                       struct error *error) MUST_CHECK;
+
+/* Moves what is in the write-ahead log into the file when it has grown; called when no one waits for an ack. */
+void state_checkpoint(struct state *state);
+/* Opens one more connection to the file, which only reads; closed with sqlite3_close(). Thread-safe. */
+sqlite3 *state_open_reader(const struct state *state, struct error *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,61 @@
+/* What the files of the state share: the connection and its prepared statements. Nothing else includes this. */
+#ifndef WORKER_STATE_INTERNAL_H
+#define WORKER_STATE_INTERNAL_H
+
+#include "worker/state.h"
+
+enum state_statement {
+    STATEMENT_BEGIN,
+    STATEMENT_COMMIT,
+    STATEMENT_ROLLBACK,
+    STATEMENT_FIND_PROJECT,
+    STATEMENT_ADD_PROJECT,
+    STATEMENT_RENAME_PROJECT,
+    STATEMENT_FIND_JWK,
+    STATEMENT_ADD_JWK,
+    STATEMENT_CHANGE_JWK,
+    STATEMENT_MARK_JWK,
+    STATEMENT_FORGET_JWK,
+    STATEMENT_FIND_UNSEEN,
+    STATEMENT_SWEEP,
+    STATEMENT_LOAD_POSITIONS,
+    STATEMENT_STORE_OFFSET,
+    STATEMENT_STORE_POSITION,
+    STATEMENT_STORE_EPOCH,
+    STATEMENT_STORE_CONTACT,
+    STATEMENT_STORE_CLUSTER,
+    STATEMENT_STORE_FAILING,
+    STATEMENT_CLEAR_FAILING,
+    STATEMENT_COUNT_FAILING,
+    STATEMENT_EACH_FAILING,
+    STATEMENT_COUNT,
+};
+
+/* What a transaction changes in memory beside the file, put back by a rollback. */
+struct state_counters {
+    int64_t keys, epoch, last_contact, failing;
+};
+
+struct state {
+    char *directory, *path;
+    int lock; /* descriptor of the lock file, locked until state_close() */
+    sqlite3 *db;
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+    struct state_counters counters, before; /* before: at the beginning of the transaction */
+    char *cluster;
+    int wal_pages; /* in the write-ahead log after the last commit */
+};
+
+/* Fills *error from the connection's last failure; what ("storing a JWK") says what was tried. Returns -1. */
+int state_fail(struct state *state, const char *what, struct error *error);
+/* A prepared statement, reset and without old bindings; NULL with an error when it cannot be prepared. */
+sqlite3_stmt *state_prepared(struct state *state, enum state_statement statement, struct error *error);
+/* Runs a statement that returns no row, and resets it. */
+int state_run(struct state *state, sqlite3_stmt *statement, const char *what, struct error *error);
+
+/* NULL binds NULL. The text must live until the statement is run. */
+static inline void state_bind_text(sqlite3_stmt *statement, int index, const char *text) {
+    sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC);
+}
+
+#endif

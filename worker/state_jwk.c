@@ -1,0 +1,198 @@
+/* One JWK of the state changed by one event: what is newer wins, everything else leaves the row as it is. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/memory.h"
+#include "worker/state_internal.h"
+
+static void tell_changed(const struct state_changes *changes, const char *project_name) {
+    if (changes && project_name)
+        changes->changed(changes->context, project_name);
+}
+
+/* Finds or adds the project of a JWK and gives its number. A newer event carries the project's present name. */
+static int resolve_project(struct state *state, const struct state_jwk *jwk, int64_t *number, const struct state_changes *changes,
+                           struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_PROJECT, error);
+    if (!find)
+        return -1;
+    state_bind_text(find, 1, jwk->project_id);
+    int code = sqlite3_step(find);
+    if (code == SQLITE_ROW) {
+        *number = sqlite3_column_int64(find, 0);
+        const char *name = (const char *)sqlite3_column_text(find, 1);
+        if (strcmp(name, jwk->project_name) == 0) {
+            sqlite3_reset(find);
+            return 0;
+        }
+        tell_changed(changes, name);
+        sqlite3_reset(find);
+        sqlite3_stmt *rename = state_prepared(state, STATEMENT_RENAME_PROJECT, error);
+        if (!rename)
+            return -1;
+        sqlite3_bind_int64(rename, 1, *number);
+        state_bind_text(rename, 2, jwk->project_name);
+        return state_run(state, rename, "renaming a project", error);
+    }
+    sqlite3_reset(find);
+    if (code != SQLITE_DONE)
+        return state_fail(state, "finding a project", error);
+    sqlite3_stmt *add = state_prepared(state, STATEMENT_ADD_PROJECT, error);
+    if (!add)
+        return -1;
+    state_bind_text(add, 1, jwk->project_id);
+    state_bind_text(add, 2, jwk->project_name);
+    if (state_run(state, add, "adding a project", error))
+        return -1;
+    *number = sqlite3_last_insert_rowid(state->db);
+    return 0;
+}
+
+static int write_jwk(struct state *state, enum state_statement which, int64_t number, int64_t project, const struct state_jwk *jwk,
+                     struct error *error) {
+    sqlite3_stmt *statement = state_prepared(state, which, error);
+    if (!statement)
+        return -1;
+    if (number)
+        sqlite3_bind_int64(statement, 1, number);
+    else
+        sqlite3_bind_null(statement, 1);
+    if (which == STATEMENT_ADD_JWK)
+        state_bind_text(statement, 2, jwk->id);
+    sqlite3_bind_int64(statement, 3, project);
+    state_bind_text(statement, 4, jwk->name);
+    state_bind_text(statement, 5, jwk->type);
+    state_bind_text(statement, 6, jwk->kid);
+    sqlite3_bind_int64(statement, 7, jwk->epoch);
+    sqlite3_bind_int64(statement, 8, jwk->version);
+    sqlite3_bind_int64(statement, 9, jwk->sequence);
+    sqlite3_bind_int64(statement, 10, jwk->partition);
+    sqlite3_bind_int64(statement, 11, jwk->generation);
+    sqlite3_bind_int(statement, 12, jwk->deleted);
+    if (jwk->expires == INT64_MAX)
+        sqlite3_bind_null(statement, 13);
+    else
+        sqlite3_bind_int64(statement, 13, jwk->expires);
+    state_bind_text(statement, 14, jwk->deleted ? NULL : jwk->public_key);
+    return state_run(state, statement, "storing a JWK", error);
+}
+
+static int mark_seen(struct state *state, int64_t number, const struct state_jwk *jwk, struct error *error) {
+    sqlite3_stmt *statement = state_prepared(state, STATEMENT_MARK_JWK, error);
+    if (!statement)
+        return -1;
+    sqlite3_bind_int64(statement, 1, number);
+    sqlite3_bind_int64(statement, 2, jwk->partition);
+    sqlite3_bind_int64(statement, 3, jwk->generation);
+    return state_run(state, statement, "marking a JWK", error);
+}
+
+static int store_epoch(struct state *state, int64_t epoch, struct error *error) {
+    sqlite3_stmt *statement = state_prepared(state, STATEMENT_STORE_EPOCH, error);
+    if (!statement)
+        return -1;
+    sqlite3_bind_int64(statement, 1, epoch);
+    if (state_run(state, statement, "storing the epoch", error))
+        return -1;
+    state->counters.epoch = epoch;
+    return 0;
+}
+
+int state_put(struct state *state, const struct state_jwk *jwk, enum state_result *result, const struct state_changes *changes,
+              struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_JWK, error);
+    if (!find)
+        return -1;
+    state_bind_text(find, 1, jwk->id);
+    int code = sqlite3_step(find);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        state_fail(state, "finding a JWK", error);
+        sqlite3_reset(find);
+        return -1;
+    }
+    int64_t number = 0, epoch = 0, version = 0, generation = 0;
+    int32_t partition = -1;
+    bool lived = false;
+    if (code == SQLITE_ROW) {
+        number = sqlite3_column_int64(find, 0);
+        epoch = sqlite3_column_int64(find, 2);
+        version = sqlite3_column_int64(find, 3);
+        partition = sqlite3_column_int(find, 4);
+        generation = sqlite3_column_int64(find, 5);
+        lived = sqlite3_column_int(find, 6) == 0;
+    }
+    sqlite3_reset(find);
+    if (number && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version))) {
+        *result = jwk->epoch == epoch && jwk->version == version ? STATE_EQUAL : STATE_OLDER;
+        /* Seen again all the same: a sweep must know. */
+        return partition != jwk->partition || generation != jwk->generation ? mark_seen(state, number, jwk, error) : 0;
+    }
+    int64_t project = 0;
+    if (resolve_project(state, jwk, &project, changes, error) ||
+        write_jwk(state, number ? STATEMENT_CHANGE_JWK : STATEMENT_ADD_JWK, number, project, jwk, error) ||
+        (jwk->epoch > state->counters.epoch && store_epoch(state, jwk->epoch, error)))
+        return -1;
+    state->counters.keys += (jwk->deleted ? 0 : 1) - (lived ? 1 : 0);
+    tell_changed(changes, jwk->project_name);
+    *result = STATE_NEWER;
+    return 0;
+}
+
+int state_forget(struct state *state, const char *jwk_id, const struct state_changes *changes, struct error *error) {
+    sqlite3_stmt *statement = state_prepared(state, STATEMENT_FORGET_JWK, error);
+    if (!statement)
+        return -1;
+    state_bind_text(statement, 1, jwk_id);
+    int code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
+        if (sqlite3_column_int(statement, 0) == 0) {
+            state->counters.keys--;
+            tell_changed(changes, (const char *)sqlite3_column_text(statement, 1));
+        }
+        code = sqlite3_step(statement);
+    }
+    int status = code == SQLITE_DONE ? 0 : state_fail(state, "forgetting a JWK", error);
+    sqlite3_reset(statement);
+    return status;
+}
+
+int state_sweep(struct state *state, int32_t partition, int64_t generation, const struct state_changes *changes,
+                void (*removed)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_UNSEEN, error);
+    sqlite3_stmt *sweep = state_prepared(state, STATEMENT_SWEEP, error);
+    if (!find || !sweep)
+        return -1;
+    sqlite3_bind_int64(find, 1, partition);
+    sqlite3_bind_int64(find, 2, generation);
+    int code;
+    while ((code = sqlite3_step(find)) == SQLITE_ROW) {
+        struct state_jwk jwk = {
+            .id = (const char *)sqlite3_column_text(find, 0),
+            .project_id = (const char *)sqlite3_column_text(find, 1),
+            .project_name = (const char *)sqlite3_column_text(find, 2),
+            .name = (const char *)sqlite3_column_text(find, 3),
+            .type = (const char *)sqlite3_column_text(find, 4),
+            .kid = (const char *)sqlite3_column_text(find, 5),
+            .epoch = sqlite3_column_int64(find, 6),
+            .version = sqlite3_column_int64(find, 7),
+            .sequence = sqlite3_column_int64(find, 8),
+            .deleted = sqlite3_column_int(find, 9) != 0,
+            .expires = INT64_MAX,
+            .partition = partition,
+            .generation = generation,
+        };
+        if (jwk.deleted)
+            continue;
+        state->counters.keys--;
+        tell_changed(changes, jwk.project_name);
+        if (removed)
+            removed(context, &jwk);
+    }
+    int status = code == SQLITE_DONE ? 0 : state_fail(state, "finding what a sweep removes", error);
+    sqlite3_reset(find);
+    if (status)
+        return -1;
+    sqlite3_bind_int64(sweep, 1, partition);
+    sqlite3_bind_int64(sweep, 2, generation);
+    return state_run(state, sweep, "sweeping", error);
+}

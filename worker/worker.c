@@ -1,0 +1,649 @@
+/* The loop: takes what is there, applies it, settles it, and looks at the clock in between. One thread, and everything it waits for wakes one
+ * descriptor. */
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/identifier.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "worker/ack.h"
+#include "worker/apply.h"
+#include "worker/consume.h"
+#include "worker/metrics.h"
+#include "worker/presence.h"
+#include "worker/progress.h"
+#include "worker/settle.h"
+
+enum {
+    BATCH_LIVE = 1000,        /* events of one transaction: bounds how long the first of them waits for its ack */
+    BATCH_CATCHING_UP = 5000, /* nobody waits, so that the fsync is shared by more */
+    PENDING_MAX = 20000,      /* acks on the way before consuming pauses: bounds memory while the broker is slow */
+    TOPIC_WAIT_MS = 1000,     /* between looks for topics that are missing */
+    WAIT_FOR_METADATA_MS = 5000,
+    REFRESH_MS = 30000,       /* between looks for added partitions */
+    REFRESH_TIMEOUT_MS = 1000,
+    STORE_IDLE_MS = 1000,     /* positions are stored this long after the last batch that could have carried them */
+    RETRY_MS = 1000,          /* between attempts to store what the disk refused, and to send what the broker refused */
+    FLUSH_TIMEOUT_MS = 5000,  /* the longest that a stop waits for its last acks */
+};
+
+/* Records that were taken, in the order of their partitions' offsets. */
+struct batch {
+    rd_kafka_message_t *messages[BATCH_CATCHING_UP];
+    struct apply_record records[BATCH_CATCHING_UP];
+    struct consumer_place places[BATCH_CATCHING_UP];
+    size_t count;
+    bool refused; /* by the state: it waits for the next attempt */
+};
+
+struct worker {
+    struct worker_options options;
+    struct kafka_topics topics;
+    char id[UUID_SIZE]; /* of this start */
+    struct progress *progress;
+    rd_kafka_t *producer;
+    rd_kafka_queue_t *reports; /* the producer's */
+    struct consumer *consumer;
+    struct ack_sender *acks;
+    struct announcer *announcer;
+    struct settler *settler;
+    struct batch *batch;
+    bool ready, caught_up;
+    bool hello_needed; /* to be said at the next heartbeat's time */
+    bool contact;      /* a heartbeat was delivered and not looked at */
+    bool effects_started;
+    /* Monotonic ms. */
+    int64_t heartbeat_at, refresh_at, store_at, retry_at;
+    enum worker_end end;
+    bool ended;
+    struct error failure;
+};
+
+static void end_with(struct worker *worker, enum worker_end end, const struct error *failure) {
+    if (worker->ended)
+        return;
+    worker->ended = true;
+    worker->end = end;
+    worker->failure = *failure;
+}
+
+/* A failure of the state: damage ends the worker, anything else (a full disk) passes. */
+static void note_state_failure(struct worker *worker, const struct error *problem) {
+    if (problem->code == ERROR_INTERNAL) {
+        end_with(worker, WORKER_FAILED, problem);
+        return;
+    }
+    log_error("the state can not be written; trying again", "reason", problem->message);
+    worker->retry_at = clock_monotonic_ms() + RETRY_MS;
+}
+
+static struct apply_target apply_target_of(const struct worker *worker) {
+    return (struct apply_target){.state = worker->options.state,
+                                 .cache = worker->options.cache,
+                                 .progress = worker->progress,
+                                 .now_ms = clock_wall_ms()};
+}
+
+/* Waits on the one descriptor that everything wakes. */
+static void wait_until(const struct worker *worker, int64_t until) {
+    struct pollfd polled = {.fd = worker->options.wake, .events = POLLIN};
+    int64_t left = until - clock_monotonic_ms();
+    uint64_t ignored;
+    if (left > 0 && poll(&polled, 1, left > INT32_MAX ? INT32_MAX : (int)left) <= 0)
+        return;
+    ssize_t length = read(worker->options.wake, &ignored, sizeof ignored);
+    (void)length;
+}
+
+/* ---- presence ---- */
+
+struct failing_list {
+    char ids[FAILING_COUNT_MAX][UUID_SIZE];
+    const char *pointers[FAILING_COUNT_MAX];
+    size_t count;
+};
+
+static void collect_failing(void *context, const struct state_failing *failing) {
+    struct failing_list *list = context;
+    snprintf(list->ids[list->count], UUID_SIZE, "%s", failing->jwk_id);
+    list->pointers[list->count] = list->ids[list->count];
+    list->count++;
+}
+
+static void announce(struct worker *worker, enum presence_kind kind) {
+    struct state *state = worker->options.state;
+    struct error problem;
+    struct failing_list failing = {.count = 0};
+    struct position positions[POSITION_COUNT_MAX];
+    size_t count = progress_settled(worker->progress, positions, POSITION_COUNT_MAX);
+    if (state_failing_count(state) > 0 && state_each_failing(state, FAILING_COUNT_MAX, collect_failing, &failing, &problem))
+        note_state_failure(worker, &problem);
+    struct announcement announcement = {
+        .epoch = state_epoch(state),
+        .keys = state_keys(state),
+        .ready = worker->ready,
+        .positions = positions,
+        .position_count = count,
+        .failing = failing.pointers,
+        .failing_count = failing.count,
+        .failing_truncated = state_failing_count(state) > (int64_t)failing.count,
+    };
+    if (announcer_say(worker->announcer, kind, &announcement, &problem)) {
+        log_warning("presence not sent", "reason", problem.message);
+        worker->hello_needed = worker->hello_needed || kind == PRESENCE_HELLO;
+    }
+    worker->heartbeat_at = clock_monotonic_ms() + worker->options.heartbeat_interval_ms;
+}
+
+static void on_hello_delivered(struct worker *worker) {
+    struct error problem;
+    int64_t incarnation = announcer_incarnation(worker->announcer);
+    ack_sender_set_incarnation(worker->acks, incarnation);
+    log_info("announced", "environment", worker->options.environment, "replica", worker->options.replica, "worker", worker->id, "incarnation",
+             LOG_NUMBER(incarnation));
+    if (consumer_watch_workers(worker->consumer, announcer_partition(worker->announcer), incarnation + 1, &problem)) {
+        log_warning("can not watch for other workers", "reason", problem.message);
+        worker->hello_needed = true;
+    }
+}
+
+/* Called by librdkafka from rd_kafka_poll(), hence in the loop's thread. */
+static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
+    struct worker *worker = opaque;
+    struct error problem;
+    (void)client;
+    if (ack_owns(record)) {
+        uint64_t number;
+        enum ack_kind kind = ack_delivered(worker->acks, record, &number);
+        if (settle_delivered(worker->settler, kind, number, &problem))
+            note_state_failure(worker, &problem);
+        return;
+    }
+    switch (announcer_delivered(worker->announcer, record)) {
+    case ANNOUNCER_HELLO_DELIVERED:
+        on_hello_delivered(worker);
+        break;
+    case ANNOUNCER_HELLO_NEEDED:
+        worker->hello_needed = true;
+        worker->heartbeat_at = clock_monotonic_ms() + RETRY_MS;
+        break;
+    case ANNOUNCER_HEARTBEAT_DELIVERED:
+        worker->contact = true;
+        break;
+    case ANNOUNCER_NOTHING:
+        break;
+    }
+}
+
+/* ---- batches ---- */
+
+static void drop_batch(struct batch *batch) {
+    for (size_t i = 0; i < batch->count; i++) {
+        apply_record_clear(&batch->records[i]);
+        rd_kafka_message_destroy(batch->messages[i]);
+    }
+    batch->count = 0;
+    batch->refused = false;
+}
+
+/* Looks at one record of jwk.workers. */
+static void watch(struct worker *worker, const rd_kafka_message_t *message) {
+    char other[UUID_SIZE];
+    if (!announcer_is_fenced_by(worker->announcer, message, other))
+        return;
+    struct error problem;
+    atomic_store(&worker->options.status->fenced, true);
+    error_set(&problem, ERROR_CONFLICT,
+              "another worker (%s) has started as replica %s of environment %s; this one stops: two must not run with one identity (a copied "
+              "state directory or a cloned machine?)",
+              other, worker->options.replica, worker->options.environment);
+    end_with(worker, WORKER_FENCED, &problem);
+}
+
+static void handle_error(struct worker *worker, const rd_kafka_message_t *message) {
+    struct error problem;
+    enum consumer_error what;
+    if (consumer_handle_error(worker->consumer, message, clock_wall_ms(), &what, &problem)) {
+        log_warning("can not begin a partition again; trying later", "reason", problem.message);
+        worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
+    }
+    if (what == CONSUMER_WORKERS_LOST)
+        worker->hello_needed = true;
+}
+
+/* Adds one event's record to the batch, decoded. */
+static void add_record(struct worker *worker, rd_kafka_message_t *message) {
+    struct batch *batch = worker->batch;
+    struct consumer_place place;
+    if (!consumer_place(worker->consumer, message->partition, message->offset, &place)) {
+        rd_kafka_message_destroy(message);
+        return;
+    }
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    struct error problem = {.message = ""};
+    struct apply_record *record = &batch->records[batch->count];
+    *record = (struct apply_record){
+        .partition = message->partition,
+        .offset = message->offset,
+        .key = message->key,
+        .key_length = message->key_len,
+        .value = message->payload,
+        .value_length = message->len,
+        .generation = place.generation,
+    };
+    if (message->payload && cloudevent_read(message, &storage, &attributes, &problem) == 0)
+        record->attributes = &attributes;
+    record->problem = problem.message;
+    apply_decode(record);
+    batch->messages[batch->count] = message;
+    batch->places[batch->count] = place;
+    batch->count++;
+}
+
+/* The end of a partition stands in line behind the records before it. It may lie behind the last one: compaction leaves gaps. */
+static void add_end(struct worker *worker, rd_kafka_message_t *message) {
+    struct batch *batch = worker->batch;
+    struct consumer_place place;
+    if (!consumer_place(worker->consumer, message->partition, message->offset, &place)) {
+        rd_kafka_message_destroy(message);
+        return;
+    }
+    batch->records[batch->count] =
+        (struct apply_record){.partition = message->partition, .offset = message->offset - 1, .outcome = APPLY_END};
+    batch->messages[batch->count] = message;
+    batch->places[batch->count] = place;
+    batch->count++;
+}
+
+/* Drops records of partitions that were begun again since they were taken: they are read again. */
+static void drop_outdated(struct worker *worker) {
+    struct batch *batch = worker->batch;
+    size_t kept = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct consumer_place place;
+        if (consumer_place(worker->consumer, batch->records[i].partition, batch->records[i].offset, &place) &&
+            place.generation == batch->places[i].generation) {
+            if (kept != i) {
+                batch->records[kept] = batch->records[i];
+                batch->messages[kept] = batch->messages[i];
+                batch->places[kept] = batch->places[i];
+            }
+            kept++;
+            continue;
+        }
+        apply_record_clear(&batch->records[i]);
+        rd_kafka_message_destroy(batch->messages[i]);
+    }
+    batch->count = kept;
+}
+
+/* How many records may be taken now. */
+static size_t capacity(const struct worker *worker) {
+    if (!announcer_is_announced(worker->announcer) || worker->hello_needed || worker->batch->count > 0)
+        return 0;
+    size_t pending = progress_pending(worker->progress), most = worker->caught_up ? BATCH_LIVE : BATCH_CATCHING_UP;
+    if (pending >= PENDING_MAX)
+        return 0;
+    if (most > PENDING_MAX - pending)
+        most = PENDING_MAX - pending;
+    if (worker->options.effects) {
+        size_t room = effects_room(worker->options.effects);
+        if (most > room)
+            most = room;
+    }
+    return most;
+}
+
+/* Takes what there is; returns how many records that was, errors and presence included. */
+static size_t take(struct worker *worker) {
+    static rd_kafka_message_t *taken[BATCH_CATCHING_UP]; /* of the loop's one thread */
+    size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!taken[i]->err && !consumer_is_of_workers(worker->consumer, taken[i])) {
+            add_record(worker, taken[i]);
+            continue;
+        }
+        if (taken[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !consumer_is_of_workers(worker->consumer, taken[i])) {
+            add_end(worker, taken[i]);
+            continue;
+        }
+        if (taken[i]->err)
+            handle_error(worker, taken[i]);
+        else
+            watch(worker, taken[i]);
+        rd_kafka_message_destroy(taken[i]);
+        taken[i] = NULL;
+    }
+    return count;
+}
+
+static bool has_work(const struct batch *batch) {
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->records[i].outcome != APPLY_END)
+            return true;
+    return false;
+}
+
+/* Applies and settles the batch, if there is one and the state takes it. */
+static void apply(struct worker *worker) {
+    struct batch *batch = worker->batch;
+    struct error problem;
+    bool again;
+    if (batch->count == 0 || (batch->refused && clock_monotonic_ms() < worker->retry_at))
+        return;
+    if (consumer_check_contact(worker->consumer, clock_wall_ms(), &again, &problem)) {
+        note_state_failure(worker, &problem);
+        batch->refused = true;
+        return;
+    }
+    if (again)
+        worker->caught_up = worker->ready = false;
+    drop_outdated(worker);
+    struct apply_target target = apply_target_of(worker);
+    if (has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
+        if (!batch->refused)
+            settle_failed_batch(worker->settler, batch->records, batch->places, batch->count, "the replica can not store the change");
+        batch->refused = true;
+        note_state_failure(worker, &problem);
+        return;
+    }
+    settle_batch(worker->settler, batch->records, batch->places, batch->count);
+    worker->store_at = clock_monotonic_ms() + STORE_IDLE_MS;
+    drop_batch(batch);
+    state_checkpoint(worker->options.state);
+}
+
+static void note_swept(void *context, const struct state_jwk *jwk) { settle_swept(context, jwk); }
+
+static void sweep(struct worker *worker) {
+    const struct state_position *position = consumer_due_sweep(worker->consumer, clock_wall_ms());
+    struct apply_target target = apply_target_of(worker);
+    struct error problem;
+    if (!position || worker->batch->count > 0 || clock_monotonic_ms() < worker->retry_at)
+        return;
+    int64_t before = state_keys(worker->options.state);
+    int status = apply_sweep(&target, position, note_swept, worker->settler, &problem);
+    settle_sweep_end(worker->settler, status == 0);
+    if (status) {
+        note_state_failure(worker, &problem);
+        return;
+    }
+    log_info("partition swept", "partition", LOG_NUMBER(position->position.partition), "removed",
+             LOG_NUMBER(before - state_keys(worker->options.state)));
+    consumer_swept(worker->consumer, position->position.partition);
+}
+
+/* ---- the clock ---- */
+
+static void update_readiness(struct worker *worker) {
+    struct effects *effects = worker->options.effects;
+    if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
+        worker->caught_up = true;
+        if (effects)
+            effects_export_all(effects);
+    }
+    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects));
+    if (worker->ready == atomic_load(&worker->options.status->ready))
+        return;
+    atomic_store(&worker->options.status->ready, worker->ready);
+    metric_set(&metric_ready, worker->ready);
+    log_info(worker->ready ? "ready" : "not ready", "keys", LOG_NUMBER(state_keys(worker->options.state)));
+    if (announcer_is_announced(worker->announcer))
+        announce(worker, PRESENCE_HEARTBEAT);
+}
+
+static void store_positions(struct worker *worker) {
+    struct apply_target target = apply_target_of(worker);
+    struct error problem;
+    if (apply_positions(&target, &problem))
+        note_state_failure(worker, &problem);
+    worker->store_at = clock_monotonic_ms() + STORE_IDLE_MS;
+}
+
+/* A heartbeat was delivered: this replica is in touch with the topic. */
+static void note_contact(struct worker *worker) {
+    int64_t now = clock_wall_ms(), since = now - state_last_contact(worker->options.state);
+    struct error problem;
+    bool again;
+    worker->contact = false;
+    if (consumer_check_contact(worker->consumer, now, &again, &problem)) {
+        note_state_failure(worker, &problem);
+        return;
+    }
+    if (again)
+        worker->caught_up = worker->ready = false;
+    else if (since > worker->options.tombstone_delay_ms / 100 || since < 0)
+        store_positions(worker);
+}
+
+static void refresh(struct worker *worker) {
+    struct error problem;
+    if (consumer_refresh(worker->consumer, REFRESH_TIMEOUT_MS, clock_wall_ms(), &problem))
+        log_debug("looking for added partitions failed", "reason", problem.message);
+    worker->refresh_at = clock_monotonic_ms() + REFRESH_MS;
+}
+
+static void check_producer(struct worker *worker) {
+    char text[512];
+    struct error problem;
+    if (rd_kafka_fatal_error(worker->producer, text, sizeof text) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return;
+    error_set(&problem, ERROR_UNAVAILABLE, "the Kafka producer failed and can not go on: %s", text);
+    end_with(worker, WORKER_FAILED, &problem);
+}
+
+/* What is due by time. Returns when to look again. */
+static int64_t tick(struct worker *worker) {
+    int64_t now = clock_monotonic_ms();
+    if (now >= worker->heartbeat_at) {
+        check_producer(worker);
+        metric_set(&metric_lag, consumer_lag(worker->consumer));
+        if (worker->hello_needed) {
+            worker->hello_needed = false;
+            announce(worker, PRESENCE_HELLO);
+        } else if (announcer_is_busy(worker->announcer)) {
+            /* The broker does not take the one before: no use in queueing more. */
+            worker->heartbeat_at = now + worker->options.heartbeat_interval_ms;
+        } else {
+            announce(worker, PRESENCE_HEARTBEAT);
+        }
+    }
+    if (now >= worker->refresh_at)
+        refresh(worker);
+    bool dirty = progress_is_dirty(worker->progress);
+    if (dirty && now >= worker->store_at && now >= worker->retry_at)
+        store_positions(worker);
+    bool retrying = worker->batch->refused || ack_resend(worker->acks) > 0;
+    int64_t next = worker->heartbeat_at < worker->refresh_at ? worker->heartbeat_at : worker->refresh_at;
+    if (dirty && worker->store_at < next)
+        next = worker->store_at > worker->retry_at ? worker->store_at : worker->retry_at;
+    if (retrying && now + RETRY_MS < next)
+        next = now + RETRY_MS;
+    return next;
+}
+
+static void settle(struct worker *worker) {
+    struct error problem;
+    if (announcer_is_announced(worker->announcer) && clock_monotonic_ms() >= worker->retry_at && settle_results(worker->settler, &problem))
+        note_state_failure(worker, &problem);
+}
+
+static void loop(struct worker *worker) {
+    while (!worker->ended && !atomic_load(worker->options.stop)) {
+        int64_t next = tick(worker);
+        rd_kafka_poll(worker->producer, 0);
+        settle(worker);
+        size_t taken = take(worker);
+        apply(worker);
+        sweep(worker);
+        if (worker->contact)
+            note_contact(worker);
+        update_readiness(worker);
+        if (taken == 0)
+            wait_until(worker, next);
+    }
+}
+
+/* ---- start and stop ---- */
+
+static int wait_for_topics(struct worker *worker, struct error *error) {
+    const char *told = NULL, *missing = NULL;
+    while (!atomic_load(worker->options.stop)) {
+        struct error problem;
+        if (consumer_find_topics(worker->consumer, WAIT_FOR_METADATA_MS, &missing, &problem)) {
+            if (problem.code != ERROR_UNAVAILABLE)
+                return *error = problem, -1;
+            missing = "metadata";
+        } else if (!missing) {
+            return 0;
+        }
+        if (!told || strcmp(told, missing) != 0)
+            log_info("waiting for a topic, which jwk-api makes", "topic", missing);
+        told = missing;
+        wait_until(worker, clock_monotonic_ms() + TOPIC_WAIT_MS);
+    }
+    return 0;
+}
+
+static int start_consumer(struct worker *worker, struct error *error) {
+    while (!atomic_load(worker->options.stop)) {
+        struct error problem;
+        if (consumer_start(worker->consumer, clock_wall_ms(), &problem) == 0)
+            return 0;
+        if (problem.code != ERROR_UNAVAILABLE)
+            return *error = problem, -1;
+        log_warning("can not begin to read; trying again", "reason", problem.message);
+        wait_until(worker, clock_monotonic_ms() + RETRY_MS);
+    }
+    return 0;
+}
+
+/* What the last process could not finish outside of the state. */
+static void resume_failing(void *context, const struct state_failing *failing) {
+    struct effect_change pattern = {
+        .operation = failing->operation,
+        .jwk_id = failing->jwk_id,
+        .deployment_id = failing->deployment_id,
+        .event_id = failing->event_id,
+        .event_hash = failing->event_hash,
+        .traceparent = failing->traceparent,
+        .epoch = failing->epoch,
+        .version = failing->version,
+        .sequence = failing->sequence,
+    };
+    effects_resume_take(context, effect_change_new(&pattern));
+}
+
+static int start(struct worker *worker, struct error *error) {
+    const struct worker_options *options = &worker->options;
+    static const uint64_t one = 1;
+    kafka_topics_name(options->kafka.topic_prefix, &worker->topics);
+    uuid_new(worker->id);
+    worker->progress = progress_new();
+    worker->batch = memory_new(sizeof *worker->batch);
+    if (kafka_connect(&worker->options.kafka, -1, options->stop, error))
+        return -1;
+    worker->producer = kafka_producer_new(&worker->options.kafka, worker, on_delivered, error);
+    if (!worker->producer)
+        return -1;
+    worker->reports = rd_kafka_queue_get_main(worker->producer);
+    rd_kafka_queue_io_event_enable(worker->reports, options->wake, &one, sizeof one);
+    char *group = memory_format("jwk-worker.%s.%s", options->environment, options->replica);
+    struct consumer_options consumer = {.kafka = &worker->options.kafka,
+                                        .topics = &worker->topics,
+                                        .group = group,
+                                        .state = options->state,
+                                        .progress = worker->progress,
+                                        .tombstone_delay_ms = options->tombstone_delay_ms,
+                                        .sweep_delay_ms = options->sweep_delay_ms,
+                                        .wake = options->wake};
+    worker->consumer = consumer_open(&consumer, error);
+    free(group);
+    struct ack_options acks = {.producer = worker->producer,
+                               .topic = worker->topics.acks,
+                               .environment = options->environment,
+                               .replica = options->replica,
+                               .worker = worker->id};
+    struct announcer_options announcer = {.producer = worker->producer,
+                                          .topic = worker->topics.workers,
+                                          .environment = options->environment,
+                                          .replica = options->replica,
+                                          .worker = worker->id,
+                                          .url = options->url,
+                                          .version = options->version,
+                                          .interval_ms = options->heartbeat_interval_ms};
+    if (!worker->consumer || wait_for_topics(worker, error) || !(worker->acks = ack_sender_new(&acks, error)) ||
+        !(worker->announcer = announcer_new(&announcer, error)))
+        return -1;
+    struct settler_options settler = {.state = options->state,
+                                      .progress = worker->progress,
+                                      .acks = worker->acks,
+                                      .effects = options->effects,
+                                      .has_hook = options->has_hook};
+    worker->settler = settler_new(&settler);
+    if (options->effects) {
+        if (state_each_failing(options->state, SIZE_MAX, resume_failing, options->effects, error) || effects_start(options->effects, error))
+            return -1;
+        worker->effects_started = true;
+    }
+    metric_set(&metric_keys, state_keys(options->state));
+    metric_set(&metric_failing, state_failing_count(options->state));
+    return start_consumer(worker, error);
+}
+
+/* Finishes what was begun: the running hook, the acks, the positions; then says goodbye. */
+static void finish(struct worker *worker) {
+    if (worker->effects_started)
+        effects_stop(worker->options.effects);
+    if (worker->batch)
+        drop_batch(worker->batch);
+    if (!worker->announcer || !announcer_is_announced(worker->announcer) || worker->end == WORKER_FENCED)
+        return;
+    settle(worker);
+    rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS);
+    store_positions(worker);
+    worker->ready = false;
+    announce(worker, PRESENCE_GOODBYE);
+    if (rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS))
+        log_warning("stopping without a word: the broker does not answer", "pending", LOG_NUMBER(progress_pending(worker->progress)));
+}
+
+static void clean_up(struct worker *worker) {
+    consumer_close(worker->consumer);
+    ack_sender_free(worker->acks);
+    announcer_free(worker->announcer);
+    settler_free(worker->settler);
+    if (worker->reports) {
+        rd_kafka_queue_io_event_enable(worker->reports, -1, NULL, 0);
+        rd_kafka_queue_destroy(worker->reports);
+    }
+    if (worker->producer)
+        rd_kafka_destroy(worker->producer);
+    progress_free(worker->progress);
+    free(worker->batch);
+}
+
+enum worker_end worker_run(const struct worker_options *options, struct error *error) {
+    struct worker worker = {.options = *options, .end = WORKER_STOPPED, .hello_needed = true};
+    if (start(&worker, error)) {
+        if (!atomic_load(options->stop))
+            end_with(&worker, WORKER_FAILED, error);
+    } else {
+        int64_t now = clock_monotonic_ms();
+        worker.refresh_at = now + REFRESH_MS;
+        worker.store_at = now + STORE_IDLE_MS;
+        loop(&worker);
+    }
+    atomic_store(&options->status->ready, false);
+    finish(&worker);
+    clean_up(&worker);
+    *error = worker.failure;
+    return worker.end;
+}
