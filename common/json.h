@@ -21,6 +21,14 @@ cJSON *json_parse(const char *bytes, size_t length, struct error *error) MUST_CH
 /* Wipes every string of the tree, then frees it; NULL is allowed. */
 void json_wipe(cJSON *tree);
 
+struct text;
+/* Appends a tree that json_parse() made to a text, compact, numbers exact. name as in text.h: NULL inside an array or at the
+ * top. Not for cJSON_Raw items. */
+void json_write(struct text *out, const char *name, const cJSON *value);
+/* At least the bytes that json_write() appends, with a NUL: a text of that capacity does not grow, so that no copy of a secret
+ * is left in freed memory. */
+size_t json_written_bound(const cJSON *value);
+
 /* Whether length bytes are valid UTF-8 (RFC 3629) without NUL. */
 bool json_utf8_is_valid(const char *bytes, size_t length);
 

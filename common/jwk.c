@@ -11,6 +11,7 @@
 
 #include "common/jwk_internal.h"
 #include "common/memory.h"
+#include "common/text.h"
 
 enum { KID_LENGTH_MAX = 255 };
 /* 9999-12-31T23:59:59Z, the last second that RFC 3339 can write. */
@@ -41,49 +42,23 @@ const char *jwk_type_member(enum jwk_type type) {
     return types[type].member;
 }
 
-/* An upper bound of the bytes of a value as compact JSON. */
-static size_t printed_bound(const cJSON *value) {
-    enum { NUMBER = 32, PUNCTUATION = 4 };
-    size_t bound = NUMBER;
-    const char *const strings[] = {value->string, value->valuestring};
-    for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
-        bound += PUNCTUATION;
-        for (const char *at = strings[i]; at && *at; at++)
-            bound += (unsigned char)*at < 0x20 ? strlen("\\u001f") : *at == '"' || *at == '\\' ? 2 : 1;
-    }
-    const cJSON *child;
-    cJSON_ArrayForEach (child, value)
-        bound += printed_bound(child);
-    return bound;
-}
-
-/* Compact JSON in one block of its own: cJSON's growing buffer would leave pieces of a secret in freed memory. */
-static char *print(const cJSON *object) {
-    size_t size = printed_bound(object);
-    char *text = memory_new(size);
-    if (size <= INT32_MAX && cJSON_PrintPreallocated((cJSON *)object, text, (int)size, false))
-        return text;
-    OPENSSL_cleanse(text, size);
-    free(text);
-    return NULL;
-}
-
-/* The members that may be shown, by reference. */
-static char *print_public(const cJSON *object) {
-    cJSON *shown = cJSON_CreateObject();
-    bool complete = shown != NULL;
+/* The object as compact JSON; of the public half only those members that may be shown. */
+static char *write_text(const cJSON *object, bool public_half) {
+    /* All members fit, so that the text does not grow and leave a copy of a secret behind. */
+    size_t capacity = json_written_bound(object);
+    struct text text = {.bytes = memory_new(capacity), .capacity = capacity};
     const cJSON *member;
+    text_json_open(&text, NULL, '{');
     cJSON_ArrayForEach (member, object) {
-        if (jwk_member_is_private(member->string))
-            continue;
-        if (strcmp(member->string, "key_ops") == 0)
-            complete = complete && cJSON_AddItemToObject(shown, member->string, jwk_public_operations(member));
-        else
-            complete = complete && cJSON_AddItemReferenceToObject(shown, member->string, (cJSON *)member);
+        if (!public_half)
+            json_write(&text, member->string, member);
+        else if (strcmp(member->string, "key_ops") == 0)
+            jwk_write_public_operations(&text, member);
+        else if (!jwk_member_is_private(member->string))
+            json_write(&text, member->string, member);
     }
-    char *text = complete ? print(shown) : NULL;
-    cJSON_Delete(shown);
-    return text;
+    text_json_close(&text, '}');
+    return text_take(&text);
 }
 
 /* RFC 7638 section 3.2: the required members in lexical order. Their values are base64url and names of curves, which need no
@@ -147,11 +122,9 @@ static int read_all(const cJSON *object, struct jwk *jwk, struct error *error) {
         return -1;
     jwk->use = memory_string(use);
     jwk->algorithm = memory_string(algorithm);
-    jwk->text = print(object);
+    jwk->text = write_text(object, false);
     if (jwk->type != JWK_OCT)
-        jwk->public_text = jwk->has_private ? print_public(object) : jwk->text;
-    if (!jwk->text || (!jwk->public_text && jwk->type != JWK_OCT))
-        return error_set(error, ERROR_INTERNAL, "A JWK could not be written");
+        jwk->public_text = jwk->has_private ? write_text(object, true) : jwk->text;
     compute_thumbprint(object, jwk);
     return 0;
 }

@@ -53,8 +53,8 @@ bool jwk_member_is_private(const char *name);
 /* Holds use, key_ops and alg against each other and the key. *use and *algorithm point into the tree, or are NULL. */
 int jwk_usage_check(const cJSON *object, const struct jwk_material *material, const char **use, const char **algorithm,
                     struct error *error) MUST_CHECK;
-/* The key_ops of the public half; a new tree. */
-cJSON *jwk_public_operations(const cJSON *key_ops);
+/* Writes the member key_ops of the public half of a key that has a private one. */
+void jwk_write_public_operations(struct text *out, const cJSON *key_ops);
 
 /* Holds x5c, x5t and x5t#S256 against each other and the key. */
 int jwk_certificates_check(const cJSON *object, const struct jwk_material *material, struct error *error) MUST_CHECK;

@@ -254,16 +254,16 @@ int jwk_usage_check(const cJSON *object, const struct jwk_material *material, co
     return key_ops ? check_operations(key_ops, material, &uses, error) : 0;
 }
 
-cJSON *jwk_public_operations(const cJSON *key_ops) {
-    cJSON *result = cJSON_CreateArray();
+void jwk_write_public_operations(struct text *out, const cJSON *key_ops) {
     const cJSON *item;
     unsigned seen = 0;
+    text_json_open(out, "key_ops", '[');
     cJSON_ArrayForEach (item, key_ops) {
         const char *part = find_operation(item->valuestring)->public_part;
         unsigned bit = part ? 1U << (find_operation(part) - operations) : 0;
         if (bit && !(seen & bit))
-            cJSON_AddItemToArray(result, cJSON_CreateString(part));
+            text_json_string(out, NULL, part);
         seen |= bit;
     }
-    return result;
+    text_json_close(out, ']');
 }

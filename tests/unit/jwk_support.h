@@ -93,6 +93,27 @@
 /* The order of P-256, which is one too many for d. */
 #define P256_ORDER "_____wAAAAD__________7zm-q2nF56E87nKwvxjJVE"
 
+/* The generator, and a d that gives it but is beyond the order. */
+#define P256_OVER \
+    "{\"x\":\"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY\",\"y\":\"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU\"," \
+    "\"d\":\"_____wAAAAD__________7zm-q2nF56E87nKwvxjJVI\"}"
+/* All numbers of this one fit together, but p is the product of two primes. */
+#define RSA_COMPOSITE \
+    "{\"kty\":\"RSA\",\"e\":\"AQAB\",\"n\":\"nA0ZLvmNzZC3HScDS7NUdfQXFDxkeLVRdfLHKP8FadrupbnPOy8J-x-OwPnXFgg9-whQr-mAmF3UKe" \
+    "xo7vJs0ASLb1kBjYKTLfKCr9n_bPwmCRmWgi1OlOFInwQMA17uo1E74W4ui-mFpw-KrV76Fuz4MFPvy-ySH8HyOfowhCE5Zx39pfXRRUR32An1IMLWUc5k" \
+    "drDGt7umKoQQov6OLGToQML4no91b-18vE3fAWkm9RLT8pjV8ffHk4dG3_N03x79ZDeB6j6IRvH828zIOWuZj8c7PpC5I9H75ZajrgYOAEGhTsboqMcdz4" \
+    "19UVWYOTyolb6oMwOy0yX7HskNSQ\",\"d\":\"CG7GxRyUNp8S3h7tFSqoLkWV97B5x3IY6FRJwePiEYHUspzzX2Hf2rOuXaxCnLyuSMH-xjrKibFMVUW" \
+    "iuALesXEFbetz44dCV9HKkSEpJeUMUyKQWRGEtRPlfj5UPdxj7exmXXy8RDBG2ivDVTIUNqfwk3_9rdnnXZL3-X0VIRaqpkAOPmclLE0AkK4Hn6HYBC0jY" \
+    "-jKQXYx2M3JQJL45EoYikrYCxdl5patJ2biJUkxRU6r1aL_xQ9BAWOU0H2Z0yfrZeH92-p3I2kgbFIHVdLUA5vjjScGKtWaKEJzN__KK4b0Xm5d_HpWcwm" \
+    "5_P-HwWHoo5HNGR0hYqGe9NOidw\",\"p\":\"qf_jAaXVQoCkOAU0Rm7O0TmueeU9KBcKm2-Kcqd9QCXnkXUsLGn_B74YF_9qPO2tKp4q9-HrxHakNQgh" \
+    "7Rt-zfxSRO3Fv8qebHeYglxb3q7WNYpbmUKOMR10Lmle8Gnfyj3FEofOPXLGrHRvJJcAL2i6AQwh1KFiY6TDGWt5Kys\",\"q\":\"6v7Mfvw7VYWLQo6p" \
+    "kPAVzYFKDdcV_2Zuzkyxi06CUbqpqZtPf-mSartepYlPhCN32i85msTS_SpK23hzZUFxoRWikvXto3sm4ao_bndP-ZA1xLU59fo7wjBhj-hirPsj5zYGvU" \
+    "0nHk0S2EOBKMlCYURWH_eZhnt1QE670qs1n1s\",\"dp\":\"QvJ7on19M5hXk5wxDv-6QNkXZfeqEuyoB7hwbGCbSbTjsfvT7pW7koABGwpB-0aaaGsrf" \
+    "r0gzRjv59aRDcBDOrmAaJa-xp3zr8GVdNkMcPCneSRImF2Gg78WruReOA1pzUpwHrEOvlJB_U5JKr6wmvsCLUFq3ULE7XrIPm19pUs\",\"dq\":\"YDfn" \
+    "327DlKbTeHMVduT26GgxvCz_Ms3sPMgmQhXpQjGd2nZfPM6URuNlQ35PcplbL5j6iyZgBYzVjbtp9GGxdvV21Zmgrbl1GB0vT7nGozaq7VoO22qUIVTR_a" \
+    "x3CsDh2H_EjqoShFOmjapGLj8J0O28Heaxk-DlB2m1efLkR9U\",\"qi\":\"aT0XzE2KEr9vegCpqwhuoWfXaVZHCJcz2JLlxX9GolESJ518WPSBve4Lj" \
+    "HPHqsRcuscP7LJ2E7nQUM6UiNxWJvNSsALvJbab3Wm6snWa3WYGTDrq_fyhwNqGq3y-8mFZaLm89ijwudHLnnrQWq4p-Bsm8K0gpM8ge7i2y0iS1is\"}"
+
 static inline struct jwk *read_key(const char *text) {
     struct error error = {0};
     struct jwk *jwk = jwk_from_text(text, strlen(text), NULL, &error);

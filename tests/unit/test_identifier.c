@@ -83,7 +83,7 @@ static void random_bytes_fill_all_and_differ(void **state) {
     random_bytes(first, sizeof first);
     random_bytes(second, sizeof second);
     assert_memory_not_equal(first, second, sizeof first);
-    /* Of 32 bytes at the end, that all are zero has a chance of 2^-256. */
+    /* That 32 bytes are all zero has a chance of 2^-256. */
     static const unsigned char zero[32];
     assert_memory_not_equal(first + sizeof first - sizeof zero, zero, sizeof zero);
 }

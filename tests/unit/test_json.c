@@ -11,6 +11,7 @@
 
 #include "common/json.h"
 #include "common/memory.h"
+#include "common/text.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -38,7 +39,7 @@ static void reads_what_rfc_8259_allows(void **state) {
     (void)state;
     static const char *const texts[] = {
         "null", "true", " false\r\n\t", "0", "-0", "-0.5", "1e2", "1E+2", "1e-2", "0.25", "9007199254740991",
-        "-9007199254740991", "900719925474099.1e1", "0e999999", "0.0000000000000000000000000000000001", "1e-290",
+        "-9007199254740991", "900719925474099.1e1", "0e999999", "0.0000000000000000000000000000000001", "1e-290", "0.00001e20",
         "90071992547409910e-1", "\"\"", "\"a\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"", "\"\\ud83d\\ude00\"",
         "\"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \x7f\"", "[]", "{}", "[ ]", "{ }", "[1,[2,{\"a\":[]}],\"x\"]",
         "{\"a\":1,\"A\":2,\"\":3}", "{\"a\":{\"a\":{\"a\":1}}}", "[{\"a\":1},{\"a\":1}]",
@@ -124,6 +125,7 @@ static void refuses_what_is_not_strict(void **state) {
         {BYTES("\"a\tb\""), "control character"},
         {BYTES("\"a\x1f\""), "control character"},
         {BYTES("\"12345678\x01\""), "control character"},
+        {BYTES("\"123456789\x01" "23456789\""), "control character"},
         {BYTES("\"\\ud800\""), "lone surrogate"},
         {BYTES("\"\\udc00\""), "lone surrogate"},
         {BYTES("\"\\ud800x\""), "lone surrogate"},
@@ -197,12 +199,14 @@ static void every_truncation_and_every_byte_is_survived(void **state) {
             cJSON *tree = parse(changed, length, &error);
             assert_true(tree || error.code == ERROR_INVALID);
             /* What was read can be written and is read again. */
-            char *written = tree ? cJSON_PrintUnformatted(tree) : NULL;
-            if (written) {
-                cJSON *again = parse(written, strlen(written), &error);
-                assert_non_null(again);
+            if (tree) {
+                struct text written = TEXT_EMPTY;
+                json_write(&written, NULL, tree);
+                assert_true(written.length < json_written_bound(tree));
+                cJSON *again = parse(written.bytes, written.length, &error);
+                assert_true(cJSON_Compare(tree, again, true));
                 cJSON_Delete(again);
-                cJSON_free(written);
+                text_free(&written);
             }
             cJSON_Delete(tree);
         }
@@ -330,6 +334,38 @@ static void remember_and_free(void *block) {
     free(block);
 }
 
+/* What each text is written as. */
+static void a_tree_is_written_exactly(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *written;
+    } cases[] = {
+        {"9007199254740991", "9007199254740991"},
+        {"-9007199254740991", "-9007199254740991"},
+        {"1700000000123", "1700000000123"},
+        {"0.1", "0.1"},
+        {"0.30000000000000004", "0.30000000000000004"},
+        {"2251799813685249.5", "2251799813685249.5"},
+        {"1e15", "1000000000000000"},
+        {"1e-7", "1e-07"},
+        {"-0", "-0"},
+        {" [ 1 , [ ] , { } , true , false , null ] ", "[1,[],{},true,false,null]"},
+        {"{\"\\u0061\\n\":{\"b\":[\"\\u20ac\\\"\\\\\\/\\u0001\"]},\"\":0}",
+         "{\"a\\n\":{\"b\":[\"\xe2\x82\xac\\\"\\\\/\\u0001\"]},\"\":0}"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct error error;
+        cJSON *tree = parse(cases[i].text, strlen(cases[i].text), &error);
+        assert_non_null(tree);
+        struct text text = TEXT_EMPTY;
+        json_write(&text, NULL, tree);
+        assert_string_equal(text.bytes, cases[i].written);
+        assert_true(text.length < json_written_bound(tree));
+        text_free(&text);
+        cJSON_Delete(tree);
+    }
+}
+
 static void wiping_leaves_no_string(void **state) {
     (void)state;
     struct error error;
@@ -361,6 +397,7 @@ int main(void) {
         cmocka_unit_test(a_long_name_is_cut_at_a_character),
         cmocka_unit_test(utf8_is_judged),
         cmocka_unit_test(typed_members_are_read_or_refused),
+        cmocka_unit_test(a_tree_is_written_exactly),
         cmocka_unit_test(wiping_leaves_no_string),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);

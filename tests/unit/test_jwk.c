@@ -335,12 +335,12 @@ static void unknown_members_are_kept_in_their_order(void **state) {
     (void)state;
     static const char text[] = " {\"b\" : [1, {\"d\": \"kept\"}], \"kty\":\"OKP\", \"d\":\"" ED_D "\", "
                                "\"\\u0061\":\"\\u00e9\\n\","
-                               "\"crv\":\"Ed25519\", \"iat\":1700000000123, \"x\":\"" ED_X "\", \"z\":null} ";
+                               "\"crv\":\"Ed25519\", \"iat\":9007199254740991, \"x\":\"" ED_X "\", \"z\":null} ";
     struct jwk *jwk = read_key(text);
     assert_string_equal(jwk_text(jwk), "{\"b\":[1,{\"d\":\"kept\"}],\"kty\":\"OKP\",\"d\":\"" ED_D "\",\"a\":\"\xc3\xa9\\n\","
-                                       "\"crv\":\"Ed25519\",\"iat\":1700000000123,\"x\":\"" ED_X "\",\"z\":null}");
+                                       "\"crv\":\"Ed25519\",\"iat\":9007199254740991,\"x\":\"" ED_X "\",\"z\":null}");
     assert_string_equal(jwk_public_text(jwk), "{\"b\":[1,{\"d\":\"kept\"}],\"kty\":\"OKP\",\"a\":\"\xc3\xa9\\n\","
-                                              "\"crv\":\"Ed25519\",\"iat\":1700000000123,\"x\":\"" ED_X "\",\"z\":null}");
+                                              "\"crv\":\"Ed25519\",\"iat\":9007199254740991,\"x\":\"" ED_X "\",\"z\":null}");
     jwk_free(jwk);
 }
 
@@ -452,12 +452,14 @@ static void a_chain_must_hang_together(void **state) {
     (void)state;
     struct error error = {0};
     struct certificate root = {.key = make_rsa("2048")}, middle = {.key = make_ec("P-384")}, leaf = {.key = make_ec("P-256")};
-    struct certificate impostor = {.key = make_ec("P-384")};
+    struct certificate impostor = {.key = make_ec("P-384")}, renamed = {.key = middle.key};
     certify(&root, "root", &root, 1);
     certify(&middle, "middle", &root, 2);
     certify(&leaf, "leaf", &middle, 3);
     /* The same names, another key. */
     certify(&impostor, "middle", &root, 2);
+    /* The same key, another name. */
+    certify(&renamed, "other", &root, 4);
 
     unsigned char digest[32];
     char x5t_s256[BASE64URL_LENGTH(32) + 1];
@@ -482,9 +484,10 @@ static void a_chain_must_hang_together(void **state) {
     } cases[] = {{{0, 2, 1}, "Certificate 2 of x5c does not certify"},
                  {{1, 0, 2}, "not the key of the JWK"},
                  {{0, 1, 1}, "Certificate 3 of x5c does not certify"},
-                 {{0, 3, 2}, "Certificate 2 of x5c does not certify"}};
+                 {{0, 3, 2}, "Certificate 2 of x5c does not certify"},
+                 {{0, 4, 2}, "Certificate 2 of x5c does not certify"}};
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const char *all[] = {leaf.text, middle.text, root.text, impostor.text};
+        const char *all[] = {leaf.text, middle.text, root.text, impostor.text, renamed.text};
         for (int j = 0; j < 3; j++)
             chain[j] = all[cases[i].order[j]];
         assert_null(jwk_from_key(leaf.key, true, &attributes, &error));
@@ -498,6 +501,7 @@ static void a_chain_must_hang_together(void **state) {
     assert_null(jwk_from_key(leaf.key, true, &attributes, &error));
     assert_non_null(strstr(error.message, "at most 16"));
 
+    X509_free(renamed.x509);
     struct certificate *all[] = {&root, &middle, &leaf, &impostor};
     for (size_t i = 0; i < COUNT(all); i++) {
         X509_free(all[i]->x509);
