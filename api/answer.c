@@ -125,11 +125,13 @@ void answer_write_result(struct text *text, enum event_operation operation, cons
 static void respond_change(struct call *call, unsigned status, struct text *body, const char *deployment_id) {
     size_t length = body->length;
     struct MHD_Response *response = http_response_take(JSON_TYPE, text_take(body), length);
-    char *project = http_encode_segment(call->parameters[0]);
-    char *location = memory_format("/apiops/projects/%s/deployments/%s/", project, deployment_id);
-    http_response_header(response, "Location", location);
-    free(project);
-    free(location);
+    if (deployment_id) {
+        char *project = http_encode_segment(call->parameters[0]);
+        char *location = memory_format("/apiops/projects/%s/deployments/%s/", project, deployment_id);
+        http_response_header(response, "Location", location);
+        free(project);
+        free(location);
+    }
     if (call->respond_async)
         http_response_header(response, "Preference-Applied", "respond-async");
     else if (call->wait_preferred) {
@@ -138,6 +140,30 @@ static void respond_change(struct call *call, unsigned status, struct text *body
         free(applied);
     }
     http_respond(call->request, status, response);
+}
+
+void answer_outcomes(struct call *call, enum event_operation operation, const struct answer_environment *environments, size_t count,
+                     const char *deployment_id) {
+    struct text body = TEXT_EMPTY;
+    text_json_open(&body, NULL, '{');
+    text_json_boolean(&body, "success", true);
+    answer_write_result(&body, operation, environments, count);
+    text_json_close(&body, '}');
+    respond_change(call, 200, &body, deployment_id);
+}
+
+void answer_nothing_deployed(struct call *call) {
+    struct text body = TEXT_EMPTY;
+    text_json_open(&body, NULL, '{');
+    text_json_boolean(&body, "success", true);
+    text_json_open(&body, "deploymentResult", '{');
+    text_json_boolean(&body, "success", true);
+    text_json_string(&body, "message", "Nothing had to be deployed");
+    text_json_open(&body, "environmentResults", '[');
+    text_json_close(&body, ']');
+    text_json_close(&body, '}');
+    text_json_close(&body, '}');
+    answer_json(call, &body);
 }
 
 void answer_deployment(struct call *call, const struct deployment *deployment) {
@@ -149,13 +175,8 @@ void answer_deployment(struct call *call, const struct deployment *deployment) {
             .message = deployment->outcomes[i].message,
             .success = deployment->outcomes[i].settled && deployment->outcomes[i].state == RESULT_SUCCEEDED,
         };
-    struct text body = TEXT_EMPTY;
-    text_json_open(&body, NULL, '{');
-    text_json_boolean(&body, "success", true);
-    answer_write_result(&body, deployment->operation, environments, count);
-    text_json_close(&body, '}');
+    answer_outcomes(call, deployment->operation, environments, count, deployment->change.deployment_id);
     free(environments);
-    respond_change(call, 200, &body, deployment->change.deployment_id);
 }
 
 void answer_accepted(struct call *call, const char *deployment_id) {

@@ -15,16 +15,21 @@ void answer_fail(struct call *call, unsigned status, const char *message);
 void answer_fail_error(struct call *call, const struct error *error);
 /* Answers 200 with a JSON body, which is taken. */
 void answer_json(struct call *call, struct text *body);
-/* Answers a change whose deployment is settled: the body with deploymentResult, and Location. */
-void answer_deployment(struct call *call, const struct deployment *deployment);
-/* Answers 202: the change is recorded and nobody waits. */
-void answer_accepted(struct call *call, const char *deployment_id);
-
 /* What one environment says, for a body. */
 struct answer_environment {
     const char *name, *message; /* message NULL: the standard sentence of success */
     bool success;
 };
+/* Answers a change whose deployment is settled: the body with deploymentResult, and Location. */
+void answer_deployment(struct call *call, const struct deployment *deployment);
+/* The same from outcomes gathered otherwise; deployment_id NULL leaves Location out. */
+void answer_outcomes(struct call *call, enum event_operation operation, const struct answer_environment *environments, size_t count,
+                     const char *deployment_id);
+/* Answers a change that had nothing to deploy. */
+void answer_nothing_deployed(struct call *call);
+/* Answers 202: the change is recorded and nobody waits. deployment_id NULL leaves Location out. */
+void answer_accepted(struct call *call, const char *deployment_id);
+
 /* Appends the member "deploymentResult". */
 void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments, size_t count);
 /* The sentence for one environment. */

@@ -87,14 +87,22 @@ static bool is_json_type(const char *value) {
     return strcasecmp(value, "charset=utf-8") == 0 || strcasecmp(value, "charset=\"utf-8\"") == 0;
 }
 
+/* Whether the value is multipart/form-data; its boundary is form.c's to judge. */
+static bool is_multipart_type(const char *value) {
+    static const char type[] = "multipart/form-data";
+    return value && strncasecmp(value, type, sizeof type - 1) == 0 && strchr("; \t", value[sizeof type - 1]);
+}
+
 /* Refuses a body that is not what the operation takes; answers and returns -1. */
 static int check_body_headers(struct call *call) {
-    if (!call->operation->takes_body)
+    enum operation_body kind = call->operation->takes_body;
+    if (kind == BODY_NONE)
         return 0;
     const char *encoding = http_request_header(call->request, "Content-Encoding");
-    if (!is_json_type(http_request_header(call->request, "Content-Type")) ||
+    const char *type = http_request_header(call->request, "Content-Type");
+    if (!(kind == BODY_MULTIPART ? is_multipart_type(type) : is_json_type(type)) ||
         http_request_header_count(call->request, "Content-Type") != 1) {
-        answer_fail(call, 415, NULL);
+        answer_fail(call, 415, kind == BODY_MULTIPART ? "Content-Type must be multipart/form-data" : NULL);
         return -1;
     }
     if (encoding && strcasecmp(encoding, "identity") != 0) {
@@ -187,7 +195,7 @@ static int read_body(struct call *call) {
 void call_on_request(void *context, struct http_request *request) {
     (void)context;
     struct call *call = http_request_data(request);
-    if (call->operation->takes_body && read_body(call))
+    if (call->operation->takes_body == BODY_JSON && read_body(call))
         return;
     call->operation->handle(call);
 }

@@ -11,12 +11,19 @@
 
 struct call;
 
+/* What an operation takes as its body. */
+enum operation_body {
+    BODY_NONE,
+    BODY_JSON,      /* application/json, parsed into call->body before the handler */
+    BODY_MULTIPART, /* multipart/form-data; the handler parses it (form.h) */
+};
+
 /* One operation: a row of the routing table (route.c). */
 struct operation {
     const char *method;
     const char *path;   /* "/apiops/projects/{projectName}/jwks/{jwkName}/" */
     int roles;          /* that the token needs, all of them; OPERATION_OPEN: no token at all */
-    bool takes_body;    /* application/json */
+    enum operation_body takes_body;
     void (*handle)(struct call *call);
 };
 enum { OPERATION_OPEN = -1, PATH_PARAMETERS_MAX = 3 };
@@ -28,12 +35,12 @@ struct call {
     char *parameters[PATH_PARAMETERS_MAX]; /* decoded, in the order of the path */
     struct store_token token;
     struct store_project project;  /* of the first parameter, when the path has {projectName} */
-    cJSON *body;                   /* parsed, an object; NULL when the operation takes none */
+    cJSON *body;                   /* parsed, an object; NULL when the operation takes no JSON */
     char traceparent[TRACEPARENT_SIZE];
     int64_t wait_ms;               /* how long this caller waits for a deployment … */
     bool wait_preferred;           /* … because it said so */
     bool respond_async;
-    bool counted;                  /* in api->waiting */
+    bool counted;                  /* in api->waiting, and its connection suspended (change_admit()) */
 };
 
 /* The two handlers of the HTTP server, and its clean-up. */

@@ -1,9 +1,10 @@
-/* A change of a JWK on its way. */
+/* A change on its way. */
 #include "change.h"
 
 #include <stdlib.h>
 
 #include "answer.h"
+#include "change_group.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
@@ -23,6 +24,9 @@ static void change_free(struct change *change) {
     if (change->free_input)
         change->free_input(change);
     store_change_clear(&change->recorded);
+    for (size_t i = 0; i < change->more_count; i++)
+        store_change_clear(&change->more[i]);
+    free(change->more);
     free(change);
 }
 
@@ -45,6 +49,31 @@ static void on_settled(struct deployment *deployment) {
         answer_deployment(deployment->context, deployment);
 }
 
+void change_announce(struct api *api, struct store_change *recorded, enum event_operation operation, int64_t wait_ms,
+                     void (*settled)(struct deployment *deployment), void *context) {
+    struct store_outgoing *outgoing = recorded->outgoing;
+    recorded->outgoing = NULL;
+    /* The gatherer must know of it before any ack can come; from here on whoever waits may be answered and gone at any moment. */
+    gatherer_expect(api->gatherer, deployment_new(recorded, operation, wait_ms, settled, context));
+    publisher_send(api->publisher, outgoing);
+}
+
+/* Announces all changes of one call; it is answered once each of them is settled. */
+static void announce_all(struct change *change) {
+    struct call *call = change->call;
+    struct api *api = call->api;
+    int64_t wait_ms = call->wait_ms;
+    bool respond_async = call->respond_async;
+    struct change_group *group =
+        respond_async ? NULL : change_group_new(call, change->operation, change->recorded.environments, 1 + change->more_count);
+    void (*settled)(struct deployment *deployment) = group ? change_group_settled : on_settled;
+    change_announce(api, &change->recorded, change->operation, wait_ms, settled, group);
+    for (size_t i = 0; i < change->more_count; i++)
+        change_announce(api, &change->more[i], change->operation, wait_ms, settled, group);
+    if (respond_async)
+        answer_accepted(call, NULL);
+}
+
 static void done(struct job *job, int status, const struct error *error) {
     struct change *change = (struct change *)job;
     struct call *call = change->call;
@@ -56,21 +85,36 @@ static void done(struct job *job, int status, const struct error *error) {
         return;
     }
     metric_add(&accepted, 1);
-    struct store_outgoing *outgoing = change->recorded.outgoing;
-    change->recorded.outgoing = NULL;
+    if (!change->recorded.environments || change->more_count) {
+        if (change->recorded.environments)
+            announce_all(change);
+        else
+            answer_nothing_deployed(call);
+        change_free(change);
+        return;
+    }
     log_debug("change recorded", "deployment", change->recorded.deployment_id, "operation", event_operation_name(change->operation), "project",
               call->parameters[0], "actor", call->token.user, "version", LOG_NUMBER(change->recorded.version));
     char deployment_id[UUID_SIZE];
     memcpy(deployment_id, change->recorded.deployment_id, sizeof deployment_id);
     bool respond_async = call->respond_async;
-    struct deployment *deployment =
-        deployment_new(&change->recorded, change->operation, call->wait_ms, on_settled, respond_async ? NULL : call);
-    /* The gatherer must know of it before any ack can come; from here on the call may be answered and gone at any moment. */
-    gatherer_expect(api->gatherer, deployment);
-    publisher_send(api->publisher, outgoing);
+    change_announce(api, &change->recorded, change->operation, call->wait_ms, on_settled, respond_async ? NULL : call);
     if (respond_async)
         answer_accepted(call, deployment_id);
     change_free(change);
+}
+
+int change_admit(struct call *call) {
+    struct api *api = call->api;
+    if (atomic_fetch_add(&api->waiting, 1) >= api->limits.waiting_maximum) {
+        atomic_fetch_sub(&api->waiting, 1);
+        metric_add(&overloaded, 1);
+        answer_fail(call, 503, NULL);
+        return -1;
+    }
+    call->counted = true;
+    http_request_defer(call->request);
+    return 0;
 }
 
 void change_submit(struct change *change) {
@@ -78,15 +122,10 @@ void change_submit(struct change *change) {
     struct api *api = call->api;
     change->job.run = run;
     change->job.done = done;
-    if (atomic_fetch_add(&api->waiting, 1) >= api->limits.waiting_maximum) {
-        atomic_fetch_sub(&api->waiting, 1);
-        metric_add(&overloaded, 1);
+    if (!call->counted && change_admit(call)) {
         change_free(change);
-        answer_fail(call, 503, NULL);
         return;
     }
-    call->counted = true;
-    http_request_defer(call->request);
     if (writer_submit(api->writer, &change->job)) {
         change_free(change);
         answer_fail(call, 503, "The service is stopping");

@@ -6,7 +6,7 @@
 
 #include "store.h"
 
-enum { STATEMENT_MAX = 96 };
+enum { STATEMENT_MAX = 256 };
 
 struct store {
     sqlite3 *db;
