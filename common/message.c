@@ -150,8 +150,9 @@ int event_decode(const char *value, size_t length, struct event *event, struct e
     event->operation = (enum event_operation)operation;
     const cJSON *public_key = cJSON_GetObjectItemCaseSensitive(jwk, "publicKey");
     if (cJSON_IsObject(public_key)) {
-        storage->public_key = cJSON_PrintUnformatted(public_key);
-        event->public_key = storage->public_key;
+        struct text text = TEXT_EMPTY;
+        json_write(&text, NULL, public_key);
+        event->public_key = storage->public_key = text_take(&text);
     } else if (!cJSON_IsNull(public_key)) {
         error_set(error, ERROR_INVALID, "publicKey is neither an object nor null");
         goto failed;
