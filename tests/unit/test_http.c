@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "common/http.h"
+#include "common/http_internal.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -441,6 +442,35 @@ static void pipelined_requests_are_answered_in_order(void **state) {
     close(fd);
 }
 
+/* Without it libmicrohttpd asks again and again for the answer, which looks the same from outside but for the heat. */
+static void deferred_connection_is_suspended(void **state) {
+    (void)state;
+    unsigned count = 1;
+    int fd = dial();
+    send_text(fd, "PUT /defer HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    wait_for(&fixture.deferred_count, 1);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(fixture.deferred[0]->connection, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+    assert_int_equal(info->suspended, MHD_YES);
+    assert_null(fixture.deferred[0]->body);
+    answer_deferred(&count);
+    assert_int_equal(receive(fd), 200);
+    close(fd);
+}
+
+static void requests_that_break_http_are_refused(void **state) {
+    (void)state;
+    static const char *const requests[] = {"GET /inspect HTTP/1.1\r\n\r\n", "GET /in spect HTTP/1.1\r\nHost: x\r\n\r\n"};
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        int fd = dial();
+        send_text(fd, requests[i]);
+        int status = receive(fd);
+        assert_true(status == 400 || status == 0);
+        close(fd);
+    }
+    assert_int_equal(fixture.requests, 0);
+}
+
 static void client_that_leaves_while_deferred_is_cleaned_up(void **state) {
     (void)state;
     unsigned count = 1;
@@ -581,6 +611,8 @@ int main(void) {
         SERVED(deferred_requests_are_answered_by_another_thread),
         SERVED(answering_inside_the_deferring_handler_works),
         SERVED(pipelined_requests_are_answered_in_order),
+        SERVED(deferred_connection_is_suspended),
+        SERVED(requests_that_break_http_are_refused),
         SERVED(client_that_leaves_while_deferred_is_cleaned_up),
         SERVED(client_that_leaves_within_the_body_is_cleaned_up),
         SERVED(forgotten_answer_is_500),
