@@ -15,6 +15,7 @@
 #include "logging.h"
 #include "settings.h"
 #include "tombstones.h"
+#include "topic_end.h"
 
 enum {
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
@@ -105,6 +106,19 @@ static int fix_partitions(struct service *service, struct store *store, int foun
     return 0;
 }
 
+/* Refuses a topic that is ahead of the store, or is not its own. */
+static int check_topic_end(struct service *service, struct store *store, struct error *error) {
+    struct store_identity identity;
+    struct topic_end end;
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    int status = topic_end_read(&service->kafka, service->topics.events, identity.partitions, identity.uid, &end, error);
+    if (status == 0)
+        status = topic_end_check(&end, &identity, service->topics.events, error);
+    topic_end_free(&end);
+    return status;
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     int partitions;
@@ -112,7 +126,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     if (!store)
         return -1;
     if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, error) ||
-        fix_partitions(service, store, partitions, error)) {
+        fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error)) {
         store_close(store);
         return -1;
     }
