@@ -1,5 +1,5 @@
-/* The loop: takes what is there, applies it, settles it, and looks at the clock in between. One thread, and everything it waits for wakes one
- * descriptor. */
+/* The loop: takes what is there, applies it, settles it, and looks at the clock in between. One thread, and everything it waits
+ * for wakes one descriptor. */
 #include "worker/worker.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include "common/memory.h"
 #include "worker/ack.h"
 #include "worker/apply.h"
+#include "worker/batch.h"
 #include "worker/consume.h"
 #include "worker/metrics.h"
 #include "worker/presence.h"
@@ -21,25 +22,15 @@
 #include "worker/settle.h"
 
 enum {
-    BATCH_LIVE = 1000,        /* events of one transaction: bounds how long the first of them waits for its ack */
-    BATCH_CATCHING_UP = 5000, /* nobody waits, so that the fsync is shared by more */
-    PENDING_MAX = 20000,      /* acks on the way before consuming pauses: bounds memory while the broker is slow */
-    TOPIC_WAIT_MS = 1000,     /* between looks for topics that are missing */
+    BATCH_LIVE = 1000,    /* events of one transaction once caught up: bounds how long the first waits for its ack */
+    PENDING_MAX = 20000,  /* acks on the way before consuming pauses: bounds memory while the broker is slow */
+    TOPIC_WAIT_MS = 1000, /* between looks for topics that are missing */
     WAIT_FOR_METADATA_MS = 5000,
-    REFRESH_MS = 30000,       /* between looks for added partitions */
+    REFRESH_MS = 30000, /* between looks for added partitions */
     REFRESH_TIMEOUT_MS = 1000,
-    STORE_IDLE_MS = 1000,     /* positions are stored this long after the last batch that could have carried them */
-    RETRY_MS = 1000,          /* between attempts to store what the disk refused, and to send what the broker refused */
-    FLUSH_TIMEOUT_MS = 5000,  /* the longest that a stop waits for its last acks */
-};
-
-/* Records that were taken, in the order of their partitions' offsets. */
-struct batch {
-    rd_kafka_message_t *messages[BATCH_CATCHING_UP];
-    struct apply_record records[BATCH_CATCHING_UP];
-    struct consumer_place places[BATCH_CATCHING_UP];
-    size_t count;
-    bool refused; /* by the state: it waits for the next attempt */
+    STORE_IDLE_MS = 1000,    /* positions are stored this long after the last batch that could have carried them */
+    RETRY_MS = 1000,         /* between attempts to store what the disk refused, and to send what the broker refused */
+    FLUSH_TIMEOUT_MS = 5000, /* the longest that a stop waits for its last acks */
 };
 
 struct worker {
@@ -145,8 +136,8 @@ static void on_hello_delivered(struct worker *worker) {
     struct error problem;
     int64_t incarnation = announcer_incarnation(worker->announcer);
     ack_sender_set_incarnation(worker->acks, incarnation);
-    log_info("announced", "environment", worker->options.environment, "replica", worker->options.replica, "worker", worker->id, "incarnation",
-             LOG_NUMBER(incarnation));
+    log_info("announced", "environment", worker->options.environment, "replica", worker->options.replica, "worker", worker->id,
+             "incarnation", LOG_NUMBER(incarnation));
     if (consumer_watch_workers(worker->consumer, announcer_partition(worker->announcer), incarnation + 1, &problem)) {
         log_warning("can not watch for other workers", "reason", problem.message);
         worker->hello_needed = true;
@@ -183,15 +174,6 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
 
 /* ---- batches ---- */
 
-static void drop_batch(struct batch *batch) {
-    for (size_t i = 0; i < batch->count; i++) {
-        apply_record_clear(&batch->records[i]);
-        rd_kafka_message_destroy(batch->messages[i]);
-    }
-    batch->count = 0;
-    batch->refused = false;
-}
-
 /* Looks at one record of jwk.workers. */
 static void watch(struct worker *worker, const rd_kafka_message_t *message) {
     char other[UUID_SIZE];
@@ -200,7 +182,8 @@ static void watch(struct worker *worker, const rd_kafka_message_t *message) {
     struct error problem;
     atomic_store(&worker->options.status->fenced, true);
     error_set(&problem, ERROR_CONFLICT,
-              "another worker (%s) has started as replica %s of environment %s; this one stops: two must not run with one identity (a copied "
+              "another worker (%s) has started as replica %s of environment %s; this one stops: two must not run with one "
+              "identity (a copied "
               "state directory or a cloned machine?)",
               other, worker->options.replica, worker->options.environment);
     end_with(worker, WORKER_FENCED, &problem);
@@ -217,78 +200,11 @@ static void handle_error(struct worker *worker, const rd_kafka_message_t *messag
         worker->hello_needed = true;
 }
 
-/* Adds one event's record to the batch, decoded. */
-static void add_record(struct worker *worker, rd_kafka_message_t *message) {
-    struct batch *batch = worker->batch;
-    struct consumer_place place;
-    if (!consumer_place(worker->consumer, message->partition, message->offset, &place)) {
-        rd_kafka_message_destroy(message);
-        return;
-    }
-    struct cloudevent_storage storage;
-    struct cloudevent attributes;
-    struct error problem = {.message = ""};
-    struct apply_record *record = &batch->records[batch->count];
-    *record = (struct apply_record){
-        .partition = message->partition,
-        .offset = message->offset,
-        .key = message->key,
-        .key_length = message->key_len,
-        .value = message->payload,
-        .value_length = message->len,
-        .generation = place.generation,
-    };
-    if (message->payload && cloudevent_read(message, &storage, &attributes, &problem) == 0)
-        record->attributes = &attributes;
-    record->problem = problem.message;
-    apply_decode(record);
-    batch->messages[batch->count] = message;
-    batch->places[batch->count] = place;
-    batch->count++;
-}
-
-/* The end of a partition stands in line behind the records before it. It may lie behind the last one: compaction leaves gaps. */
-static void add_end(struct worker *worker, rd_kafka_message_t *message) {
-    struct batch *batch = worker->batch;
-    struct consumer_place place;
-    if (!consumer_place(worker->consumer, message->partition, message->offset, &place)) {
-        rd_kafka_message_destroy(message);
-        return;
-    }
-    batch->records[batch->count] =
-        (struct apply_record){.partition = message->partition, .offset = message->offset - 1, .outcome = APPLY_END};
-    batch->messages[batch->count] = message;
-    batch->places[batch->count] = place;
-    batch->count++;
-}
-
-/* Drops records of partitions that were begun again since they were taken: they are read again. */
-static void drop_outdated(struct worker *worker) {
-    struct batch *batch = worker->batch;
-    size_t kept = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        struct consumer_place place;
-        if (consumer_place(worker->consumer, batch->records[i].partition, batch->records[i].offset, &place) &&
-            place.generation == batch->places[i].generation) {
-            if (kept != i) {
-                batch->records[kept] = batch->records[i];
-                batch->messages[kept] = batch->messages[i];
-                batch->places[kept] = batch->places[i];
-            }
-            kept++;
-            continue;
-        }
-        apply_record_clear(&batch->records[i]);
-        rd_kafka_message_destroy(batch->messages[i]);
-    }
-    batch->count = kept;
-}
-
 /* How many records may be taken now. */
 static size_t capacity(const struct worker *worker) {
     if (!announcer_is_announced(worker->announcer) || worker->hello_needed || worker->batch->count > 0)
         return 0;
-    size_t pending = progress_pending(worker->progress), most = worker->caught_up ? BATCH_LIVE : BATCH_CATCHING_UP;
+    size_t pending = progress_pending(worker->progress), most = worker->caught_up ? BATCH_LIVE : BATCH_MAX;
     if (pending >= PENDING_MAX)
         return 0;
     if (most > PENDING_MAX - pending)
@@ -303,15 +219,15 @@ static size_t capacity(const struct worker *worker) {
 
 /* Takes what there is; returns how many records that was, errors and presence included. */
 static size_t take(struct worker *worker) {
-    static rd_kafka_message_t *taken[BATCH_CATCHING_UP]; /* of the loop's one thread */
+    static rd_kafka_message_t *taken[BATCH_MAX]; /* of the loop's one thread */
     size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
     for (size_t i = 0; i < count; i++) {
         if (!taken[i]->err && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            add_record(worker, taken[i]);
+            batch_add_take(worker->batch, worker->consumer, taken[i]);
             continue;
         }
         if (taken[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            add_end(worker, taken[i]);
+            batch_add_end_take(worker->batch, worker->consumer, taken[i]);
             continue;
         }
         if (taken[i]->err)
@@ -322,13 +238,6 @@ static size_t take(struct worker *worker) {
         taken[i] = NULL;
     }
     return count;
-}
-
-static bool has_work(const struct batch *batch) {
-    for (size_t i = 0; i < batch->count; i++)
-        if (batch->records[i].outcome != APPLY_END)
-            return true;
-    return false;
 }
 
 /* Applies and settles the batch, if there is one and the state takes it. */
@@ -345,18 +254,19 @@ static void apply(struct worker *worker) {
     }
     if (again)
         worker->caught_up = worker->ready = false;
-    drop_outdated(worker);
+    batch_drop_outdated(batch, worker->consumer);
     struct apply_target target = apply_target_of(worker);
-    if (has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
+    if (batch_has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
         if (!batch->refused)
-            settle_failed_batch(worker->settler, batch->records, batch->places, batch->count, "the replica can not store the change");
+            settle_failed_batch(worker->settler, batch->records, batch->places, batch->count,
+                                "the replica can not store the change");
         batch->refused = true;
         note_state_failure(worker, &problem);
         return;
     }
     settle_batch(worker->settler, batch->records, batch->places, batch->count);
     worker->store_at = clock_monotonic_ms() + STORE_IDLE_MS;
-    drop_batch(batch);
+    batch_clear(batch);
     state_checkpoint(worker->options.state);
 }
 
@@ -389,7 +299,8 @@ static void update_readiness(struct worker *worker) {
         if (effects)
             effects_export_all(effects);
     }
-    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects));
+    /* Before its hello is known nobody would wait for its acks. */
+    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && announcer_is_announced(worker->announcer);
     if (worker->ready == atomic_load(&worker->options.status->ready))
         return;
     atomic_store(&worker->options.status->ready, worker->ready);
@@ -471,7 +382,8 @@ static int64_t tick(struct worker *worker) {
 
 static void settle(struct worker *worker) {
     struct error problem;
-    if (announcer_is_announced(worker->announcer) && clock_monotonic_ms() >= worker->retry_at && settle_results(worker->settler, &problem))
+    if (announcer_is_announced(worker->announcer) && clock_monotonic_ms() >= worker->retry_at &&
+        settle_results(worker->settler, &problem))
         note_state_failure(worker, &problem);
 }
 
@@ -589,7 +501,8 @@ static int start(struct worker *worker, struct error *error) {
                                       .has_hook = options->has_hook};
     worker->settler = settler_new(&settler);
     if (options->effects) {
-        if (state_each_failing(options->state, SIZE_MAX, resume_failing, options->effects, error) || effects_start(options->effects, error))
+        if (state_each_failing(options->state, SIZE_MAX, resume_failing, options->effects, error) ||
+            effects_start(options->effects, error))
             return -1;
         worker->effects_started = true;
     }
@@ -603,7 +516,7 @@ static void finish(struct worker *worker) {
     if (worker->effects_started)
         effects_stop(worker->options.effects);
     if (worker->batch)
-        drop_batch(worker->batch);
+        batch_clear(worker->batch);
     if (!worker->announcer || !announcer_is_announced(worker->announcer) || worker->end == WORKER_FENCED)
         return;
     settle(worker);
@@ -612,7 +525,8 @@ static void finish(struct worker *worker) {
     worker->ready = false;
     announce(worker, PRESENCE_GOODBYE);
     if (rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS))
-        log_warning("stopping without a word: the broker does not answer", "pending", LOG_NUMBER(progress_pending(worker->progress)));
+        log_warning("stopping without a word: the broker does not answer", "pending",
+                    LOG_NUMBER(progress_pending(worker->progress)));
 }
 
 static void clean_up(struct worker *worker) {
