@@ -119,3 +119,69 @@ CREATE TABLE topic_offset (
     next_offset INTEGER NOT NULL,
     PRIMARY KEY (topic, partition)
 ) STRICT, WITHOUT ROWID;
+
+-- A certificate, key or keystore that JWKs are made from.
+CREATE TABLE source (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid TEXT NOT NULL UNIQUE,
+    project_id INTEGER NOT NULL REFERENCES project (id),
+    kind INTEGER NOT NULL,                   -- enum source_kind
+    name TEXT NOT NULL,
+    description TEXT,
+    alias TEXT,                              -- of a certificate
+    key_type TEXT,                           -- of a key: RSA, EC or OKP
+    version INTEGER NOT NULL DEFAULT 1,      -- one more with each update
+    attachments INTEGER NOT NULL DEFAULT 0,  -- one more with each JWK that is made from it
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX source_name ON source (project_id, kind, name);
+
+-- What it consists of in each environment. Apart from source, so that a list never reads it.
+CREATE TABLE source_material (
+    source_id INTEGER NOT NULL REFERENCES source (id) ON DELETE CASCADE,
+    environment_id INTEGER NOT NULL REFERENCES environment (id),
+    type TEXT,                               -- of a keystore: PKCS12 or JKS
+    public_material TEXT,                    -- a certificate's PEM, a key's public half
+    private_material TEXT,                   -- a key's private half, a keystore's file: never shown
+    password TEXT,                           -- of a keystore: never shown
+    details TEXT NOT NULL,                   -- JSON: what is told of it, nothing secret
+    PRIMARY KEY (source_id, environment_id)
+) STRICT;
+
+-- What a JWK is made again from while it is attached to a source.
+CREATE TABLE jwk_origin (
+    jwk_id INTEGER PRIMARY KEY REFERENCES jwk (id),
+    source_id INTEGER NOT NULL REFERENCES source (id),
+    environment_id INTEGER REFERENCES environment (id), -- NULL: the only one, or any of a certificate
+    use_type TEXT,
+    algorithm TEXT,
+    alias TEXT                               -- of the keystore's entry
+) STRICT;
+CREATE INDEX jwk_origin_source ON jwk_origin (source_id);
+
+-- How and when a JWK that came from a URL is fetched again while it is attached to it.
+CREATE TABLE jwk_url (
+    jwk_id INTEGER PRIMARY KEY REFERENCES jwk (id),
+    kid TEXT,                                -- which key of a JWK Set; NULL: the only one
+    connect_timeout INTEGER NOT NULL,        -- ms
+    read_timeout INTEGER NOT NULL,           -- ms
+    size_limit INTEGER NOT NULL,             -- bytes
+    etag TEXT,
+    last_modified TEXT,
+    due_at INTEGER NOT NULL,
+    checked_at INTEGER NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,     -- one after the other, up to now
+    error TEXT                               -- of the last one
+) STRICT;
+CREATE INDEX jwk_url_due ON jwk_url (due_at);
+CREATE INDEX jwk_url_failing ON jwk_url (failures) WHERE failures > 0;
+
+-- Detaching and deleting end what was attached, whoever does it.
+CREATE TRIGGER jwk_detached AFTER UPDATE OF source_id, source_url, deleted_at ON jwk
+WHEN (old.source_id IS NOT NULL OR old.source_url IS NOT NULL)
+    AND (new.deleted_at IS NOT NULL OR (new.source_id IS NULL AND new.source_url IS NULL))
+BEGIN
+    DELETE FROM jwk_origin WHERE jwk_id = old.id;
+    DELETE FROM jwk_url WHERE jwk_id = old.id;
+END;
