@@ -35,21 +35,56 @@ static void load_legacy(void) {
     }
 }
 
-static int spend_iterations(struct source_keystore *keystore, const ASN1_INTEGER *iterations, struct error *error) {
-    int64_t count = 1;
+static int refuse_damaged(struct error *error) {
+    return error_set(error, ERROR_INVALID, "Keystore is damaged!");
+}
 
-    if (iterations != NULL && (ASN1_INTEGER_get_int64(&count, iterations) != 1 || count < 1))
-        return error_set(error, ERROR_INVALID, "Keystore is damaged!");
-    if (count > keystore->iterations_left)
-        return error_set(error, ERROR_INVALID,
-                         "Keystore asks for too much work: the iteration counts of its parts add up to more than %d!",
-                         ITERATIONS_MAX);
-    keystore->iterations_left -= (long)count;
+/* Takes factor * factor * factor iterations from what is left; none of the factors is above ITERATIONS_MAX before it
+ * multiplies. */
+static int spend(struct source_keystore *keystore, const ASN1_INTEGER *const *factors, size_t count, struct error *error) {
+    int64_t product = 1;
+
+    for (size_t i = 0; i < count; i++) {
+        int64_t factor = 1;
+        if (factors[i] != NULL && (ASN1_INTEGER_get_int64(&factor, factors[i]) != 1 || factor < 1))
+            return refuse_damaged(error);
+        if (factor > ITERATIONS_MAX || product * factor > keystore->iterations_left)
+            return error_set(error, ERROR_INVALID,
+                             "Keystore asks for too much work: the iteration counts of its parts add up to more than %d!",
+                             ITERATIONS_MAX);
+        product *= factor;
+    }
+    keystore->iterations_left -= (long)product;
     return 0;
 }
 
-/* Accounts for a decryption before it is done. scrypt (the other key derivation of PBES2) is bounded by OpenSSL's memory limit.
- */
+static int spend_iterations(struct source_keystore *keystore, const ASN1_INTEGER *iterations, struct error *error) {
+    return spend(keystore, &iterations, 1, error);
+}
+
+/* The key derivation of PBES2: PBKDF2, or scrypt, whose unit of work takes about as long as an iteration of the former. OpenSSL
+ * bounds scrypt's memory, but not its time. */
+static int spend_derivation(struct source_keystore *keystore, const X509_ALGOR *derivation, struct error *error) {
+    int result = 0;
+
+    if (OBJ_obj2nid(derivation->algorithm) == NID_id_pbkdf2) {
+        PBKDF2PARAM *pbkdf2 = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), derivation->parameter);
+        result = pbkdf2 == NULL ? refuse_damaged(error) : spend_iterations(keystore, pbkdf2->iter, error);
+        PBKDF2PARAM_free(pbkdf2);
+    } else if (OBJ_obj2nid(derivation->algorithm) == NID_id_scrypt) {
+        SCRYPT_PARAMS *scrypt = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(SCRYPT_PARAMS), derivation->parameter);
+        if (scrypt == NULL) {
+            result = refuse_damaged(error);
+        } else {
+            const ASN1_INTEGER *factors[] = {scrypt->costParameter, scrypt->blockSize, scrypt->parallelizationParameter};
+            result = spend(keystore, factors, 3, error);
+        }
+        SCRYPT_PARAMS_free(scrypt);
+    }
+    return result; /* OpenSSL refuses any other */
+}
+
+/* Accounts for a decryption before it is done. */
 static int spend_algorithm(struct source_keystore *keystore, const X509_ALGOR *algorithm, struct error *error) {
     const ASN1_OBJECT *object;
     const void *parameter;
@@ -58,26 +93,18 @@ static int spend_algorithm(struct source_keystore *keystore, const X509_ALGOR *a
 
     X509_ALGOR_get0(&object, &type, &parameter, algorithm);
     if (type != V_ASN1_SEQUENCE)
-        return error_set(error, ERROR_INVALID, "Keystore is damaged!");
-    if (OBJ_obj2nid(object) != NID_pbes2) {
-        PBEPARAM *pbe = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBEPARAM), algorithm->parameter);
-        if (pbe == NULL)
-            return error_set(error, ERROR_INVALID, "Keystore is encrypted in a way that is not supported!");
-        result = spend_iterations(keystore, pbe->iter, error);
-        PBEPARAM_free(pbe);
+        return refuse_damaged(error);
+    if (OBJ_obj2nid(object) == NID_pbes2) {
+        PBE2PARAM *pbe2 = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), algorithm->parameter);
+        result = pbe2 == NULL ? refuse_damaged(error) : spend_derivation(keystore, pbe2->keyfunc, error);
+        PBE2PARAM_free(pbe2);
         return result;
     }
-    PBE2PARAM *pbe2 = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBE2PARAM), algorithm->parameter);
-    if (pbe2 == NULL)
-        return error_set(error, ERROR_INVALID, "Keystore is damaged!");
-    result = 0;
-    if (OBJ_obj2nid(pbe2->keyfunc->algorithm) == NID_id_pbkdf2) {
-        PBKDF2PARAM *pbkdf2 = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBKDF2PARAM), pbe2->keyfunc->parameter);
-        result = pbkdf2 == NULL ? error_set(error, ERROR_INVALID, "Keystore is damaged!")
-                                : spend_iterations(keystore, pbkdf2->iter, error);
-        PBKDF2PARAM_free(pbkdf2);
-    }
-    PBE2PARAM_free(pbe2);
+    PBEPARAM *pbe = ASN1_TYPE_unpack_sequence(ASN1_ITEM_rptr(PBEPARAM), algorithm->parameter);
+    if (pbe == NULL)
+        return error_set(error, ERROR_INVALID, "Keystore is encrypted in a way that is not supported!");
+    result = spend_iterations(keystore, pbe->iter, error);
+    PBEPARAM_free(pbe);
     return result;
 }
 
@@ -166,10 +193,10 @@ static int gather_part(struct source_keystore *keystore, PKCS7 *part, struct err
     if (PKCS7_type_is_data(part)) {
         bags = PKCS12_unpack_p7data(part);
         if (bags == NULL)
-            return error_set(error, ERROR_INVALID, "Keystore is damaged!");
+            return refuse_damaged(error);
     } else if (PKCS7_type_is_encrypted(part)) {
         if (part->d.encrypted == NULL || part->d.encrypted->enc_data == NULL)
-            return error_set(error, ERROR_INVALID, "Keystore is damaged!");
+            return refuse_damaged(error);
         if (spend_algorithm(keystore, part->d.encrypted->enc_data->algorithm, error) < 0)
             return -1;
         bags = PKCS12_unpack_p7encdata(part, keystore->password, keystore->password_length);

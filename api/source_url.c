@@ -258,7 +258,7 @@ static CURLcode set_options(CURL *curl, struct fetch *fetch, struct curl_slist *
 static int explain(CURL *curl, const struct fetch *fetch, CURLcode code, struct error *error) {
     curl_off_t ready = 0; /* microseconds until the latest connection could carry a request */
 
-    if (fetch->cancelled)
+    if (code == CURLE_ABORTED_BY_CALLBACK && fetch->cancelled)
         return error_set(error, ERROR_UNAVAILABLE, "URL was not fetched: the program is stopping");
     if (fetch->too_large || code == CURLE_FILESIZE_EXCEEDED)
         return error_set(error, ERROR_INVALID, "URL answered with more than %lld bytes, the size limit!",
@@ -304,6 +304,15 @@ static int judge_status(const struct fetch *fetch, long status, struct error *er
     return error_set(error, passes ? ERROR_UNAVAILABLE : ERROR_INVALID, "URL answered with status %ld!", status);
 }
 
+/* How long the answer may be taken for the current one; -1: it does not say. Source: RFC 9111 section 4.2. */
+static int64_t freshness(const struct fetch *fetch) {
+    if (fetch->no_store)
+        return 0;
+    if (fetch->max_age < 0)
+        return -1;
+    return fetch->max_age > fetch->age ? fetch->max_age - fetch->age : 0;
+}
+
 int source_url_fetch(const struct source_url_settings *settings, const struct source_url_request *request,
                      struct source_url_answer *answer, struct error *error) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -344,10 +353,7 @@ int source_url_fetch(const struct source_url_settings *settings, const struct so
         fetch.answer.size = fetch.body.length;
         fetch.answer.body = text_take(&fetch.body);
     }
-    fetch.answer.max_age = fetch.no_store              ? 0
-                           : fetch.max_age < 0         ? -1
-                           : fetch.max_age > fetch.age ? fetch.max_age - fetch.age
-                                                       : 0;
+    fetch.answer.max_age = freshness(&fetch);
     *answer = fetch.answer;
     fetch.answer = SOURCE_URL_ANSWER_EMPTY;
     result = 0;

@@ -2,6 +2,9 @@
  * is run as it stands. The tests with keytool are left out where there is none. */
 #include "tests/unit/source_fixture.h"
 
+#include <openssl/evp.h>
+#include <openssl/pkcs12.h>
+
 #include "api/source_keystore.h"
 
 static const struct algorithm_request any = {NULL, NULL};
@@ -90,8 +93,26 @@ static void test_new_and_old_encryption_is_read(void **state) {
     free(pem);
 }
 
+/* Made without any password, which is another one than the empty one and which no option of the openssl command makes. */
+static void make_without_password(const char *name) {
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    PKCS12 *file = PKCS12_create(NULL, "My Key", key, NULL, NULL, 0, 0, 0, 0, 0);
+    char *path = memory_format("%s/%s", fixture_directory, name);
+    FILE *out = fopen(path, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(i2d_PKCS12_fp(out, file), 1);
+    fclose(out);
+    free(path);
+    PKCS12_free(file);
+    EVP_PKEY_free(key);
+}
+
 static void test_passwords_of_all_kinds_open(void **state) {
     (void)state;
+    make_without_password("none.p12");
+    cJSON_Delete(read_entry("none.p12", "", "My Key"));
+    cJSON_Delete(read_entry("none.p12", NULL, "My Key"));
     cJSON_Delete(read_entry("utf8.p12", "pässwörd", "My Key"));
     cJSON_Delete(read_entry("empty.p12", "", "My Key"));
     cJSON_Delete(read_entry("empty.p12", NULL, "My Key"));
@@ -175,6 +196,47 @@ static void test_iteration_counts_beyond_bounds_are_refused(void **state) {
                        "Keystore asks for too much work: the iteration counts of its parts add up to more than 5000000!");
         free(bytes);
     }
+}
+
+/* A key encrypted with scrypt, with N = 16384, r = 8 and p = 1 as PKCS#8 tools use it. */
+static void make_with_scrypt(const char *name) {
+    EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+    X509_ALGOR *algorithm = PKCS5_pbe2_set_scrypt(EVP_aes_128_cbc(), NULL, 0, NULL, 16384, 8, 1);
+    X509_SIG *encrypted = PKCS8_set0_pbe("secret", 6, info, algorithm);
+    PKCS12_SAFEBAG *bag = PKCS12_SAFEBAG_create0_pkcs8(encrypted);
+    STACK_OF(PKCS12_SAFEBAG) *bags = sk_PKCS12_SAFEBAG_new_null();
+    STACK_OF(PKCS7) *parts = sk_PKCS7_new_null();
+
+    assert_true(sk_PKCS12_SAFEBAG_push(bags, bag) == 1 && sk_PKCS7_push(parts, PKCS12_pack_p7data(bags)) == 1);
+    PKCS12 *file = PKCS12_init(NID_pkcs7_data);
+    assert_int_equal(PKCS12_pack_authsafes(file, parts), 1);
+    char *path = memory_format("%s/%s", fixture_directory, name);
+    FILE *out = fopen(path, "wb");
+    assert_int_equal(i2d_PKCS12_fp(out, file), 1);
+    fclose(out);
+    free(path);
+    PKCS12_free(file);
+    sk_PKCS7_pop_free(parts, PKCS7_free);
+    sk_PKCS12_SAFEBAG_pop_free(bags, PKCS12_SAFEBAG_free);
+    PKCS8_PRIV_KEY_INFO_free(info);
+    EVP_PKEY_free(key);
+}
+
+static void test_the_work_of_scrypt_is_bounded(void **state) {
+    (void)state;
+    struct error error = {0};
+    size_t size;
+
+    make_with_scrypt("scrypt.p12");
+    cJSON_Delete(read_entry("scrypt.p12", "secret", "1"));
+    char *bytes = fixture_read("scrypt.p12", &size);
+    char *factors = memmem(bytes, size, "\x02\x02\x40\x00\x02\x01\x08\x02\x01\x01", 10);
+    assert_non_null(factors);
+    factors[9] = 127; /* p */
+    assert_null(source_keystore_open("PKCS12", bytes, size, "secret", &error));
+    assert_message(error, "Keystore asks for too much work");
+    free(bytes);
 }
 
 static void test_every_truncation_and_many_flips_are_refused_or_read_without_harm(void **state) {
@@ -280,6 +342,7 @@ int main(void) {
         cmocka_unit_test(test_aliases_are_chosen_as_java_does),
         cmocka_unit_test(test_what_can_not_be_opened_says_why),
         cmocka_unit_test(test_iteration_counts_beyond_bounds_are_refused),
+        cmocka_unit_test(test_the_work_of_scrypt_is_bounded),
         cmocka_unit_test(test_every_truncation_and_many_flips_are_refused_or_read_without_harm),
         cmocka_unit_test(test_base64_is_read_with_line_breaks),
         cmocka_unit_test(test_a_file_of_keytool_with_several_entries_is_read),
