@@ -94,15 +94,15 @@ static void keep_refused(struct ack_sender *sender, const char *key, size_t key_
 }
 
 /* Copies key and value; takes the headers when it succeeds. */
-static rd_kafka_resp_err_t produce(struct ack_sender *sender, const char *key, size_t key_length, const char *value, size_t value_length,
-                                   rd_kafka_headers_t *headers, void *tag) {
+static rd_kafka_resp_err_t produce(struct ack_sender *sender, const char *key, size_t key_length, const char *value,
+                                   size_t value_length, rd_kafka_headers_t *headers, void *tag) {
     return rd_kafka_producev(sender->options.producer, RD_KAFKA_V_RKT(sender->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                              RD_KAFKA_V_KEY(key, key_length), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, value_length),
                              RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_END);
 }
 
-void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message, enum ack_kind kind,
-              uint64_t number) {
+void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message,
+              enum ack_kind kind, uint64_t number) {
     int64_t now = clock_wall_ms();
     if (now != sender->time_ms) {
         /* Acks of one batch share it. */
@@ -155,14 +155,16 @@ enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t 
     rd_kafka_headers_t *headers = NULL, *copy = NULL;
     if (rd_kafka_message_headers(record, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
         copy = rd_kafka_headers_copy(headers);
-    keep_refused(sender, record->key, record->key_len, record->payload, record->len, copy ? copy : rd_kafka_headers_new(1), record->_private);
+    keep_refused(sender, record->key, record->key_len, record->payload, record->len, copy ? copy : rd_kafka_headers_new(1),
+                 record->_private);
     return ACK_KIND_NONE;
 }
 
 size_t ack_resend(struct ack_sender *sender) {
     struct refused *refused, *next;
     DL_FOREACH_SAFE(sender->refused, refused, next) {
-        if (produce(sender, refused->key, refused->key_length, refused->value, refused->value_length, refused->headers, refused->tag))
+        if (produce(sender, refused->key, refused->key_length, refused->value, refused->value_length, refused->headers,
+                    refused->tag))
             break;
         refused->headers = NULL;
         DL_DELETE(sender->refused, refused);

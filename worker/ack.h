@@ -1,7 +1,7 @@
 /* Sending acks: what this replica did with one event, told once it is durable and served.
  *
- * An ack that the broker refuses is sent again; the position in jwk.events follows only over acks that were delivered (progress.h). Used by
- * one thread. */
+ * An ack that the broker refuses is sent again; the position in jwk.events follows only over acks that were delivered
+ * (progress.h). Used by one thread. */
 #ifndef WORKER_ACK_H
 #define WORKER_ACK_H
 
@@ -22,7 +22,8 @@ void ack_sender_free(struct ack_sender *sender); /* before the producer is destr
 /* Acks from now on belong to this incarnation. */
 void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation);
 
-/* What is told when an ack was delivered. A tag is a kind and a number below 2^56 (a progress ticket), carried by the record. */
+/* What is told when an ack was delivered. A tag is a kind and a number below 2^56 (a progress ticket), carried by the record.
+ */
 enum ack_kind {
     ACK_KIND_NONE,      /* nobody waits for its delivery */
     ACK_KIND_EVENT,     /* the number is a ticket of progress.h */
@@ -35,11 +36,11 @@ struct ack_subject {
     int64_t epoch, version, sequence;
 };
 /* message: of ACK_FAILED, one line; else NULL. */
-void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message, enum ack_kind kind,
-              uint64_t number);
+void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message,
+              enum ack_kind kind, uint64_t number);
 
-/* To be called for each delivery report of an ack (ack_owns() tells them from others). Returns its kind when it was delivered and
- * ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */
+/* To be called for each delivery report of an ack (ack_owns() tells them from others). Returns its kind when it was delivered
+ * and ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */
 _Bool ack_owns(const rd_kafka_message_t *record);
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number);
 /* Sends again what was refused. Returns how many still wait. */

@@ -24,8 +24,8 @@ static void log_malformed(const struct apply_record *record, const char *reason)
         key[record->key_length] = '\0';
         shown = key;
     }
-    log_warning("malformed event skipped", "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "key", shown,
-                "reason", reason);
+    log_warning("malformed event skipped", "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset),
+                "key", shown, "reason", reason);
 }
 
 static void mark_malformed(struct apply_record *record, const char *reason) {
@@ -35,8 +35,8 @@ static void mark_malformed(struct apply_record *record, const char *reason) {
     record->outcome = APPLY_MALFORMED;
 }
 
-/* Reads exp, and makes sure that what is to be served has no private member (RFC 7518 section 6, RFC 8037 section 2). The API sends public
- * halves only; this is the last door before they are served. */
+/* Reads exp, and makes sure that what is to be served has no private member (RFC 7518 section 6, RFC 8037 section 2). The API
+ * sends public halves only; this is the last door before they are served. */
 static int look_at_public_key(const char *public_key, int64_t *expires, struct error *error) {
     static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
     *expires = INT64_MAX;
@@ -111,7 +111,8 @@ void apply_record_clear(struct apply_record *record) { event_free(&record->event
 
 /* ---- one transaction ---- */
 
-/* The sets that a transaction changes. They are made stale after the commit: before it, a reader could build the old set again. */
+/* The sets that a transaction changes. They are made stale after the commit: before it, a reader could build the old set again.
+ */
 struct stale_sets {
     key_set_slot *slots;
     size_t count, capacity;
@@ -131,7 +132,8 @@ static void invalidate(const struct apply_target *target, const struct stale_set
         key_set_invalidate(target->cache, sets->slots[i]);
 }
 
-static int apply_one(struct state *state, struct apply_record *record, const struct state_changes *changes, struct error *error) {
+static int apply_one(struct state *state, struct apply_record *record, const struct state_changes *changes,
+                     struct error *error) {
     if (record->outcome == APPLY_MALFORMED || record->outcome == APPLY_END)
         return 0;
     if (record->outcome == APPLY_TOMBSTONE)

@@ -1,7 +1,7 @@
 /* A batch of records of jwk.events becomes one durable transaction of the state.
  *
- * Idempotent by (JWK id, epoch, version): an event that is older than the state or equal to it changes nothing and is acked again. A record
- * that is not an event of ours is logged, counted and skipped: it must never stop the events behind it. */
+ * Idempotent by (JWK id, epoch, version): an event that is older than the state or equal to it changes nothing and is acked
+ * again. A record that is not an event of ours is logged, counted and skipped: it must never stop the events behind it. */
 #ifndef WORKER_APPLY_H
 #define WORKER_APPLY_H
 
@@ -31,13 +31,13 @@ struct apply_record {
     int64_t offset;
     const char *key, *value; /* value NULL: a tombstone */
     size_t key_length, value_length;
-    int64_t generation;      /* of the partition, see state.h */
+    int64_t generation;                  /* of the partition, see state.h */
     const struct cloudevent *attributes; /* of the record; only read by apply_decode(); NULL when they are malformed */
     const char *problem;                 /* then: why */
 
     struct event event;
     char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */
-    int64_t expires;         /* the public key's exp, or INT64_MAX */
+    int64_t expires;                                         /* the public key's exp, or INT64_MAX */
     enum apply_outcome outcome;
 };
 
@@ -51,15 +51,15 @@ struct apply_target {
     struct progress *progress; /* whose acked positions are stored with the batch */
     int64_t now_ms;            /* wall; stored as the last contact */
 };
-/* Applies decoded records in one transaction, and makes the sets that changed stale before it returns. On failure nothing is changed,
- * and the same records can be applied again. */
+/* Applies decoded records in one transaction, and makes the sets that changed stale before it returns. On failure nothing is
+ * changed, and the same records can be applied again. */
 int apply_batch(const struct apply_target *target, struct apply_record *records, size_t count, struct error *error) MUST_CHECK;
 
 /* Stores the acked positions and the contact alone, when there is no batch to go with. */
 int apply_positions(const struct apply_target *target, struct error *error) MUST_CHECK;
 
-/* Removes what a whole reading of the partition did not show, and stores the position without its sweep. removed is called for each JWK
- * before the commit. */
+/* Removes what a whole reading of the partition did not show, and stores the position without its sweep. removed is called for
+ * each JWK before the commit. */
 int apply_sweep(const struct apply_target *target, const struct state_position *position,
                 void (*removed)(void *context, const struct state_jwk *jwk), void *context, struct error *error) MUST_CHECK;
 

@@ -81,20 +81,22 @@ int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char *
 
 /* Calls an assignment function with one partition. */
 static int change_assignment(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset,
-                             rd_kafka_error_t *(*change)(rd_kafka_t *, const rd_kafka_topic_partition_list_t *), struct error *error) {
+                             rd_kafka_error_t *(*change)(rd_kafka_t *, const rd_kafka_topic_partition_list_t *),
+                             struct error *error) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, partition)->offset = offset;
     rd_kafka_error_t *failure = change(consumer->client, list);
     rd_kafka_topic_partition_list_destroy(list);
     int status = 0;
     if (failure)
-        status = error_set(error, ERROR_UNAVAILABLE, "reading topic %s partition %d from offset %lld: %s", topic, (int)partition,
-                           (long long)offset, rd_kafka_error_string(failure));
+        status = error_set(error, ERROR_UNAVAILABLE, "reading topic %s partition %d from offset %lld: %s", topic,
+                           (int)partition, (long long)offset, rd_kafka_error_string(failure));
     rd_kafka_error_destroy(failure);
     return status;
 }
 
-static int read_from(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset, bool assigned, struct error *error) {
+static int read_from(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset, bool assigned,
+                     struct error *error) {
     if (assigned && change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_unassign, error))
         return -1;
     return change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_assign, error);
@@ -102,9 +104,10 @@ static int read_from(struct consumer *consumer, const char *topic, int32_t parti
 
 static int query_watermarks(struct consumer *consumer, const char *topic, int32_t partition, int64_t *low, int64_t *high,
                             struct error *error) {
-    rd_kafka_resp_err_t result = rd_kafka_query_watermark_offsets(consumer->client, topic, partition, low, high, WATERMARK_TIMEOUT_MS);
-    return result ? error_set(error, ERROR_UNAVAILABLE, "asking for the offsets of topic %s partition %d: %s", topic, (int)partition,
-                              rd_kafka_err2str(result))
+    rd_kafka_resp_err_t result =
+        rd_kafka_query_watermark_offsets(consumer->client, topic, partition, low, high, WATERMARK_TIMEOUT_MS);
+    return result ? error_set(error, ERROR_UNAVAILABLE, "asking for the offsets of topic %s partition %d: %s", topic,
+                              (int)partition, rd_kafka_err2str(result))
                   : 0;
 }
 
@@ -117,8 +120,8 @@ static int store_position(struct consumer *consumer, const struct state_position
 }
 
 /* Begins a partition from its start, though the state has keys of it. */
-static int start_over(struct consumer *consumer, int32_t number, int64_t low, int64_t high, int64_t sweep_after, const char *reason,
-                      struct error *error) {
+static int start_over(struct consumer *consumer, int32_t number, int64_t low, int64_t high, int64_t sweep_after,
+                      const char *reason, struct error *error) {
     struct events_partition *partition = &consumer->partitions[number];
     struct state_position position = {
         .position = {.partition = number, .offset = low, .sequence = 0},
@@ -129,30 +132,34 @@ static int start_over(struct consumer *consumer, int32_t number, int64_t low, in
     if (store_position(consumer, &position, error) ||
         read_from(consumer, consumer->options.topics->events, number, low, partition->begun, error))
         return -1;
-    log_warning("reading the partition from its start", "topic", consumer->options.topics->events, "partition", LOG_NUMBER(number), "reason",
-                reason, "from", LOG_NUMBER(low), "to", LOG_NUMBER(high));
+    log_warning("reading the partition from its start", "topic", consumer->options.topics->events, "partition",
+                LOG_NUMBER(number), "reason", reason, "from", LOG_NUMBER(low), "to", LOG_NUMBER(high));
     *partition = (struct events_partition){.stored = position, .catch_up = high, .begun = true, .reading_again = true};
     progress_start(consumer->options.progress, &position.position);
     return 0;
 }
 
 /* Begins a partition where the state left off, if that is possible. */
-static int begin(struct consumer *consumer, int32_t number, bool known, bool other_cluster, bool stale, int64_t now_ms, struct error *error) {
+static int begin(struct consumer *consumer, int32_t number, bool known, bool other_cluster, bool stale, int64_t now_ms,
+                 struct error *error) {
     struct events_partition *partition = &consumer->partitions[number];
     const char *topic = consumer->options.topics->events;
     int64_t low, high, offset = partition->stored.position.offset;
     if (query_watermarks(consumer, topic, number, &low, &high, error))
         return -1;
     if (known && other_cluster)
-        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms, "the state is of another Kafka cluster", error);
+        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms,
+                          "the state is of another Kafka cluster", error);
     if (known && offset > high)
-        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms, "its end is before the stored offset", error);
+        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms,
+                          "its end is before the stored offset", error);
     if (known && offset < low && offset > 0)
         return start_over(consumer, number, low, high, now_ms, "its start is behind the stored offset", error);
     if (known && stale)
         return start_over(consumer, number, low, high, now_ms, "the state is older than deletes are kept", error);
     if (!known) {
-        partition->stored = (struct state_position){.position = {.partition = number, .offset = low}, .generation = 1, .sweep_offset = -1};
+        partition->stored =
+            (struct state_position){.position = {.partition = number, .offset = low}, .generation = 1, .sweep_offset = -1};
         if (store_position(consumer, &partition->stored, error))
             return -1;
     } else if (offset < low) {
@@ -213,7 +220,8 @@ int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *erro
     struct state_position *positions = NULL;
     size_t known_count = 0;
     char *cluster = rd_kafka_clusterid(consumer->client, WATERMARK_TIMEOUT_MS);
-    bool other_cluster = cluster && state_cluster(state)[0] && strcmp(cluster, state_cluster(state)) != 0, stale = is_stale(consumer, now_ms);
+    bool other_cluster = cluster && state_cluster(state)[0] && strcmp(cluster, state_cluster(state)) != 0,
+         stale = is_stale(consumer, now_ms);
     int status = -1;
     if (find_events(consumer, WATERMARK_TIMEOUT_MS, &consumer->topic_count, error) ||
         state_load_positions(state, &positions, &known_count, error))
@@ -260,7 +268,8 @@ int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, 
             log_info("reading an added partition", "topic", consumer->options.topics->events, "partition", LOG_NUMBER(i));
         } else if (partition->gone) {
             if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
-                start_over(consumer, (int32_t)i, low, high, now_ms + consumer->options.sweep_delay_ms, "the topic was gone", error))
+                start_over(consumer, (int32_t)i, low, high, now_ms + consumer->options.sweep_delay_ms, "the topic was gone",
+                           error))
                 return -1;
         }
     }
@@ -304,11 +313,12 @@ bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_mess
 }
 
 static struct events_partition *find_partition(const struct consumer *consumer, int32_t number) {
-    return number >= 0 && (size_t)number < consumer->count && consumer->partitions[number].begun ? &consumer->partitions[number] : NULL;
+    return number >= 0 && (size_t)number < consumer->count && consumer->partitions[number].begun ? &consumer->partitions[number]
+                                                                                                 : NULL;
 }
 
-int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms, enum consumer_error *what,
-                          struct error *error) {
+int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms,
+                          enum consumer_error *what, struct error *error) {
     *what = CONSUMER_FINE;
     const char *topic = record->rkt ? rd_kafka_topic_name(record->rkt) : NULL;
     bool of_workers = consumer_is_of_workers(consumer, record);
@@ -327,11 +337,13 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
             return 0;
         if (query_watermarks(consumer, topic, record->partition, &low, &high, error))
             return partition->gone = true, 0; /* looked at again with the next refresh */
-        return start_over(consumer, record->partition, low, high, now_ms + consumer->options.sweep_delay_ms, "its offset is out of range", error);
+        return start_over(consumer, record->partition, low, high, now_ms + consumer->options.sweep_delay_ms,
+                          "its offset is out of range", error);
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-        log_warning("topic is gone", "topic", topic, "partition", LOG_NUMBER(record->partition), "reason", rd_kafka_message_errstr(record));
+        log_warning("topic is gone", "topic", topic, "partition", LOG_NUMBER(record->partition), "reason",
+                    rd_kafka_message_errstr(record));
         if (partition)
             partition->gone = true;
         return 0;
@@ -372,8 +384,8 @@ int64_t consumer_lag(const struct consumer *consumer) {
     int64_t lag = 0;
     for (size_t i = 0; i < consumer->topic_count; i++) {
         int64_t low, high, offset = settled_offset(consumer, i);
-        if (offset < 0 || rd_kafka_get_watermark_offsets(consumer->client, consumer->options.topics->events, (int32_t)i, &low, &high) !=
-                              RD_KAFKA_RESP_ERR_NO_ERROR)
+        if (offset < 0 || rd_kafka_get_watermark_offsets(consumer->client, consumer->options.topics->events, (int32_t)i, &low,
+                                                         &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
             continue;
         if (high < consumer->partitions[i].catch_up)
             high = consumer->partitions[i].catch_up; /* nothing was fetched yet */
@@ -389,7 +401,8 @@ const struct state_position *consumer_due_sweep(struct consumer *consumer, int64
         if (position->sweep_offset < 0 || now_ms < position->sweep_after)
             continue;
         /* A partition that the topic has no more needs no reading. */
-        if (i < consumer->topic_count && (!consumer->partitions[i].begun || settled_offset(consumer, i) < position->sweep_offset))
+        if (i < consumer->topic_count &&
+            (!consumer->partitions[i].begun || settled_offset(consumer, i) < position->sweep_offset))
             continue;
         (void)progress_find(consumer->options.progress, (int32_t)i, NULL, &position->position);
         return position;

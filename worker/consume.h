@@ -1,7 +1,8 @@
 /* Reading jwk.events: all partitions by assign(), from the stored positions, no group; and jwk.workers beside it.
  *
- * It decides where each partition begins: where the state left off; or at the start, with a sweep behind, when the state cannot go on from
- * there: it is older than deletes are kept, its offsets are out of range, or they are of another cluster. Used by one thread. */
+ * It decides where each partition begins: where the state left off; or at the start, with a sweep behind, when the state cannot
+ * go on from there: it is older than deletes are kept, its offsets are out of range, or they are of another cluster. Used by
+ * one thread. */
 #ifndef WORKER_CONSUME_H
 #define WORKER_CONSUME_H
 
@@ -20,7 +21,7 @@ struct consumer;
 struct consumer_options {
     const struct kafka_settings *kafka;
     const struct kafka_topics *topics;
-    const char *group;        /* a name for the broker's logs; nothing is committed to it */
+    const char *group; /* a name for the broker's logs; nothing is committed to it */
     struct state *state;
     struct progress *progress;
     int64_t tombstone_delay_ms; /* of the API: how long a delete stays readable */
@@ -39,8 +40,9 @@ int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, 
 /* Reads jwk.workers from behind the hello on. */
 int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t offset, struct error *error) MUST_CHECK;
 
-/* Takes what there is, at most capacity records, without waiting; each is destroyed by the caller with rd_kafka_message_destroy(). Among them
- * are records of jwk.workers (consumer_is_of_workers()) and errors, which go to consumer_handle_error(). */
+/* Takes what there is, at most capacity records, without waiting; each is destroyed by the caller with
+ * rd_kafka_message_destroy(). Among them are records of jwk.workers (consumer_is_of_workers()) and errors, which go to
+ * consumer_handle_error(). */
 size_t consumer_take(struct consumer *consumer, rd_kafka_message_t **records, size_t capacity);
 bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_message_t *record);
 
@@ -49,13 +51,13 @@ enum consumer_error {
     CONSUMER_WORKERS_LOST, /* jwk.workers was made again: say hello again */
 };
 /* Handles a record with an error: an offset out of range, a topic that is gone. -1 when the state fails. */
-int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms, enum consumer_error *what,
-                          struct error *error) MUST_CHECK;
+int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms,
+                          enum consumer_error *what, struct error *error) MUST_CHECK;
 
 /* What is to be known of a record's partition. */
 struct consumer_place {
     int64_t generation;
-    bool live;    /* behind what there was at the start: it is acked */
+    bool live;          /* behind what there was at the start: it is acked */
     bool reading_again; /* begun from the start though the state has its keys */
 };
 /* False for a partition that was not begun, and for a record from before it was begun again: to be dropped. */
@@ -65,7 +67,8 @@ bool consumer_place(const struct consumer *consumer, int32_t partition, int64_t 
 bool consumer_is_caught_up(const struct consumer *consumer);
 /* Records that are not settled yet, by what the broker told last. */
 int64_t consumer_lag(const struct consumer *consumer);
-/* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether it was. */
+/* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
+ * it was. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
 /* A position whose sweep is due, or NULL; after the sweep, consumer_swept(). */
 const struct state_position *consumer_due_sweep(struct consumer *consumer, int64_t now_ms);

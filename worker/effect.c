@@ -33,9 +33,9 @@ struct effects {
 
     /* Of the thread alone. */
     struct retry_queue *retries;
-    int64_t export_expires;    /* seconds since 1970: when a file changes by itself */
-    int64_t export_again_ms;   /* monotonic; after a failure */
-    bool exporting;            /* all files were asked for, and are kept from then on */
+    int64_t export_expires;  /* seconds since 1970: when a file changes by itself */
+    int64_t export_again_ms; /* monotonic; after a failure */
+    bool exporting;          /* all files were asked for, and are kept from then on */
 };
 
 /* ---- changes and results ---- */
@@ -54,9 +54,9 @@ static const char *copy_string(char **at, const char *text) {
 
 struct effect_change *effect_change_new(const struct effect_change *pattern) {
     const struct effect_change *p = pattern;
-    size_t size = string_size(p->jwk_id) + string_size(p->deployment_id) + string_size(p->event_id) + string_size(p->event_hash) +
-                  string_size(p->traceparent) + string_size(p->project_name) + string_size(p->name) + string_size(p->kid) +
-                  string_size(p->public_key);
+    size_t size = string_size(p->jwk_id) + string_size(p->deployment_id) + string_size(p->event_id) +
+                  string_size(p->event_hash) + string_size(p->traceparent) + string_size(p->project_name) +
+                  string_size(p->name) + string_size(p->kid) + string_size(p->public_key);
     struct effect_change *change = memory_new(sizeof *change + size);
     char *at = (char *)(change + 1);
     *change = *pattern;
@@ -180,7 +180,8 @@ static void try_again_take(struct effects *effects, struct effect_change *retry)
         return;
     }
     if (status == 0 && effects->options.export)
-        status = export_project(effects->options.export, read.full->project_name, clock_wall_ms() / 1000, &effects->export_expires, &problem);
+        status = export_project(effects->options.export, read.full->project_name, clock_wall_ms() / 1000,
+                                &effects->export_expires, &problem);
     if (status == 0)
         status = run_hook(effects, read.full, &problem);
     if (status == 0) {
@@ -220,8 +221,8 @@ static struct round_project *export_round(struct effects *effects, struct effect
             continue;
         project = memory_new(sizeof *project);
         project->name = memory_string(change->project_name); /* the change is given away before the round ends */
-        project->failed = export_project(effects->options.export, project->name, clock_wall_ms() / 1000, &effects->export_expires,
-                                         &project->problem) != 0;
+        project->failed = export_project(effects->options.export, project->name, clock_wall_ms() / 1000,
+                                         &effects->export_expires, &project->problem) != 0;
         HASH_ADD_KEYPTR(hh, projects, project->name, strlen(project->name), project);
     }
     return projects;
@@ -246,7 +247,8 @@ static void export_everything(struct effects *effects) {
 }
 
 static bool export_is_due(const struct effects *effects) {
-    return effects->exporting && (effects->export_expires <= clock_wall_ms() / 1000 || effects->export_again_ms <= clock_monotonic_ms());
+    return effects->exporting &&
+           (effects->export_expires <= clock_wall_ms() / 1000 || effects->export_again_ms <= clock_monotonic_ms());
 }
 
 /* ---- the thread ---- */
@@ -288,7 +290,8 @@ static struct effect_change *wait_for_work(struct effects *effects) {
     while (!effects->stopping && !effects->queue && !effects->export_wanted) {
         int64_t now = clock_monotonic_ms(), until = retry_queue_due(effects->retries);
         if (effects->exporting) {
-            int64_t expires_in = effects->export_expires > INT64_MAX / 1000 ? INT64_MAX : effects->export_expires * 1000 - clock_wall_ms();
+            int64_t expires_in =
+                effects->export_expires > INT64_MAX / 1000 ? INT64_MAX : effects->export_expires * 1000 - clock_wall_ms();
             int64_t check = expires_in < CLOCK_CHECK_MS ? now + (expires_in > 0 ? expires_in : 0) : now + CLOCK_CHECK_MS;
             if (effects->export_expires != INT64_MAX && check < until)
                 until = check;

@@ -1,9 +1,9 @@
 /* What must happen outside of the state before a change is acked: the exported file is replaced, the hook has run.
  *
  * One thread of its own, so that a slow or hanging hook holds up neither applying nor serving. Changes wait in a queue of
- * EFFECT_QUEUE_MAX; when it is full the consumer pauses. A failure is told at once and tried again with a growing delay; a later success is
- * told too; a newer version of the JWK takes the place of the one that waits. A hook runs at least once per change: again after
- * a restart in between, and when an event is sent again. */
+ * EFFECT_QUEUE_MAX; when it is full the consumer pauses. A failure is told at once and tried again with a growing delay; a
+ * later success is told too; a newer version of the JWK takes the place of the one that waits. A hook runs at least once per
+ * change: again after a restart in between, and when an event is sent again. */
 #ifndef WORKER_EFFECT_H
 #define WORKER_EFFECT_H
 
@@ -25,9 +25,9 @@ struct effect_change {
     const char *deployment_id, *event_id, *event_hash, *traceparent; /* NULL for a sweep; traceparent NULL when there is none */
     const char *project_name, *name, *kid, *public_key;              /* NULL in a retry: read from the state when it is due */
     int64_t epoch, version, sequence;
-    uint64_t ticket;   /* of progress.h */
-    bool acked;        /* an ack is expected: it was read when the replica was ready */
-    bool was_failing;  /* it, or the version before it, is known to be failing */
+    uint64_t ticket;        /* of progress.h */
+    bool acked;             /* an ack is expected: it was read when the replica was ready */
+    bool was_failing;       /* it, or the version before it, is known to be failing */
     int64_t retry_delay_ms; /* 0: it was not tried again yet */
     struct effect_change *prev, *next;
 };
@@ -51,12 +51,12 @@ void effect_result_free(struct effect_result *result);
 
 struct effect_options {
     const char *environment, *replica;
-    const char *hook;       /* program, or NULL */
+    const char *hook; /* program, or NULL */
     long hook_timeout_ms;
     long retry_initial_ms, retry_maximum_ms;
-    struct export *export;  /* or NULL; used by this thread alone from the start on */
+    struct export *export; /* or NULL; used by this thread alone from the start on */
     struct state_reader_pool *readers;
-    int wake;               /* an eventfd that is written when there is a result, or when all files are written */
+    int wake; /* an eventfd that is written when there is a result, or when all files are written */
 };
 struct effects;
 

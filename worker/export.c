@@ -181,7 +181,8 @@ static bool looks_like_a_set(struct export *export, const char *name) {
     int file = openat(export->directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (file < 0)
         return false;
-    bool is = read(file, beginning, sizeof beginning) == (ssize_t)sizeof beginning && memcmp(beginning, SET_BEGINNING, sizeof beginning) == 0;
+    bool is = read(file, beginning, sizeof beginning) == (ssize_t)sizeof beginning &&
+              memcmp(beginning, SET_BEGINNING, sizeof beginning) == 0;
     close(file);
     return is;
 }

@@ -44,7 +44,8 @@ static void close_descriptor(int *descriptor) {
 
 static bool is_ours(const char *variable) { return strncmp(variable, "JWK_", 4) == 0; }
 
-/* The worker's own environment without its JWK_… variables (which may hold what is not the hook's business), and the change's. */
+/* The worker's own environment without its JWK_… variables (which may hold what is not the hook's business), and the change's.
+ */
 static char **environment_new(const struct hook_change *change) {
     size_t count = 0, used = 0;
     while (environ && environ[count])

@@ -14,16 +14,16 @@
 /* Names share slots; one that shares with a changing name is built anew too often, never too seldom. 256 KB of counters. */
 enum { SLOT_COUNT = 65536 };
 
-/* What an entry costs beside its body: itself, its name, two responses with headers (measured with mallinfo2: about 1.2 KB). */
-enum { ENTRY_OVERHEAD = 1536 };
+/* What an entry costs beside its body: itself, its name, a response with three headers. */
+enum { ENTRY_OVERHEAD = 1024 };
 
 struct entry {
     struct key_set set; /* first: the public part is the entry */
     char *project_name;
-    uint32_t generation;   /* of the slot when building began */
-    int64_t valid_until;   /* wall ms */
+    uint32_t generation; /* of the slot when building began */
+    int64_t valid_until; /* wall ms */
     size_t memory;
-    unsigned references;   /* guarded by the mutex; the table holds one */
+    unsigned references; /* guarded by the mutex; the table holds one */
     struct entry *prev, *next;
     UT_hash_handle hh;
 };
@@ -31,9 +31,9 @@ struct entry {
 struct key_set_cache {
     struct key_set_options options;
     _Atomic uint32_t generations[SLOT_COUNT];
-    pthread_mutex_t mutex;  /* guards all below and the entries' references */
-    struct entry *table;    /* by project name */
-    struct entry *used;     /* head: last used */
+    pthread_mutex_t mutex; /* guards all below and the entries' references */
+    struct entry *table;   /* by project name */
+    struct entry *used;    /* head: last used */
     size_t memory;
 };
 
@@ -45,8 +45,8 @@ struct key_set_cache *key_set_cache_new(const struct key_set_options *options) {
 }
 
 static void entry_free(struct entry *entry) {
-    MHD_destroy_response(entry->set.response);
-    MHD_destroy_response(entry->set.not_modified);
+    if (entry->set.response)
+        MHD_destroy_response(entry->set.response);
     free(entry->project_name);
     free(entry);
 }
@@ -81,24 +81,17 @@ key_set_slot key_set_slot_of(const char *project_name) {
     return (hash ^ hash >> 16) % SLOT_COUNT;
 }
 
-void key_set_invalidate(struct key_set_cache *cache, key_set_slot slot) {
-    atomic_fetch_add(&cache->generations[slot], 1);
-}
-
-static void add_headers(struct MHD_Response *response, const char *etag, const char *cache_control) {
-    MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, etag);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, cache_control);
-}
+void key_set_invalidate(struct key_set_cache *cache, key_set_slot slot) { atomic_fetch_add(&cache->generations[slot], 1); }
 
 /* Takes the body. */
-static struct entry *entry_new(struct key_set_cache *cache, const char *project_name, struct text *body, uint32_t generation, int64_t now_ms,
-                               int64_t expires) {
+static struct entry *entry_new(struct key_set_cache *cache, const char *project_name, struct text *body, uint32_t generation,
+                               int64_t now_ms, int64_t expires) {
     struct entry *entry = memory_new(sizeof *entry);
     char hash[SHA256_TEXT_SIZE];
     sha256_text(body->bytes, body->length, hash);
     snprintf(entry->set.etag, sizeof entry->set.etag, "\"%s\"", hash);
-    /* A client must not keep an answer past the earliest exp. Until max_age before it the header stays the same; from then on it
-     * shrinks with each second, and the answer lives for one. */
+    /* A client must not keep an answer past the earliest exp. Until max_age before it the header stays the same; from then on
+     * it shrinks with each second, and the answer lives for one. */
     int64_t now = now_ms / 1000, max_age = cache->options.max_age;
     if (expires == INT64_MAX) {
         entry->valid_until = INT64_MAX;
@@ -112,20 +105,20 @@ static struct entry *entry_new(struct key_set_cache *cache, const char *project_
     snprintf(cache_control, sizeof cache_control, "public, max-age=%lld", (long long)max_age);
     size_t length = body->length;
     entry->set.response = MHD_create_response_from_buffer(length, text_take(body), MHD_RESPMEM_MUST_FREE);
-    entry->set.not_modified = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     entry->project_name = memory_string(project_name);
     entry->generation = generation;
     entry->memory = length + strlen(project_name) + ENTRY_OVERHEAD;
     entry->references = 1;
-    if (entry->set.response && entry->set.not_modified) {
+    if (entry->set.response) {
         MHD_add_response_header(entry->set.response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/jwk-set+json");
-        add_headers(entry->set.response, entry->set.etag, cache_control);
-        add_headers(entry->set.not_modified, entry->set.etag, cache_control);
+        MHD_add_response_header(entry->set.response, MHD_HTTP_HEADER_ETAG, entry->set.etag);
+        MHD_add_response_header(entry->set.response, MHD_HTTP_HEADER_CACHE_CONTROL, cache_control);
     }
     return entry;
 }
 
-static struct entry *build(struct key_set_cache *cache, const char *project_name, uint32_t generation, bool *known, struct error *error) {
+static struct entry *build(struct key_set_cache *cache, const char *project_name, uint32_t generation, bool *known,
+                           struct error *error) {
     struct state_reader *reader = state_reader_take(cache->options.readers, error);
     if (!reader)
         return NULL;
@@ -136,7 +129,7 @@ static struct entry *build(struct key_set_cache *cache, const char *project_name
         entry = entry_new(cache, project_name, &body, generation, now_ms, expires);
     text_free(&body);
     state_reader_give(cache->options.readers, reader);
-    if (entry && (!entry->set.response || !entry->set.not_modified)) {
+    if (entry && !entry->set.response) {
         error_set(error, ERROR_UNAVAILABLE, "preparing the answer: out of memory");
         entry_free(entry);
         entry = NULL;

@@ -18,9 +18,8 @@ struct key_set_cache;
 
 /* One prepared answer, shared by all who ask. */
 struct key_set {
-    struct MHD_Response *response;     /* 200 with the body */
-    struct MHD_Response *not_modified; /* 304 with the same headers */
-    char etag[SHA256_TEXT_SIZE + 2];   /* strong, with its quotes */
+    struct MHD_Response *response;   /* for 200; for 304 too, with which libmicrohttpd sends the headers alone */
+    char etag[SHA256_TEXT_SIZE + 2]; /* strong, with its quotes */
 };
 
 struct key_set_options {
@@ -34,7 +33,8 @@ struct key_set_cache *key_set_cache_new(const struct key_set_options *options);
 void key_set_cache_free(struct key_set_cache *cache);
 
 /* The answer for a project, to be released after use. *set NULL with 0 when the replica knows no such project. */
-int key_set_get(struct key_set_cache *cache, const char *project_name, const struct key_set **set, struct error *error) MUST_CHECK;
+int key_set_get(struct key_set_cache *cache, const char *project_name, const struct key_set **set,
+                struct error *error) MUST_CHECK;
 void key_set_release(struct key_set_cache *cache, const struct key_set *set);
 
 /* Every answer about the project that was built before this call is stale. Cheap: one atomic increment. */

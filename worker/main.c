@@ -15,7 +15,8 @@
 #include "worker/metrics.h"
 #include "worker/worker.h"
 
-#define END_OF_OPTIONS {.name = NULL}
+#define END_OF_OPTIONS                                                                                                         \
+    { .name = NULL }
 #define AT(member) offsetof(struct settings, member)
 
 enum { SECOND = 1000, DAY = 86400 * SECOND };
@@ -36,14 +37,17 @@ struct settings {
 };
 
 static const struct option_spec options[] = {
-    {"environment", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(environment), "The environment that this replica belongs to. Required."},
+    {"environment", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(environment),
+     "The environment that this replica belongs to. Required."},
     {"replica", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(replica),
      "This replica's name, unique in its environment. Default: the host name."},
     {"state-dir", 0, OPTION_STRING, "DIRECTORY", "/var/lib/jwk-worker", 0, 0, AT(state_dir),
-     "Where the replica keeps its keys and how far it has read. Made for its owner alone when missing; rebuilt from the topic when lost."},
+     "Where the replica keeps its keys and how far it has read. Made for its owner alone when missing; rebuilt from the topic "
+     "when lost."},
     {"listen", 0, OPTION_STRING, "ADDRESS:PORT", "127.0.0.1:8081", 0, 0, AT(listen),
      "Where to serve HTTP. Port 0 picks a free one; * is every address."},
-    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file), "Write the address really bound to FILE once it listens."},
+    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file),
+     "Write the address really bound to FILE once it listens."},
     {"url", 0, OPTION_STRING, "URL", NULL, 0, 0, AT(url),
      "Where others reach this replica, as it tells jwk-api. Default: made from the address it listens on."},
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
@@ -52,10 +56,13 @@ static const struct option_spec options[] = {
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
      "Pass a property to librdkafka, over our own choices. May be repeated."},
     {"hook", 0, OPTION_STRING, "PROGRAM", NULL, 0, 0, AT(hook),
-     "Run PROGRAM for each change once it is durable and served, before it is acknowledged. It gets JWK_OPERATION, JWK_PROJECT, JWK_NAME, "
-     "JWK_ID, JWK_VERSION, JWK_KID, JWK_ENVIRONMENT and JWK_REPLICA in its environment and the public JWK on standard input. When it fails, "
+     "Run PROGRAM for each change once it is durable and served, before it is acknowledged. It gets JWK_OPERATION, "
+     "JWK_PROJECT, JWK_NAME, "
+     "JWK_ID, JWK_VERSION, JWK_KID, JWK_ENVIRONMENT and JWK_REPLICA in its environment and the public JWK on standard input. "
+     "When it fails, "
      "its last line on standard error is the deployment's message, and it is run again later."},
-    {"hook-timeout", 0, OPTION_DURATION, "TIME", "10s", 1, 3600 * SECOND, AT(hook_timeout), "How long the hook may run before it is killed."},
+    {"hook-timeout", 0, OPTION_DURATION, "TIME", "10s", 1, 3600 * SECOND, AT(hook_timeout),
+     "How long the hook may run before it is killed."},
     {"hook-retry-initial", 0, OPTION_DURATION, "TIME", "1s", 1, 3600 * SECOND, AT(hook_retry_initial),
      "After how long a failed hook or export is tried again; twice as long after each further failure."},
     {"hook-retry-maximum", 0, OPTION_DURATION, "TIME", "60s", 1, DAY, AT(hook_retry_maximum), "The longest of these delays."},
@@ -66,7 +73,8 @@ static const struct option_spec options[] = {
     {"tombstone-delay", 0, OPTION_DURATION, "TIME", "30d", SECOND, 365L * DAY, AT(tombstone_delay),
      "The same as jwk-api's: a replica that was out of touch for longer than half of it reads everything again."},
     {"sweep-delay", 0, OPTION_DURATION, "TIME", "1d", 0, 365L * DAY, AT(sweep_delay),
-     "After a topic was made again, how long JWKs that are not in it are still served: jwk-api publishes them again when it notices."},
+     "After a topic was made again, how long JWKs that are not in it are still served: jwk-api publishes them again when it "
+     "notices."},
     {"max-age", 0, OPTION_DURATION, "TIME", "300s", 0, 30L * DAY, AT(max_age),
      "How long clients may keep a JWK Set (Cache-Control); never longer than until its first key expires."},
     {"cache-size", 0, OPTION_SIZE, "SIZE", "64M", 0, 1L << 40, AT(cache_size), "Memory for ready-made JWK Sets."},
@@ -255,17 +263,21 @@ static const struct program_spec program = {
     .name = "jwk-worker",
     .version = JWK_VERSION,
     .summary = "apply deployed JSON Web Keys and serve them",
-    .description =
-        "Joins an environment as one replica: reads every event of jwk-api from Kafka, applies each durably and exactly in order, serves the public "
-        "keys of each project as a JWK Set at /projects/PROJECT/.well-known/jwks.json, and acknowledges each change once a reader gets it.\n\n"
-        "One process is one replica with a state directory of its own. To scale out, start one more with another --replica and --state-dir: it reads "
-        "the topic from the start and says at /readyz when it has every key. SIGTERM or SIGINT stops it. The exit status is 3 when another process "
-        "has started with the same environment and replica: two must not run with one identity.",
+    .description = "Joins an environment as one replica: reads every event of jwk-api from Kafka, applies each durably and "
+                   "exactly in order, serves the public "
+                   "keys of each project as a JWK Set at /projects/PROJECT/.well-known/jwks.json, and acknowledges each change "
+                   "once a reader gets it.\n\n"
+                   "One process is one replica with a state directory of its own. To scale out, start one more with another "
+                   "--replica and --state-dir: it reads "
+                   "the topic from the start and says at /readyz when it has every key. SIGTERM or SIGINT stops it. The exit "
+                   "status is 3 when another process "
+                   "has started with the same environment and replica: two must not run with one identity.",
     .prefix = "JWK_WORKER",
     .options = no_options,
     .commands = commands,
     .settings_size = sizeof(struct settings),
-    .files = "DIRECTORY/state.db is the state (SQLite). It needs no backup: when it is lost or damaged, delete DIRECTORY and start again.",
+    .files = "DIRECTORY/state.db is the state (SQLite). It needs no backup: when it is lost or damaged, delete DIRECTORY and "
+             "start again.",
     .examples = "jwk-worker --environment production --replica edge-1 --brokers kafka-1:9092 --listen '*:8081'\n"
                 "jwk-worker --environment staging --hook /usr/local/bin/reload-gateway",
 };

@@ -3,11 +3,12 @@
 
 #include <stddef.h>
 
-#define COUNTER(variable, its_name, its_labels, its_help) \
+#define COUNTER(variable, its_name, its_labels, its_help)                                                                      \
     struct metric variable = {.name = its_name, .labels = its_labels, .help = its_help, .type = METRIC_COUNTER}
 #define GAUGE(variable, its_name, its_help) struct metric variable = {.name = its_name, .help = its_help, .type = METRIC_GAUGE}
 
-COUNTER(metric_events_applied, "jwk_worker_events_total", "result=\"applied\"", "Events read from the topic, by what they did.");
+COUNTER(metric_events_applied, "jwk_worker_events_total", "result=\"applied\"",
+        "Events read from the topic, by what they did.");
 COUNTER(metric_events_duplicate, "jwk_worker_events_total", "result=\"duplicate\"", NULL);
 COUNTER(metric_events_malformed, "jwk_worker_events_total", "result=\"malformed\"", NULL);
 COUNTER(metric_tombstones, "jwk_worker_events_total", "result=\"tombstone\"", NULL);
@@ -30,10 +31,26 @@ COUNTER(metric_requests_failed, "jwk_worker_requests_total", "code=\"5xx\"", NUL
 
 void worker_metrics_register(void) {
     static struct metric *const all[] = {
-        &metric_events_applied, &metric_events_duplicate, &metric_events_malformed, &metric_tombstones, &metric_swept,
-        &metric_acks_applied, &metric_acks_failed, &metric_acks_retried, &metric_keys, &metric_lag, &metric_ready, &metric_failing,
-        &metric_batches, &metric_state_failures, &metric_hooks_succeeded, &metric_hooks_failed, &metric_requests_ok,
-        &metric_requests_not_modified, &metric_requests_refused, &metric_requests_failed,
+        &metric_events_applied,
+        &metric_events_duplicate,
+        &metric_events_malformed,
+        &metric_tombstones,
+        &metric_swept,
+        &metric_acks_applied,
+        &metric_acks_failed,
+        &metric_acks_retried,
+        &metric_keys,
+        &metric_lag,
+        &metric_ready,
+        &metric_failing,
+        &metric_batches,
+        &metric_state_failures,
+        &metric_hooks_succeeded,
+        &metric_hooks_failed,
+        &metric_requests_ok,
+        &metric_requests_not_modified,
+        &metric_requests_refused,
+        &metric_requests_failed,
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         metrics_register(all[i]);

@@ -16,7 +16,7 @@ struct announcer {
     struct announcer_options options;
     char *key;
     char source[64];
-    struct text value; /* reused */
+    struct text value;   /* reused */
     int64_t incarnation; /* -1: no hello was delivered */
     int32_t partition;
     bool announced;
@@ -42,7 +42,8 @@ void announcer_free(struct announcer *announcer) {
     free(announcer);
 }
 
-int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement, struct error *error) {
+int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement,
+                  struct error *error) {
     char time[CLOCK_TEXT_SIZE], id[UUID_SIZE];
     clock_format(clock_wall_ms(), time);
     uuid_new(id);
@@ -76,13 +77,15 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
     rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
     if (kind == PRESENCE_HELLO)
         announcer->announced = false;
-    rd_kafka_resp_err_t result = rd_kafka_producev(
-        announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_KEY(announcer->key, strlen(announcer->key)), RD_KAFKA_V_VALUE(announcer->value.bytes, announcer->value.length),
-        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE((void *)(uintptr_t)kind), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t result =
+        rd_kafka_producev(announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(announcer->key, strlen(announcer->key)),
+                          RD_KAFKA_V_VALUE(announcer->value.bytes, announcer->value.length), RD_KAFKA_V_HEADERS(headers),
+                          RD_KAFKA_V_OPAQUE((void *)(uintptr_t)kind), RD_KAFKA_V_END);
     if (result) {
         rd_kafka_headers_destroy(headers);
-        return error_set(error, ERROR_UNAVAILABLE, "telling %s that this worker is there: %s", announcer->options.topic, rd_kafka_err2str(result));
+        return error_set(error, ERROR_UNAVAILABLE, "telling %s that this worker is there: %s", announcer->options.topic,
+                         rd_kafka_err2str(result));
     }
     announcer->on_the_way++;
     return 0;
@@ -128,12 +131,13 @@ bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_me
     if (cloudevent_read(record, &storage, &attributes, &problem) || strcmp(attributes.type, PRESENCE_TYPE_HELLO) != 0)
         return false;
     if (presence_decode(record->payload, record->len, PRESENCE_HELLO, &presence, &problem)) {
-        log_warning("malformed presence skipped", "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "reason",
-                    problem.message);
+        log_warning("malformed presence skipped", "partition", LOG_NUMBER(record->partition), "offset",
+                    LOG_NUMBER(record->offset), "reason", problem.message);
         return false;
     }
     bool fenced = strcmp(presence.environment, announcer->options.environment) == 0 &&
-                  strcmp(presence.replica, announcer->options.replica) == 0 && strcmp(presence.worker, announcer->options.worker) != 0;
+                  strcmp(presence.replica, announcer->options.replica) == 0 &&
+                  strcmp(presence.worker, announcer->options.worker) != 0;
     if (fenced)
         memcpy(other_worker, presence.worker, UUID_SIZE); /* a UUID, as decoding has checked */
     presence_free(&presence);

@@ -1,7 +1,7 @@
 /* That this worker is there, told in jwk.workers: hello, heartbeats, goodbye; and whether a later start of the same replica is.
  *
- * The offset of the hello is the incarnation of this start. A later hello for the same environment and replica by another worker means a
- * copied state directory or a cloned machine: the earlier one, this one, must stop. Used by one thread. */
+ * The offset of the hello is the incarnation of this start. A later hello for the same environment and replica by another
+ * worker means a copied state directory or a cloned machine: the earlier one, this one, must stop. Used by one thread. */
 #ifndef WORKER_PRESENCE_H
 #define WORKER_PRESENCE_H
 
@@ -35,7 +35,8 @@ struct announcement {
     bool failing_truncated;
 };
 /* Produces one. A hello takes effect when announcer_delivered() says so. */
-int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement, struct error *error) MUST_CHECK;
+int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement,
+                  struct error *error) MUST_CHECK;
 
 enum announcer_event {
     ANNOUNCER_NOTHING,

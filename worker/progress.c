@@ -28,7 +28,9 @@ struct progress {
     size_t count;
 };
 
-struct progress *progress_new(void) { return memory_new(sizeof(struct progress)); }
+struct progress *progress_new(void) {
+    return memory_new(sizeof(struct progress));
+}
 
 void progress_free(struct progress *progress) {
     if (!progress)

@@ -1,4 +1,5 @@
-/* Which JWKs are to be tried again, and when: a heap by due time with a table by JWK id, so that a newer version replaces what waits.
+/* Which JWKs are to be tried again, and when: a heap by due time with a table by JWK id, so that a newer version replaces what
+ * waits.
  *
  * Delays double from the initial one to the maximum. Used by one thread. */
 #ifndef WORKER_RETRY_H

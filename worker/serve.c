@@ -104,13 +104,9 @@ static void respond_key_set(struct server *server, struct http_request *request,
         return;
     }
     http_request_set_data(request, (void *)(uintptr_t)set); /* released when the request is over */
-    if (matches(http_request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), set->etag)) {
-        count_answer(304);
-        http_respond_shared(request, 304, set->not_modified);
-    } else {
-        count_answer(200);
-        http_respond_shared(request, 200, set->response);
-    }
+    unsigned status = matches(http_request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), set->etag) ? 304 : 200;
+    count_answer(status);
+    http_respond_shared(request, status, set->response);
 }
 
 /* ---- JWKs ---- */
@@ -193,7 +189,9 @@ static void route_project(struct server *server, struct http_request *request, c
         return;
     }
     size_t length = strcspn(rest + 1, "/");
-    char *name = *rest == '/' && (rest[1 + length] == '\0' || strcmp(rest + 1 + length, "/") == 0) ? http_decode_segment(rest + 1, length) : NULL;
+    char *name = *rest == '/' && (rest[1 + length] == '\0' || strcmp(rest + 1 + length, "/") == 0)
+                     ? http_decode_segment(rest + 1, length)
+                     : NULL;
     if (name)
         respond_jwk(server, request, project, name);
     else

@@ -103,7 +103,8 @@ static void submit(struct settler *settler, const struct apply_record *record, b
     effects_submit_take(settler->options.effects, effect_change_new(&pattern));
 }
 
-void settle_batch(struct settler *settler, const struct apply_record *records, const struct consumer_place *places, size_t count) {
+void settle_batch(struct settler *settler, const struct apply_record *records, const struct consumer_place *places,
+                  size_t count) {
     struct progress *progress = settler->options.progress;
     for (size_t i = 0; i < count; i++) {
         const struct apply_record *record = &records[i];
@@ -130,8 +131,8 @@ void settle_batch(struct settler *settler, const struct apply_record *records, c
     }
 }
 
-void settle_failed_batch(struct settler *settler, const struct apply_record *records, const struct consumer_place *places, size_t count,
-                         const char *message) {
+void settle_failed_batch(struct settler *settler, const struct apply_record *records, const struct consumer_place *places,
+                         size_t count, const char *message) {
     for (size_t i = 0; i < count; i++) {
         if (!places[i].live || !is_event(&records[i]))
             continue;
@@ -164,7 +165,8 @@ void settle_sweep_end(struct settler *settler, bool committed) {
     struct effect_change *change, *next;
     DL_FOREACH_SAFE(settler->swept, change, next) {
         DL_DELETE(settler->swept, change);
-        /* Beyond the queue's bound when many are swept: they are in memory already, and the consumer pauses until they are done. */
+        /* Beyond the queue's bound when many are swept: they are in memory already, and the consumer pauses until they are
+         * done. */
         if (committed)
             effects_submit_take(settler->options.effects, change);
         else
@@ -197,7 +199,9 @@ static int store_result(struct settler *settler, const struct effect_result *res
     }
     case EFFECT_DONE:
     case EFFECT_SUPERSEDED:
-        return state_failing_count(state) > 0 ? state_clear_failing(state, change->jwk_id, change->epoch, change->version, error) : 0;
+        return state_failing_count(state) > 0
+                   ? state_clear_failing(state, change->jwk_id, change->epoch, change->version, error)
+                   : 0;
     case EFFECT_RECOVERED:
         break; /* cleared once its ack was delivered */
     }
@@ -243,7 +247,8 @@ static void ack_result(struct settler *settler, const struct effect_result *resu
     }
     bool failed = result->outcome == EFFECT_FAILED;
     progress_settle(settler->options.progress, change->ticket);
-    ack_send(settler->options.acks, &subject, failed ? ACK_FAILED : ACK_APPLIED, failed ? result->message : NULL, ACK_KIND_EVENT, change->ticket);
+    ack_send(settler->options.acks, &subject, failed ? ACK_FAILED : ACK_APPLIED, failed ? result->message : NULL,
+             ACK_KIND_EVENT, change->ticket);
 }
 
 int settle_results(struct settler *settler, struct error *error) {
@@ -285,7 +290,8 @@ int settle_delivered(struct settler *settler, enum ack_kind kind, uint64_t numbe
     HASH_FIND(hh, settler->recovered, &number, sizeof number, recovered);
     if (!recovered)
         return 0;
-    int status = state_begin(state, error) || state_clear_failing(state, recovered->jwk_id, recovered->epoch, recovered->version, error) ||
+    int status = state_begin(state, error) ||
+                         state_clear_failing(state, recovered->jwk_id, recovered->epoch, recovered->version, error) ||
                          state_commit(state, error)
                      ? -1
                      : 0;

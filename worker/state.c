@@ -14,64 +14,9 @@
 
 enum {
     APPLICATION_ID = 0x4a574b57, /* "JWKW" */
-    SCHEMA_VERSION = 1,
-    CHECKPOINT_PAGES = 2000, /* 8 MB of log: large enough that pages changed often are written once, small enough to stay in cache */
+    /* 8 MB of log: large enough that pages changed often are written once, small enough to stay in the page cache. */
+    CHECKPOINT_PAGES = 2000,
 };
-
-/* schema[n] takes a file from version n to n + 1. Never change one that was released: add the next. */
-static const char *const schema[SCHEMA_VERSION] = {
-    "CREATE TABLE replica ("
-    "  one INTEGER PRIMARY KEY CHECK (one = 1),"
-    "  environment TEXT NOT NULL,"
-    "  name TEXT NOT NULL,"
-    "  cluster TEXT NOT NULL DEFAULT '',"
-    "  epoch INTEGER NOT NULL DEFAULT 0,"
-    "  last_contact INTEGER NOT NULL DEFAULT 0"
-    ") STRICT;"
-    "CREATE TABLE position ("
-    "  partition INTEGER PRIMARY KEY,"
-    "  next_offset INTEGER NOT NULL,"
-    "  sequence INTEGER NOT NULL,"
-    "  generation INTEGER NOT NULL,"
-    "  sweep_offset INTEGER NOT NULL DEFAULT -1,"
-    "  sweep_after INTEGER NOT NULL DEFAULT 0"
-    ") STRICT;"
-    "CREATE TABLE project ("
-    "  number INTEGER PRIMARY KEY,"
-    "  id TEXT NOT NULL UNIQUE,"
-    "  name TEXT NOT NULL"
-    ") STRICT;"
-    "CREATE INDEX project_by_name ON project (name);"
-    "CREATE TABLE jwk ("
-    "  number INTEGER PRIMARY KEY,"
-    "  id TEXT NOT NULL UNIQUE,"
-    "  project INTEGER NOT NULL REFERENCES project (number),"
-    "  name TEXT NOT NULL,"
-    "  type TEXT NOT NULL,"
-    "  kid TEXT,"
-    "  epoch INTEGER NOT NULL,"
-    "  version INTEGER NOT NULL,"
-    "  sequence INTEGER NOT NULL,"
-    "  partition INTEGER NOT NULL,"
-    "  generation INTEGER NOT NULL,"
-    "  deleted INTEGER NOT NULL,"
-    "  expires INTEGER,"
-    "  public_key TEXT"
-    ") STRICT;"
-    /* Not unique: two JWKs that trade names may be seen in either order. */
-    "CREATE INDEX jwk_by_name ON jwk (project, name) WHERE deleted = 0;"
-    "CREATE TABLE failing ("
-    "  jwk_id TEXT PRIMARY KEY,"
-    "  deployment_id TEXT NOT NULL,"
-    "  event_id TEXT NOT NULL,"
-    "  event_hash TEXT NOT NULL,"
-    "  traceparent TEXT,"
-    "  operation INTEGER NOT NULL,"
-    "  epoch INTEGER NOT NULL,"
-    "  version INTEGER NOT NULL,"
-    "  sequence INTEGER NOT NULL,"
-    "  message TEXT NOT NULL"
-    ") STRICT, WITHOUT ROWID;"};
 
 static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_BEGIN] = "BEGIN IMMEDIATE",
@@ -81,38 +26,46 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_ADD_PROJECT] = "INSERT INTO project (id, name) VALUES (?1, ?2)",
     [STATEMENT_RENAME_PROJECT] = "UPDATE project SET name = ?2 WHERE number = ?1",
     [STATEMENT_FIND_JWK] = "SELECT number, project, epoch, version, partition, generation, deleted FROM jwk WHERE id = ?1",
-    [STATEMENT_ADD_JWK] = "INSERT INTO jwk (number, id, project, name, type, kid, epoch, version, sequence, partition, generation, "
-                          "deleted, expires, public_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
-    [STATEMENT_CHANGE_JWK] = "UPDATE jwk SET project = ?3, name = ?4, type = ?5, kid = ?6, epoch = ?7, version = ?8, sequence = ?9, "
-                             "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14 WHERE number = ?1",
+    [STATEMENT_ADD_JWK] =
+        "INSERT INTO jwk (number, id, project, name, type, kid, epoch, version, sequence, partition, generation, "
+        "deleted, expires, public_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    [STATEMENT_CHANGE_JWK] =
+        "UPDATE jwk SET project = ?3, name = ?4, type = ?5, kid = ?6, epoch = ?7, version = ?8, sequence = ?9, "
+        "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14 WHERE number = ?1",
     [STATEMENT_MARK_JWK] = "UPDATE jwk SET partition = ?2, generation = ?3 WHERE number = ?1",
-    [STATEMENT_FORGET_JWK] = "DELETE FROM jwk WHERE id = ?1 RETURNING deleted, (SELECT name FROM project WHERE number = project)",
-    [STATEMENT_FIND_UNSEEN] = "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.epoch, j.version, j.sequence, j.deleted FROM jwk j JOIN "
-                              "project p ON p.number = j.project WHERE j.partition = ?1 AND j.generation < ?2",
+    [STATEMENT_FORGET_JWK] =
+        "DELETE FROM jwk WHERE id = ?1 RETURNING deleted, (SELECT name FROM project WHERE number = project)",
+    [STATEMENT_FIND_UNSEEN] =
+        "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.epoch, j.version, j.sequence, j.deleted FROM jwk j JOIN "
+        "project p ON p.number = j.project WHERE j.partition = ?1 AND j.generation < ?2",
     [STATEMENT_SWEEP] = "DELETE FROM jwk WHERE partition = ?1 AND generation < ?2",
     [STATEMENT_LOAD_POSITIONS] = "SELECT partition, next_offset, sequence, generation, sweep_offset, sweep_after FROM position "
                                  "ORDER BY partition",
     [STATEMENT_STORE_OFFSET] = "UPDATE position SET next_offset = ?2, sequence = ?3 WHERE partition = ?1",
-    [STATEMENT_STORE_POSITION] = "INSERT INTO position (partition, next_offset, sequence, generation, sweep_offset, sweep_after) VALUES "
-                                 "(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (partition) DO UPDATE SET next_offset = ?2, sequence = ?3, "
-                                 "generation = ?4, sweep_offset = ?5, sweep_after = ?6",
+    [STATEMENT_STORE_POSITION] =
+        "INSERT INTO position (partition, next_offset, sequence, generation, sweep_offset, sweep_after) VALUES "
+        "(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (partition) DO UPDATE SET next_offset = ?2, sequence = ?3, "
+        "generation = ?4, sweep_offset = ?5, sweep_after = ?6",
     [STATEMENT_STORE_EPOCH] = "UPDATE replica SET epoch = ?1",
     [STATEMENT_STORE_CONTACT] = "UPDATE replica SET last_contact = ?1",
     [STATEMENT_STORE_CLUSTER] = "UPDATE replica SET cluster = ?1",
-    [STATEMENT_STORE_FAILING] = "INSERT OR REPLACE INTO failing (jwk_id, deployment_id, event_id, event_hash, traceparent, operation, epoch, "
-                                "version, sequence, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [STATEMENT_STORE_FAILING] =
+        "INSERT OR REPLACE INTO failing (jwk_id, deployment_id, event_id, event_hash, traceparent, operation, epoch, "
+        "version, sequence, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     [STATEMENT_CLEAR_FAILING] = "DELETE FROM failing WHERE jwk_id = ?1 AND (epoch, version) <= (?2, ?3)",
     [STATEMENT_COUNT_FAILING] = "SELECT count(*) FROM failing",
-    [STATEMENT_EACH_FAILING] = "SELECT jwk_id, deployment_id, event_id, event_hash, traceparent, operation, epoch, version, sequence, "
-                               "message FROM failing ORDER BY jwk_id LIMIT ?1",
+    [STATEMENT_EACH_FAILING] =
+        "SELECT jwk_id, deployment_id, event_id, event_hash, traceparent, operation, epoch, version, sequence, "
+        "message FROM failing ORDER BY jwk_id LIMIT ?1",
 };
 
 int state_fail(struct state *state, const char *what, struct error *error) {
     int code = sqlite3_errcode(state->db);
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-        return error_set(error, ERROR_INTERNAL,
-                         "%s: the state %s is damaged (%s); stop the worker and delete the state directory: it is rebuilt from the topic",
-                         what, state->path, sqlite3_errmsg(state->db));
+        return error_set(
+            error, ERROR_INTERNAL,
+            "%s: the state %s is damaged (%s); stop the worker and delete the state directory: it is rebuilt from the topic",
+            what, state->path, sqlite3_errmsg(state->db));
     return error_set(error, ERROR_UNAVAILABLE, "%s in %s: %s", what, state->path, sqlite3_errmsg(state->db));
 }
 
@@ -216,7 +169,8 @@ static int lock_directory(struct state *state, struct error *error) {
         status = error_set(error, ERROR_UNAVAILABLE, "opening %s: %s", path, strerror(errno));
     else if (flock(state->lock, LOCK_EX | LOCK_NB) != 0)
         status = errno == EWOULDBLOCK
-                     ? error_set(error, ERROR_CONFLICT, "the state directory %s is in use by another jwk-worker; give each its own --state-dir",
+                     ? error_set(error, ERROR_CONFLICT,
+                                 "the state directory %s is in use by another jwk-worker; give each its own --state-dir",
                                  state->directory)
                      : error_set(error, ERROR_UNAVAILABLE, "locking %s: %s", path, strerror(errno));
     free(path);
@@ -256,9 +210,10 @@ static int open_file(struct state *state, struct error *error) {
     if (query_integer(state, "SELECT count(*) FROM sqlite_schema", &ignored, error))
         return -1;
     /* The page size holds for new files only. The cache is for bootstrapping, and costs memory only when it is used. */
-    if (run_text(state, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; "
-                        "PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 33554432; "
-                        "PRAGMA trusted_schema = OFF;",
+    if (run_text(state,
+                 "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; "
+                 "PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 33554432; "
+                 "PRAGMA trusted_schema = OFF;",
                  "preparing the state", error))
         return -1;
     sqlite3_wal_hook(state->db, remember_log_size, state);
@@ -269,10 +224,12 @@ static int open_file(struct state *state, struct error *error) {
 static int check_integrity(struct state *state, struct error *error) {
     sqlite3_stmt *statement = NULL;
     int status = -1;
-    if (sqlite3_prepare_v2(state->db, "PRAGMA quick_check(1)", -1, &statement, NULL) != SQLITE_OK || sqlite3_step(statement) != SQLITE_ROW)
+    if (sqlite3_prepare_v2(state->db, "PRAGMA quick_check(1)", -1, &statement, NULL) != SQLITE_OK ||
+        sqlite3_step(statement) != SQLITE_ROW)
         state_fail(state, "checking the state", error);
     else if (strcmp((const char *)sqlite3_column_text(statement, 0), "ok") != 0)
-        error_set(error, ERROR_INTERNAL, "the state %s is damaged (%s); delete the state directory: it is rebuilt from the topic", state->path,
+        error_set(error, ERROR_INTERNAL,
+                  "the state %s is damaged (%s); delete the state directory: it is rebuilt from the topic", state->path,
                   (const char *)sqlite3_column_text(statement, 0));
     else
         status = 0;
@@ -288,19 +245,20 @@ static int migrate(struct state *state, struct error *error) {
         return -1;
     if (application != APPLICATION_ID && tables > 0)
         return error_set(error, ERROR_CONFLICT, "%s is not the state of a jwk-worker; give another --state-dir", state->path);
-    if (version > SCHEMA_VERSION)
+    if (version > STATE_SCHEMA_VERSION)
         return error_set(error, ERROR_CONFLICT,
-                         "the state %s was written by a newer jwk-worker (schema %lld, this program knows %d); run that one, or delete the state "
+                         "the state %s was written by a newer jwk-worker (schema %lld, this program knows %d); run that one, "
+                         "or delete the state "
                          "directory: it is rebuilt from the topic",
-                         state->path, (long long)version, SCHEMA_VERSION);
-    if (version == SCHEMA_VERSION)
+                         state->path, (long long)version, STATE_SCHEMA_VERSION);
+    if (version == STATE_SCHEMA_VERSION)
         return 0;
     if (state_begin(state, error))
         return -1;
-    for (int64_t step = version; step < SCHEMA_VERSION; step++)
-        if (run_text(state, schema[step], "making the tables of the state", error))
+    for (int64_t step = version; step < STATE_SCHEMA_VERSION; step++)
+        if (run_text(state, state_schema[step], "making the tables of the state", error))
             goto failed;
-    char *pragmas = memory_format("PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, SCHEMA_VERSION);
+    char *pragmas = memory_format("PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION_ID, STATE_SCHEMA_VERSION);
     int status = run_text(state, pragmas, "marking the state", error);
     free(pragmas);
     if (status || state_commit(state, error))
@@ -315,8 +273,8 @@ failed:
 static int check_replica(struct state *state, const char *environment, const char *replica, struct error *error) {
     sqlite3_stmt *statement = NULL;
     int status = 0;
-    if (sqlite3_prepare_v2(state->db, "INSERT INTO replica (one, environment, name) VALUES (1, ?1, ?2) ON CONFLICT DO NOTHING", -1, &statement,
-                           NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(state->db, "INSERT INTO replica (one, environment, name) VALUES (1, ?1, ?2) ON CONFLICT DO NOTHING",
+                           -1, &statement, NULL) != SQLITE_OK)
         return state_fail(state, "reading the state", error);
     state_bind_text(statement, 1, environment);
     state_bind_text(statement, 2, replica);
@@ -324,17 +282,20 @@ static int check_replica(struct state *state, const char *environment, const cha
     sqlite3_finalize(statement);
     if (status)
         return -1;
-    if (sqlite3_prepare_v2(state->db, "SELECT environment, name, cluster, epoch, last_contact FROM replica", -1, &statement, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(state->db, "SELECT environment, name, cluster, epoch, last_contact FROM replica", -1, &statement,
+                           NULL) != SQLITE_OK)
         return state_fail(state, "reading the state", error);
     if (sqlite3_step(statement) != SQLITE_ROW) {
         status = state_fail(state, "reading the state", error);
     } else {
-        const char *its_environment = (const char *)sqlite3_column_text(statement, 0), *its_name = (const char *)sqlite3_column_text(statement, 1);
+        const char *its_environment = (const char *)sqlite3_column_text(statement, 0),
+                   *its_name = (const char *)sqlite3_column_text(statement, 1);
         if (strcmp(its_environment, environment) != 0 || strcmp(its_name, replica) != 0)
-            status = error_set(error, ERROR_CONFLICT,
-                               "the state directory %s belongs to replica %s of environment %s; give another --state-dir, or delete it: it is "
-                               "rebuilt from the topic",
-                               state->directory, its_name, its_environment);
+            status = error_set(
+                error, ERROR_CONFLICT,
+                "the state directory %s belongs to replica %s of environment %s; give another --state-dir, or delete it: it is "
+                "rebuilt from the topic",
+                state->directory, its_name, its_environment);
         state->cluster = memory_string((const char *)sqlite3_column_text(statement, 2));
         state->counters.epoch = sqlite3_column_int64(statement, 3);
         state->counters.last_contact = sqlite3_column_int64(statement, 4);
@@ -348,8 +309,8 @@ struct state *state_open(const char *directory, const char *environment, const c
     state->lock = -1;
     state->directory = memory_string(directory);
     state->path = memory_format("%s/state.db", directory);
-    if (make_directory(state, error) || lock_directory(state, error) || open_file(state, error) || check_integrity(state, error) ||
-        migrate(state, error) || check_replica(state, environment, replica, error) ||
+    if (make_directory(state, error) || lock_directory(state, error) || open_file(state, error) ||
+        check_integrity(state, error) || migrate(state, error) || check_replica(state, environment, replica, error) ||
         query_integer(state, "SELECT count(*) FROM jwk WHERE deleted = 0", &state->counters.keys, error) ||
         query_integer(state, statement_texts[STATEMENT_COUNT_FAILING], &state->counters.failing, error)) {
         state_close(state);

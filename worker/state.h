@@ -18,9 +18,9 @@
 
 struct state;
 
-/* Opens the state in directory, made (0700) when missing, and locks it for life: a second process is refused. Refused too, each with
- * a sentence that says what to do: files that others may read, a damaged file, a state of a newer program, and the state of
- * another environment or replica. */
+/* Opens the state in directory, made (0700) when missing, and locks it for life: a second process is refused. Refused too, each
+ * with a sentence that says what to do: files that others may read, a damaged file, a state of a newer program, and the state
+ * of another environment or replica. */
 struct state *state_open(const char *directory, const char *environment, const char *replica, struct error *error) MUST_CHECK;
 void state_close(struct state *state); /* NULL is allowed */
 
@@ -96,11 +96,12 @@ struct state_failing {
 };
 int state_store_failing(struct state *state, const struct state_failing *failing, struct error *error) MUST_CHECK;
 /* Removes it unless it is of a later (epoch, version) than these. */
-int state_clear_failing(struct state *state, const char *jwk_id, int64_t epoch, int64_t version, struct error *error) MUST_CHECK;
+int state_clear_failing(struct state *state, const char *jwk_id, int64_t epoch, int64_t version,
+                        struct error *error) MUST_CHECK;
 int64_t state_failing_count(const struct state *state);
 /* Calls visit for at most limit of them, oldest JWK first. */
-int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing), void *context,
-                       struct error *error) MUST_CHECK;
+int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing),
+                       void *context, struct error *error) MUST_CHECK;
 
 /* Moves what is in the write-ahead log into the file when it has grown; called when no one waits for an ack. */
 void state_checkpoint(struct state *state);

@@ -31,6 +31,10 @@ enum state_statement {
     STATEMENT_COUNT,
 };
 
+/* state_schema[n] takes a file from version n to n + 1. Never change one that was released: add the next. */
+enum { STATE_SCHEMA_VERSION = 1 };
+extern const char *const state_schema[STATE_SCHEMA_VERSION];
+
 /* What a transaction changes in memory beside the file, put back by a rollback. */
 struct state_counters {
     int64_t keys, epoch, last_contact, failing;

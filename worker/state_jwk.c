@@ -11,8 +11,8 @@ static void tell_changed(const struct state_changes *changes, const char *projec
 }
 
 /* Finds or adds the project of a JWK and gives its number. A newer event carries the project's present name. */
-static int resolve_project(struct state *state, const struct state_jwk *jwk, int64_t *number, const struct state_changes *changes,
-                           struct error *error) {
+static int resolve_project(struct state *state, const struct state_jwk *jwk, int64_t *number,
+                           const struct state_changes *changes, struct error *error) {
     sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_PROJECT, error);
     if (!find)
         return -1;
@@ -48,8 +48,8 @@ static int resolve_project(struct state *state, const struct state_jwk *jwk, int
     return 0;
 }
 
-static int write_jwk(struct state *state, enum state_statement which, int64_t number, int64_t project, const struct state_jwk *jwk,
-                     struct error *error) {
+static int write_jwk(struct state *state, enum state_statement which, int64_t number, int64_t project,
+                     const struct state_jwk *jwk, struct error *error) {
     sqlite3_stmt *statement = state_prepared(state, which, error);
     if (!statement)
         return -1;

@@ -129,8 +129,8 @@ int state_clear_failing(struct state *state, const char *jwk_id, int64_t epoch, 
     return state_run(state, statement, "clearing a failure", error) ? -1 : count_failing(state, error);
 }
 
-int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing), void *context,
-                       struct error *error) {
+int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing),
+                       void *context, struct error *error) {
     sqlite3_stmt *statement = state_prepared(state, STATEMENT_EACH_FAILING, error);
     if (!statement)
         return -1;

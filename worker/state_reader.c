@@ -24,13 +24,17 @@ static const char *const statement_texts[READ_COUNT] = {
     [READ_END] = "COMMIT",
     [READ_PROJECT] = "SELECT 1 FROM project WHERE name = ?1 LIMIT 1",
     /* A name may stand for two projects when one was removed and made again. */
-    [READ_KEY_SET] = "SELECT j.public_key, j.expires FROM project p JOIN jwk j ON j.project = p.number WHERE p.name = ?1 AND j.deleted = 0 AND "
+    [READ_KEY_SET] = "SELECT j.public_key, j.expires FROM project p JOIN jwk j ON j.project = p.number WHERE p.name = ?1 AND "
+                     "j.deleted = 0 AND "
                      "j.public_key IS NOT NULL ORDER BY j.id",
-    [READ_LIST] = "SELECT j.name, j.id, j.type, j.kid, j.epoch, j.version FROM project p JOIN jwk j ON j.project = p.number WHERE p.name = ?1 AND "
+    [READ_LIST] = "SELECT j.name, j.id, j.type, j.kid, j.epoch, j.version FROM project p JOIN jwk j ON j.project = p.number "
+                  "WHERE p.name = ?1 AND "
                   "j.deleted = 0 ORDER BY j.name, j.id",
-    [READ_FIND] = "SELECT j.public_key, j.expires FROM project p JOIN jwk j ON j.project = p.number WHERE p.name = ?1 AND j.name = ?2 AND "
+    [READ_FIND] = "SELECT j.public_key, j.expires FROM project p JOIN jwk j ON j.project = p.number WHERE p.name = ?1 AND "
+                  "j.name = ?2 AND "
                   "j.deleted = 0 ORDER BY j.epoch DESC, j.sequence DESC LIMIT 1",
-    [READ_VISIT] = "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.public_key, j.epoch, j.version, j.sequence, j.expires, j.partition, "
+    [READ_VISIT] = "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.public_key, j.epoch, j.version, j.sequence, j.expires, "
+                   "j.partition, "
                    "j.generation, j.deleted FROM jwk j JOIN project p ON p.number = j.project WHERE j.id = ?1",
     [READ_PROJECTS] = "SELECT DISTINCT name FROM project ORDER BY name",
 };
@@ -62,7 +66,8 @@ static struct state_reader *reader_open(const struct state *state, struct error 
         return NULL;
     }
     for (size_t i = 0; i < READ_COUNT; i++)
-        if (sqlite3_prepare_v3(reader->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &reader->statements[i], NULL) != SQLITE_OK) {
+        if (sqlite3_prepare_v3(reader->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT, &reader->statements[i], NULL) !=
+            SQLITE_OK) {
             error_set(error, ERROR_UNAVAILABLE, "reading the state: %s", sqlite3_errmsg(reader->db));
             reader_close(reader);
             return NULL;
@@ -132,8 +137,8 @@ static int64_t column_expires(sqlite3_stmt *statement, int column) {
     return sqlite3_column_type(statement, column) == SQLITE_NULL ? INT64_MAX : sqlite3_column_int64(statement, column);
 }
 
-static int append_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out, int64_t *expires,
-                          struct error *error) {
+static int append_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out,
+                          int64_t *expires, struct error *error) {
     sqlite3_stmt *statement = reader->statements[READ_KEY_SET];
     sqlite3_bind_text(statement, 1, project_name, -1, SQLITE_STATIC);
     text_json_open(out, NULL, '{');
@@ -153,8 +158,8 @@ static int append_key_set(struct state_reader *reader, const char *project_name,
     return code == SQLITE_DONE ? 0 : read_failed(reader, error);
 }
 
-int state_reader_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out, bool *known, int64_t *expires,
-                         struct error *error) {
+int state_reader_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out, bool *known,
+                         int64_t *expires, struct error *error) {
     *expires = INT64_MAX;
     *known = false;
     if (run(reader, READ_BEGIN, error))
@@ -185,7 +190,8 @@ static int append_list(struct state_reader *reader, const char *project_name, st
     return code == SQLITE_DONE ? 0 : read_failed(reader, error);
 }
 
-int state_reader_list(struct state_reader *reader, const char *project_name, struct text *out, bool *known, struct error *error) {
+int state_reader_list(struct state_reader *reader, const char *project_name, struct text *out, bool *known,
+                      struct error *error) {
     *known = false;
     if (run(reader, READ_BEGIN, error))
         return -1;
@@ -195,8 +201,8 @@ int state_reader_list(struct state_reader *reader, const char *project_name, str
     return finish(reader, status, error);
 }
 
-int state_reader_find(struct state_reader *reader, const char *project_name, const char *name, int64_t now, struct text *out, bool *found,
-                      struct error *error) {
+int state_reader_find(struct state_reader *reader, const char *project_name, const char *name, int64_t now, struct text *out,
+                      bool *found, struct error *error) {
     sqlite3_stmt *statement = reader->statements[READ_FIND];
     sqlite3_bind_text(statement, 1, project_name, -1, SQLITE_STATIC);
     sqlite3_bind_text(statement, 2, name, -1, SQLITE_STATIC);
@@ -208,8 +214,8 @@ int state_reader_find(struct state_reader *reader, const char *project_name, con
     return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : read_failed(reader, error);
 }
 
-int state_reader_visit(struct state_reader *reader, const char *jwk_id, void (*visit)(void *context, const struct state_jwk *jwk), void *context,
-                       struct error *error) {
+int state_reader_visit(struct state_reader *reader, const char *jwk_id,
+                       void (*visit)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
     sqlite3_stmt *statement = reader->statements[READ_VISIT];
     sqlite3_bind_text(statement, 1, jwk_id, -1, SQLITE_STATIC);
     int code = sqlite3_step(statement);
@@ -236,8 +242,8 @@ int state_reader_visit(struct state_reader *reader, const char *jwk_id, void (*v
     return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : read_failed(reader, error);
 }
 
-int state_reader_each_project(struct state_reader *reader, void (*visit)(void *context, const char *project_name), void *context,
-                              struct error *error) {
+int state_reader_each_project(struct state_reader *reader, void (*visit)(void *context, const char *project_name),
+                              void *context, struct error *error) {
     sqlite3_stmt *statement = reader->statements[READ_PROJECTS];
     int code;
     while ((code = sqlite3_step(statement)) == SQLITE_ROW)

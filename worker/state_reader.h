@@ -21,22 +21,25 @@ void state_reader_pool_free(struct state_reader_pool *pool); /* every reader was
 struct state_reader *state_reader_take(struct state_reader_pool *pool, struct error *error) MUST_CHECK;
 void state_reader_give(struct state_reader_pool *pool, struct state_reader *reader);
 
-/* Appends the JWK Set of a project as it is at now (seconds since 1970): the public JWKs that have not expired, in the order of their
- * ids, which is that of their creation. *known false (and nothing appended) when this replica never saw a JWK of that project; a project
- * whose JWKs were all deleted has an empty set. *expires: when the set changes by itself, the earliest exp; INT64_MAX for never. */
+/* Appends the JWK Set of a project as it is at now (seconds since 1970): the public JWKs that have not expired, in the order of
+ * their ids, which is that of their creation. *known false (and nothing appended) when this replica never saw a JWK of that
+ * project; a project whose JWKs were all deleted has an empty set. *expires: when the set changes by itself, the earliest exp;
+ * INT64_MAX for never. */
 int state_reader_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out, bool *known,
                          int64_t *expires, struct error *error) MUST_CHECK;
 /* Appends the JSON list of a project's JWKs: name, id, type, kid, epoch and version of each, ordered by name, then id. */
-int state_reader_list(struct state_reader *reader, const char *project_name, struct text *out, bool *known, struct error *error) MUST_CHECK;
-/* Appends the public JWK of that name. Where two JWKs have the name (one is about to be renamed by an event on another partition) the later
- * one is meant. *found false when there is none, and when it has no public half or has expired. */
-int state_reader_find(struct state_reader *reader, const char *project_name, const char *name, int64_t now, struct text *out, bool *found,
+int state_reader_list(struct state_reader *reader, const char *project_name, struct text *out, bool *known,
                       struct error *error) MUST_CHECK;
+/* Appends the public JWK of that name. Where two JWKs have the name (one is about to be renamed by an event on another
+ * partition) the later one is meant. *found false when there is none, and when it has no public half or has expired. */
+int state_reader_find(struct state_reader *reader, const char *project_name, const char *name, int64_t now, struct text *out,
+                      bool *found, struct error *error) MUST_CHECK;
 /* Finds a JWK by id and calls visit with it; not called when there is none. */
-int state_reader_visit(struct state_reader *reader, const char *jwk_id, void (*visit)(void *context, const struct state_jwk *jwk), void *context,
+int state_reader_visit(struct state_reader *reader, const char *jwk_id,
+                       void (*visit)(void *context, const struct state_jwk *jwk), void *context,
                        struct error *error) MUST_CHECK;
 /* Calls visit for the name of each known project. */
-int state_reader_each_project(struct state_reader *reader, void (*visit)(void *context, const char *project_name), void *context,
-                              struct error *error) MUST_CHECK;
+int state_reader_each_project(struct state_reader *reader, void (*visit)(void *context, const char *project_name),
+                              void *context, struct error *error) MUST_CHECK;
 
 #endif

@@ -300,7 +300,8 @@ static void update_readiness(struct worker *worker) {
             effects_export_all(effects);
     }
     /* Before its hello is known nobody would wait for its acks. */
-    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && announcer_is_announced(worker->announcer);
+    worker->ready =
+        worker->caught_up && (!effects || effects_is_exported(effects)) && announcer_is_announced(worker->announcer);
     if (worker->ready == atomic_load(&worker->options.status->ready))
         return;
     atomic_store(&worker->options.status->ready, worker->ready);

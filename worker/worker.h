@@ -1,4 +1,5 @@
-/* One worker: a replica of one environment, from its start to its stop. Wires the steps consume, apply, settle, ack, announce. */
+/* One worker: a replica of one environment, from its start to its stop. Wires the steps consume, apply, settle, ack, announce.
+ */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
@@ -21,7 +22,7 @@ struct worker_options {
     int64_t tombstone_delay_ms, sweep_delay_ms; /* see consume.h */
     struct state *state;
     struct key_set_cache *cache;
-    struct effects *effects;     /* not started; NULL without hook and export */
+    struct effects *effects; /* not started; NULL without hook and export */
     bool has_hook;
     struct serve_status *status; /* told to the serving threads */
     int wake;                    /* an eventfd: written by the effects, by librdkafka, and by whoever sets *stop */

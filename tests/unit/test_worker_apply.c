@@ -1,0 +1,297 @@
+/* From records to the state: what is no event of ours is skipped, a batch is one transaction, and what it changed is stale at
+ * once. */
+#include "worker_fixture.h"
+
+#include "common/clock.h"
+#include "common/cloudevent.h"
+#include "worker/apply.h"
+
+static struct worker_fixture *fixture;
+static struct key_set_cache *cache;
+static struct progress *progress;
+
+static int set_up(void **state) {
+    if (fixture_set_up(state))
+        return -1;
+    fixture = *state;
+    struct key_set_options options = {.readers = fixture->readers, .memory = 1 << 20, .max_age = 300, .wall_ms = clock_wall_ms};
+    cache = key_set_cache_new(&options);
+    progress = progress_new();
+    progress_start(progress, &(struct position){.partition = 0});
+    return 0;
+}
+
+static int tear_down(void **state) {
+    key_set_cache_free(cache);
+    progress_free(progress);
+    return fixture_tear_down(state);
+}
+
+/* A record with what it points to. */
+struct made {
+    struct apply_record record;
+    struct text value;
+    struct cloudevent attributes;
+};
+
+static struct event event_of(const char *id, const char *name, int64_t version) {
+    return (struct event){.operation = version == 1 ? EVENT_CREATE : EVENT_UPDATE,
+                          .deployment_id = JWK_C,
+                          .epoch = 1,
+                          .version = version,
+                          .sequence = version,
+                          .project_id = PROJECT_ID,
+                          .project_name = "MyProject",
+                          .jwk_id = id,
+                          .name = name,
+                          .type = "OKP",
+                          .kid = "a",
+                          .public_key = PUBLIC_A,
+                          .actor = "alice",
+                          .time = "2026-01-01T00:00:00.000Z"};
+}
+
+static void make(struct made *made, struct event event) {
+    *made = (struct made){.attributes = {.id = JWK_B, .type = event_operation_type(event.operation)}};
+    event_encode(&event, &made->value);
+    made->record = (struct apply_record){.key = event.jwk_id,
+                                         .key_length = strlen(event.jwk_id),
+                                         .value = made->value.bytes,
+                                         .value_length = made->value.length,
+                                         .generation = 1,
+                                         .attributes = &made->attributes};
+}
+
+static void unmake(struct made *made) {
+    apply_record_clear(&made->record);
+    text_free(&made->value);
+}
+
+static struct apply_target target_of(void) {
+    return (struct apply_target){.state = fixture->state, .cache = cache, .progress = progress, .now_ms = 1000000};
+}
+
+/* Decodes and applies one event in a batch of its own. */
+static enum apply_outcome apply_one(struct event event) {
+    struct made made;
+    struct error error;
+    struct apply_target target = target_of();
+    make(&made, event);
+    apply_decode(&made.record);
+    assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
+    enum apply_outcome outcome = made.record.outcome;
+    unmake(&made);
+    return outcome;
+}
+
+static void each_event_has_its_outcome(void **state) {
+    (void)state;
+    assert_int_equal(apply_one(event_of(JWK_A, "one", 2)), APPLY_NEWER);
+    assert_int_equal(apply_one(event_of(JWK_A, "one", 2)), APPLY_EQUAL);
+    assert_int_equal(apply_one(event_of(JWK_A, "one", 1)), APPLY_OLDER);
+    struct event deleted = event_of(JWK_A, "one", 3);
+    deleted.operation = EVENT_DELETE;
+    deleted.public_key = NULL;
+    assert_int_equal(apply_one(deleted), APPLY_NEWER);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[]}");
+}
+
+static enum apply_outcome decode(struct made *made) {
+    apply_decode(&made->record);
+    return made->record.outcome;
+}
+
+static void what_does_not_fit_is_malformed(void **state) {
+    (void)state;
+    struct made made;
+    struct event event = event_of(JWK_A, "one", 1);
+    make(&made, event);
+    assert_int_equal(decode(&made), APPLY_PENDING);
+    unmake(&made);
+    make(&made, event);
+    made.record.attributes = NULL;
+    made.record.problem = "header ce_id is missing";
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+    make(&made, event);
+    made.attributes.type = EVENT_TYPE_DELETED;
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+    make(&made, event);
+    made.attributes.id = "not a UUID";
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+    make(&made, event);
+    made.record.key = JWK_B;
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+    make(&made, event);
+    made.record.key = NULL;
+    made.record.key_length = 0;
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+    make(&made, event);
+    made.record.value_length--;
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+    make(&made, event);
+    made.record.key = "\377\376";
+    made.record.key_length = 2;
+    made.record.value = "{";
+    made.record.value_length = 1;
+    assert_int_equal(decode(&made), APPLY_MALFORMED);
+    unmake(&made);
+}
+
+static void private_halves_and_symmetric_keys_are_refused(void **state) {
+    (void)state;
+    static const char *const keys[] = {
+        "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\",\"d\":\"AAAA\"}",
+        "{\"kty\":\"RSA\",\"n\":\"AAAA\",\"e\":\"AQAB\",\"qi\":\"AAAA\"}",
+        "{\"kty\":\"oct\"}",
+        "{\"kty\":\"OKP\",\"k\":\"AAAA\"}",
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct made made;
+        struct event event = event_of(JWK_A, "one", 1);
+        event.public_key = keys[i];
+        make(&made, event);
+        assert_int_equal(decode(&made), APPLY_MALFORMED);
+        unmake(&made);
+    }
+}
+
+static void exp_is_read_from_the_public_key(void **state) {
+    (void)state;
+    struct made made;
+    struct event event = event_of(JWK_A, "one", 1);
+    event.public_key = "{\"kty\":\"OKP\",\"exp\":2000}";
+    make(&made, event);
+    assert_int_equal(decode(&made), APPLY_PENDING);
+    assert_int_equal(made.record.expires, 2000);
+    unmake(&made);
+}
+
+static void a_tombstone_needs_a_uuid_as_its_key(void **state) {
+    (void)state;
+    struct error error;
+    struct apply_target target = target_of();
+    apply_one(event_of(JWK_A, "one", 1));
+    struct apply_record records[] = {
+        {.key = JWK_A, .key_length = UUID_SIZE - 1, .generation = 1}, {.key = "nonsense", .key_length = 8}, {.key = NULL}};
+    for (size_t i = 0; i < 3; i++)
+        apply_decode(&records[i]);
+    assert_int_equal(records[0].outcome, APPLY_TOMBSTONE);
+    assert_int_equal(records[1].outcome, APPLY_MALFORMED);
+    assert_int_equal(records[2].outcome, APPLY_MALFORMED);
+    assert_int_equal(apply_batch(&target, records, 3, &error), 0);
+    assert_int_equal(state_keys(fixture->state), 0);
+}
+
+static void a_batch_is_applied_whole_or_not_at_all(void **state) {
+    (void)state;
+    struct made good, bad;
+    struct error error;
+    struct apply_target target = target_of();
+    char *file = memory_format("%s/state.db", fixture->state_directory);
+    sqlite3 *other;
+    assert_int_equal(sqlite3_open(file, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other,
+                                  "CREATE TRIGGER refuse BEFORE INSERT ON jwk WHEN NEW.name = 'bad' BEGIN SELECT RAISE(ABORT, "
+                                  "'refused'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    make(&good, event_of(JWK_A, "good", 1));
+    make(&bad, event_of(JWK_B, "bad", 1));
+    struct apply_record records[] = {good.record, bad.record};
+    apply_decode(&records[0]);
+    apply_decode(&records[1]);
+    progress_pass(progress, 0, 5, 1);
+    assert_int_equal(apply_batch(&target, records, 2, &error), -1);
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_int_equal(state_keys(fixture->state), 0);
+    assert_key_set(fixture, "MyProject", "");
+    assert_true(progress_is_dirty(progress)); /* the position was not stored either, and is still to be */
+    assert_int_equal(sqlite3_exec(other, "DROP TRIGGER refuse", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    assert_int_equal(apply_batch(&target, records, 2, &error), 0);
+    assert_int_equal(records[0].outcome, APPLY_NEWER);
+    assert_int_equal(records[1].outcome, APPLY_NEWER);
+    assert_int_equal(state_keys(fixture->state), 2);
+    assert_false(progress_is_dirty(progress));
+    apply_record_clear(&records[0]);
+    apply_record_clear(&records[1]);
+    unmake(&good);
+    unmake(&bad);
+    free(file);
+}
+
+static void a_change_is_served_when_the_batch_returns(void **state) {
+    (void)state;
+    struct error error;
+    const struct key_set *before, *after;
+    apply_one(event_of(JWK_A, "one", 1));
+    assert_int_equal(key_set_get(cache, "MyProject", &before, &error), 0);
+    struct event event = event_of(JWK_A, "one", 2);
+    event.public_key = PUBLIC_B;
+    apply_one(event);
+    assert_int_equal(key_set_get(cache, "MyProject", &after, &error), 0);
+    assert_string_not_equal(before->etag, after->etag);
+    key_set_release(cache, before);
+    key_set_release(cache, after);
+}
+
+static void acked_positions_go_with_the_next_batch(void **state) {
+    (void)state;
+    struct error error;
+    struct state_position position = {.position = {.partition = 0}, .generation = 1, .sweep_offset = -1}, *positions;
+    size_t count;
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_store_position(fixture->state, &position, &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    uint64_t ticket = progress_add(progress, 0, 1, 1);
+    apply_one(event_of(JWK_A, "one", 1));
+    assert_int_equal(state_load_positions(fixture->state, &positions, &count, &error), 0);
+    assert_int_equal(positions[0].position.offset, 0);
+    free(positions);
+    progress_ack(progress, ticket);
+    apply_one(event_of(JWK_A, "one", 2));
+    assert_int_equal(state_load_positions(fixture->state, &positions, &count, &error), 0);
+    assert_int_equal(positions[0].position.offset, 1);
+    free(positions);
+    assert_int_equal(state_last_contact(fixture->state), 1000000);
+}
+
+static void a_project_that_was_renamed_is_stale_under_both_names(void **state) {
+    (void)state;
+    struct error error;
+    const struct key_set *set;
+    apply_one(event_of(JWK_A, "one", 1));
+    assert_int_equal(key_set_get(cache, "MyProject", &set, &error), 0);
+    key_set_release(cache, set);
+    struct event event = event_of(JWK_A, "one", 2);
+    event.project_name = "Renamed";
+    apply_one(event);
+    assert_int_equal(key_set_get(cache, "MyProject", &set, &error), 0);
+    assert_null(set);
+    assert_int_equal(key_set_get(cache, "Renamed", &set, &error), 0);
+    assert_non_null(set);
+    key_set_release(cache, set);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(each_event_has_its_outcome),
+        TEST(what_does_not_fit_is_malformed),
+        TEST(private_halves_and_symmetric_keys_are_refused),
+        TEST(exp_is_read_from_the_public_key),
+        TEST(a_tombstone_needs_a_uuid_as_its_key),
+        TEST(a_batch_is_applied_whole_or_not_at_all),
+        TEST(a_change_is_served_when_the_batch_returns),
+        TEST(acked_positions_go_with_the_next_batch),
+        TEST(a_project_that_was_renamed_is_stale_under_both_names),
+    };
+    return cmocka_run_group_tests_name("worker apply", tests, NULL, NULL);
+}

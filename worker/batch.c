@@ -1,0 +1,83 @@
+/* Filling and emptying a batch. */
+#include "worker/batch.h"
+
+#include "common/cloudevent.h"
+
+void batch_add_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message) {
+    struct consumer_place place;
+    if (!consumer_place(consumer, message->partition, message->offset, &place)) {
+        rd_kafka_message_destroy(message);
+        return;
+    }
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    struct error problem = {.message = ""};
+    struct apply_record *record = &batch->records[batch->count];
+    *record = (struct apply_record){
+        .partition = message->partition,
+        .offset = message->offset,
+        .key = message->key,
+        .key_length = message->key_len,
+        .value = message->payload,
+        .value_length = message->len,
+        .generation = place.generation,
+    };
+    if (message->payload && cloudevent_read(message, &storage, &attributes, &problem) == 0)
+        record->attributes = &attributes;
+    record->problem = problem.message;
+    apply_decode(record);
+    record->attributes = NULL; /* they and the problem are this function's */
+    record->problem = NULL;
+    batch->messages[batch->count] = message;
+    batch->places[batch->count] = place;
+    batch->count++;
+}
+
+void batch_add_end_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message) {
+    struct consumer_place place;
+    if (!consumer_place(consumer, message->partition, message->offset, &place)) {
+        rd_kafka_message_destroy(message);
+        return;
+    }
+    batch->records[batch->count] =
+        (struct apply_record){.partition = message->partition, .offset = message->offset - 1, .outcome = APPLY_END};
+    batch->messages[batch->count] = message;
+    batch->places[batch->count] = place;
+    batch->count++;
+}
+
+void batch_drop_outdated(struct batch *batch, const struct consumer *consumer) {
+    size_t kept = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct consumer_place place;
+        if (consumer_place(consumer, batch->records[i].partition, batch->records[i].offset, &place) &&
+            place.generation == batch->places[i].generation) {
+            if (kept != i) {
+                batch->records[kept] = batch->records[i];
+                batch->messages[kept] = batch->messages[i];
+                batch->places[kept] = batch->places[i];
+            }
+            kept++;
+            continue;
+        }
+        apply_record_clear(&batch->records[i]);
+        rd_kafka_message_destroy(batch->messages[i]);
+    }
+    batch->count = kept;
+}
+
+bool batch_has_work(const struct batch *batch) {
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->records[i].outcome != APPLY_END)
+            return true;
+    return false;
+}
+
+void batch_clear(struct batch *batch) {
+    for (size_t i = 0; i < batch->count; i++) {
+        apply_record_clear(&batch->records[i]);
+        rd_kafka_message_destroy(batch->messages[i]);
+    }
+    batch->count = 0;
+    batch->refused = false;
+}

@@ -1,0 +1,60 @@
+/* The tables of the state, by version. */
+#include "worker/state_internal.h"
+
+/* clang-format off */
+#define VERSION_1 \
+    "CREATE TABLE replica (" \
+    "  one INTEGER PRIMARY KEY CHECK (one = 1)," \
+    "  environment TEXT NOT NULL," \
+    "  name TEXT NOT NULL," \
+    "  cluster TEXT NOT NULL DEFAULT ''," \
+    "  epoch INTEGER NOT NULL DEFAULT 0," \
+    "  last_contact INTEGER NOT NULL DEFAULT 0" \
+    ") STRICT;" \
+    "CREATE TABLE position (" \
+    "  partition INTEGER PRIMARY KEY," \
+    "  next_offset INTEGER NOT NULL," \
+    "  sequence INTEGER NOT NULL," \
+    "  generation INTEGER NOT NULL," \
+    "  sweep_offset INTEGER NOT NULL DEFAULT -1," \
+    "  sweep_after INTEGER NOT NULL DEFAULT 0" \
+    ") STRICT;" \
+    "CREATE TABLE project (" \
+    "  number INTEGER PRIMARY KEY," \
+    "  id TEXT NOT NULL UNIQUE," \
+    "  name TEXT NOT NULL" \
+    ") STRICT;" \
+    "CREATE INDEX project_by_name ON project (name);" \
+    "CREATE TABLE jwk (" \
+    "  number INTEGER PRIMARY KEY," \
+    "  id TEXT NOT NULL UNIQUE," \
+    "  project INTEGER NOT NULL REFERENCES project (number)," \
+    "  name TEXT NOT NULL," \
+    "  type TEXT NOT NULL," \
+    "  kid TEXT," \
+    "  epoch INTEGER NOT NULL," \
+    "  version INTEGER NOT NULL," \
+    "  sequence INTEGER NOT NULL," \
+    "  partition INTEGER NOT NULL," \
+    "  generation INTEGER NOT NULL," \
+    "  deleted INTEGER NOT NULL," \
+    "  expires INTEGER," \
+    "  public_key TEXT" \
+    ") STRICT;" \
+    /* Not unique: two JWKs that trade names may be seen in either order. */ \
+    "CREATE INDEX jwk_by_name ON jwk (project, name) WHERE deleted = 0;" \
+    "CREATE TABLE failing (" \
+    "  jwk_id TEXT PRIMARY KEY," \
+    "  deployment_id TEXT NOT NULL," \
+    "  event_id TEXT NOT NULL," \
+    "  event_hash TEXT NOT NULL," \
+    "  traceparent TEXT," \
+    "  operation INTEGER NOT NULL," \
+    "  epoch INTEGER NOT NULL," \
+    "  version INTEGER NOT NULL," \
+    "  sequence INTEGER NOT NULL," \
+    "  message TEXT NOT NULL" \
+    ") STRICT, WITHOUT ROWID;"
+/* clang-format on */
+
+const char *const state_schema[STATE_SCHEMA_VERSION] = {VERSION_1};
