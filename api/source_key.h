@@ -1,7 +1,8 @@
 /* A key handed in as PEM or DER: what a stored key object is made of, and the JWK that is made from one.
  *
  * Taken: PKCS#8 (RFC 5958), SubjectPublicKeyInfo (RFC 5280), PKCS#1 (RFC 8017 appendix A.1), SEC1 (RFC 5915), as PEM
- * (RFC 7468, text before it allowed) or DER. One key, unencrypted, and nothing behind it. */
+ * (RFC 7468, text before it allowed) or DER. One key, unencrypted, and nothing behind it. A key of type RSASSA-PSS (RFC 4055)
+ * becomes an RSA one for the PS algorithms alone. */
 #ifndef API_SOURCE_KEY_H
 #define API_SOURCE_KEY_H
 
