@@ -1,0 +1,498 @@
+/* A whole worker against librdkafka's mock cluster: what it acks, announces, serves, reads again and sweeps. */
+#include "worker_fixture.h"
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include "common/clock.h"
+#include "common/cloudevent.h"
+#include "worker/worker.h"
+
+enum { PATIENCE_MS = 30000 }; /* the longest wait for what must come */
+
+/* ---- the cluster, as the API sees it ---- */
+
+static rd_kafka_t *producer;
+static rd_kafka_mock_cluster_t *cluster;
+static const char *brokers;
+static const struct kafka_topics topics = {.events = "jwk.events", .acks = "jwk.acks", .workers = "jwk.workers"};
+
+static void start_cluster(void) {
+    char text[512];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", text, sizeof text), RD_KAFKA_CONF_OK);
+    assert_int_equal(rd_kafka_conf_set(conf, "linger.ms", "0", text, sizeof text), RD_KAFKA_CONF_OK);
+    producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    assert_non_null(producer);
+    cluster = rd_kafka_handle_mock_cluster(producer);
+    brokers = rd_kafka_mock_cluster_bootstraps(cluster);
+    rd_kafka_mock_topic_create(cluster, topics.events, 2, 1);
+    rd_kafka_mock_topic_create(cluster, topics.acks, 1, 1);
+    rd_kafka_mock_topic_create(cluster, topics.workers, 1, 1);
+}
+
+static void produce(const char *topic, int32_t partition, const char *key, const char *value, size_t length,
+                    const struct cloudevent *attributes) {
+    rd_kafka_resp_err_t result = rd_kafka_producev(
+        producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, length),
+        RD_KAFKA_V_HEADERS(attributes ? cloudevent_headers(attributes) : rd_kafka_headers_new(1)), RD_KAFKA_V_END);
+    assert_int_equal(result, RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_flush(producer, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+static void publish(const char *jwk_id, const char *name, int64_t version, int64_t sequence, int32_t partition) {
+    struct event event = {.operation = version == 1 ? EVENT_CREATE : EVENT_UPDATE,
+                          .deployment_id = JWK_C,
+                          .epoch = 1,
+                          .version = version,
+                          .sequence = sequence,
+                          .project_id = PROJECT_ID,
+                          .project_name = "MyProject",
+                          .jwk_id = jwk_id,
+                          .name = name,
+                          .type = "OKP",
+                          .kid = "a",
+                          .public_key = strcmp(jwk_id, JWK_A) == 0 ? PUBLIC_A : PUBLIC_B,
+                          .actor = "alice",
+                          .time = "2026-01-01T00:00:00.000Z"};
+    struct text value = TEXT_EMPTY;
+    char id[UUID_SIZE];
+    uuid_new(id);
+    event_encode(&event, &value);
+    struct cloudevent attributes = {.id = id,
+                                    .source = "urn:test",
+                                    .type = event_operation_type(event.operation),
+                                    .subject = jwk_id,
+                                    .time = event.time,
+                                    .dataschema = "urn:test",
+                                    .traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
+    produce(topics.events, partition, jwk_id, value.bytes, value.length, &attributes);
+    text_free(&value);
+}
+
+/* Reads a topic of one partition from its start. */
+static rd_kafka_t *reader_new(const char *topic) {
+    struct error error;
+    struct kafka_settings settings = {.brokers = brokers, .topic_prefix = "jwk", .client_id = "test", .embedded = true};
+    rd_kafka_t *reader = kafka_consumer_new(&settings, "test", NULL, &error);
+    assert_non_null(reader);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = 0;
+    assert_int_equal(rd_kafka_assign(reader, list), RD_KAFKA_RESP_ERR_NO_ERROR);
+    rd_kafka_topic_partition_list_destroy(list);
+    return reader;
+}
+
+static rd_kafka_message_t *next_record(rd_kafka_t *reader) {
+    int64_t deadline = clock_monotonic_ms() + PATIENCE_MS;
+    while (clock_monotonic_ms() < deadline) {
+        rd_kafka_message_t *record = rd_kafka_consumer_poll(reader, 100);
+        if (record && !record->err)
+            return record;
+        if (record)
+            rd_kafka_message_destroy(record);
+    }
+    fail_msg("no record came");
+    return NULL;
+}
+
+static void reader_free(rd_kafka_t *reader) {
+    rd_kafka_consumer_close(reader);
+    rd_kafka_destroy(reader);
+}
+
+/* ---- one worker ---- */
+
+struct running {
+    struct worker_fixture *fixture;
+    struct worker_options options;
+    struct key_set_cache *cache;
+    struct serve_status status;
+    atomic_bool stop;
+    int wake;
+    pthread_t thread;
+    enum worker_end end;
+    struct error error;
+    rd_kafka_t *acks, *workers; /* what the API reads */
+    char *hook;
+};
+
+static void *run(void *context) {
+    struct running *running = context;
+    running->end = worker_run(&running->options, &running->error);
+    return NULL;
+}
+
+static void start_worker(struct running *running, const char *hook_body) {
+    struct worker_fixture *fixture = running->fixture;
+    struct key_set_options cache = {.readers = fixture->readers, .memory = 1 << 20, .max_age = 300, .wall_ms = clock_wall_ms};
+    running->cache = key_set_cache_new(&cache);
+    running->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    atomic_store(&running->stop, false);
+    struct effects *effects = NULL;
+    if (hook_body) {
+        running->hook = memory_format("%s/hook", fixture->directory);
+        FILE *file = fopen(running->hook, "w");
+        assert_non_null(file);
+        fprintf(file, "#!/bin/sh\ncd '%s'\n%s\n", fixture->directory, hook_body);
+        fclose(file);
+        assert_int_equal(chmod(running->hook, 0700), 0);
+        struct effect_options effect_options = {.environment = "production",
+                                                .replica = "edge-1",
+                                                .hook = running->hook,
+                                                .hook_timeout_ms = PATIENCE_MS,
+                                                .retry_initial_ms = 10,
+                                                .retry_maximum_ms = 50,
+                                                .readers = fixture->readers,
+                                                .wake = running->wake};
+        effects = effects_new(&effect_options);
+    }
+    running->options = (struct worker_options){.environment = "production",
+                                               .replica = "edge-1",
+                                               .version = "test",
+                                               .kafka = {.brokers = brokers, .topic_prefix = "jwk", .client_id = "worker"},
+                                               .heartbeat_interval_ms = 100,
+                                               .tombstone_delay_ms = running->options.tombstone_delay_ms,
+                                               .sweep_delay_ms = running->options.sweep_delay_ms,
+                                               .state = fixture->state,
+                                               .cache = running->cache,
+                                               .effects = effects,
+                                               .has_hook = hook_body != NULL,
+                                               .status = &running->status,
+                                               .wake = running->wake,
+                                               .stop = &running->stop};
+    assert_int_equal(pthread_create(&running->thread, NULL, run, running), 0);
+}
+
+static void join_worker(struct running *running) {
+    pthread_join(running->thread, NULL);
+    effects_free(running->options.effects);
+    key_set_cache_free(running->cache);
+    close(running->wake);
+    free(running->hook);
+    running->hook = NULL;
+}
+
+static void stop_worker(struct running *running) {
+    uint64_t one = 1;
+    atomic_store(&running->stop, true);
+    assert_int_equal(write(running->wake, &one, sizeof one), sizeof one);
+    join_worker(running);
+    if (running->end != WORKER_STOPPED)
+        fail_msg("%s", running->error.message);
+}
+
+/* Waits for the next presence of that kind; with ready, for one that says so. The caller frees it with presence_free(). */
+static int64_t await_presence(struct running *running, enum presence_kind kind, bool ready, struct presence *presence) {
+    for (;;) {
+        rd_kafka_message_t *record = next_record(running->workers);
+        struct cloudevent_storage storage;
+        struct cloudevent attributes;
+        struct error error;
+        assert_int_equal(cloudevent_read(record, &storage, &attributes, &error), 0);
+        int64_t offset = record->offset;
+        bool is_kind = strcmp(attributes.type, presence_kind_type(kind)) == 0;
+        assert_int_equal(presence_decode(record->payload, record->len, kind, presence, &error), 0);
+        rd_kafka_message_destroy(record);
+        if (is_kind && (!ready || presence->ready))
+            return offset;
+        presence_free(presence);
+    }
+}
+
+static void await_ready(struct running *running) {
+    struct presence presence;
+    await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+    presence_free(&presence);
+}
+
+/* The next ack, which must be of that JWK and version. */
+static void assert_ack(struct running *running, const char *jwk_id, int64_t version, enum ack_status status, const char *message) {
+    rd_kafka_message_t *record = next_record(running->acks);
+    struct error error;
+    struct ack ack;
+    assert_int_equal(ack_decode(record->payload, record->len, &ack, &error), 0);
+    assert_string_equal(ack.jwk_id, jwk_id);
+    assert_int_equal(ack.version, version);
+    assert_int_equal(ack.status, status);
+    if (message)
+        assert_string_equal(ack.message, message);
+    else
+        assert_null(ack.message);
+    ack_free(&ack);
+    rd_kafka_message_destroy(record);
+}
+
+static int set_up(void **state) {
+    signal(SIGPIPE, SIG_IGN);
+    if (fixture_set_up(state))
+        return -1;
+    struct running *running = memory_new(sizeof *running);
+    running->fixture = *state;
+    running->options.tombstone_delay_ms = 30LL * 86400000;
+    running->options.sweep_delay_ms = 86400000;
+    *state = running;
+    start_cluster();
+    running->acks = reader_new(topics.acks);
+    running->workers = reader_new(topics.workers);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct running *running = *state;
+    reader_free(running->acks);
+    reader_free(running->workers);
+    rd_kafka_destroy(producer);
+    *state = running->fixture;
+    free(running);
+    return fixture_tear_down(state);
+}
+
+/* ---- what must hold ---- */
+
+static void it_catches_up_without_acks_and_acks_each_event_from_then_on(void **state) {
+    struct running *running = *state;
+    struct presence presence;
+    publish(JWK_A, "one", 1, 1, 0);
+    publish(JWK_B, "two", 1, 2, 1);
+    publish(JWK_B, "two", 2, 3, 1);
+    start_worker(running, NULL);
+    int64_t incarnation = await_presence(running, PRESENCE_HELLO, false, &presence);
+    assert_false(presence.ready);
+    assert_int_equal(presence.incarnation, -1);
+    presence_free(&presence);
+    await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+    assert_int_equal(presence.incarnation, incarnation);
+    assert_int_equal(presence.keys, 2);
+    assert_int_equal(presence.epoch, 1);
+    assert_int_equal(presence.position_count, 2);
+    assert_int_equal(presence.positions[0].offset, 1);
+    assert_int_equal(presence.positions[1].offset, 2);
+    assert_int_equal(presence.positions[1].sequence, 3);
+    presence_free(&presence);
+    assert_true(atomic_load(&running->status.ready));
+    publish(JWK_A, "one", 2, 4, 0);
+    assert_ack(running, JWK_A, 2, ACK_APPLIED, NULL); /* the first ack ever: none before */
+    /* Equal and older ones change nothing and are acked again. */
+    publish(JWK_A, "other", 2, 4, 0);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 2, ACK_APPLIED, NULL);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    stop_worker(running);
+    await_presence(running, PRESENCE_GOODBYE, false, &presence);
+    assert_int_equal(presence.positions[0].offset, 4);
+    presence_free(&presence);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
+    /* What was acked is not read again. */
+    struct state_position *positions;
+    size_t count;
+    struct error error;
+    assert_int_equal(state_load_positions(running->fixture->state, &positions, &count, &error), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(positions[0].position.offset, 4);
+    assert_int_equal(positions[1].position.offset, 2);
+    free(positions);
+}
+
+static void a_restart_goes_on_where_it_was(void **state) {
+    struct running *running = *state;
+    start_worker(running, NULL);
+    await_ready(running);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    stop_worker(running);
+    publish(JWK_A, "one", 2, 2, 0); /* while it is away: settled by its position */
+    start_worker(running, NULL);
+    struct presence presence;
+    do {
+        await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+        bool caught_up = presence.positions[0].sequence == 2;
+        presence_free(&presence);
+        if (caught_up)
+            break;
+    } while (true);
+    publish(JWK_A, "one", 3, 3, 0);
+    assert_ack(running, JWK_A, 3, ACK_APPLIED, NULL);
+    stop_worker(running);
+}
+
+static void what_is_not_an_event_is_passed_over(void **state) {
+    struct running *running = *state;
+    start_worker(running, NULL);
+    await_ready(running);
+    struct cloudevent attributes = {
+        .id = JWK_A, .source = "urn:test", .type = EVENT_TYPE_CREATED, .time = "2026-01-01T00:00:00.000Z", .dataschema = "urn:test"};
+    produce(topics.events, 0, "key", "nonsense", 8, NULL);
+    produce(topics.events, 0, JWK_A, "{\"operation\":\"create\"}", 22, &attributes);
+    produce(topics.events, 0, "no UUID", NULL, 0, NULL);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    stop_worker(running);
+    struct state_position *positions;
+    size_t count;
+    struct error error;
+    assert_int_equal(state_load_positions(running->fixture->state, &positions, &count, &error), 0);
+    assert_int_equal(positions[0].position.offset, 4);
+    free(positions);
+}
+
+static void say_hello_as_another(const char *environment, const char *replica, const char *worker) {
+    struct presence hello = {.kind = PRESENCE_HELLO,
+                             .environment = environment,
+                             .replica = replica,
+                             .worker = worker,
+                             .incarnation = -1,
+                             .interval_ms = 3000,
+                             .version = "test",
+                             .time = "2026-01-01T00:00:00.000Z"};
+    struct text value = TEXT_EMPTY;
+    presence_encode(&hello, &value);
+    struct cloudevent attributes = {.id = worker,
+                                    .source = "urn:test",
+                                    .type = PRESENCE_TYPE_HELLO,
+                                    .time = hello.time,
+                                    .dataschema = "urn:test"};
+    produce(topics.workers, 0, "production/edge-1", value.bytes, value.length, &attributes);
+    text_free(&value);
+}
+
+static void a_later_start_of_the_same_replica_fences_this_one(void **state) {
+    struct running *running = *state;
+    start_worker(running, NULL);
+    await_ready(running);
+    say_hello_as_another("production", "edge-2", JWK_A);
+    say_hello_as_another("staging", "edge-1", JWK_A);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL); /* others do not matter */
+    say_hello_as_another("production", "edge-1", JWK_B);
+    join_worker(running);
+    assert_int_equal(running->end, WORKER_FENCED);
+    assert_non_null(strstr(running->error.message, JWK_B));
+    assert_true(atomic_load(&running->status.fenced));
+}
+
+static void a_failing_hook_is_told_then_named_then_corrected(void **state) {
+    struct running *running = *state;
+    struct presence presence;
+    start_worker(running, "[ -e repaired ] || { echo 'gateway down' >&2; exit 1; }");
+    await_ready(running);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 1, ACK_FAILED, "gateway down");
+    do {
+        await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+        bool named = presence.failing_count == 1 && strcmp(presence.failing[0], JWK_A) == 0;
+        presence_free(&presence);
+        if (named)
+            break;
+    } while (true);
+    /* It is served all the same, and the failure outlives a restart. */
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    stop_worker(running);
+    assert_int_equal(state_failing_count(running->fixture->state), 1);
+    char *file = memory_format("%s/repaired", running->fixture->directory);
+    fclose(fopen(file, "w"));
+    free(file);
+    start_worker(running, "[ -e repaired ]");
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    do {
+        await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+        bool cleared = presence.failing_count == 0 && presence.positions[0].offset == 1;
+        presence_free(&presence);
+        if (cleared)
+            break;
+    } while (true);
+    stop_worker(running);
+    assert_int_equal(state_failing_count(running->fixture->state), 0);
+}
+
+/* Puts JWK B into the state as if read from partition 0 up to an offset. */
+static void pretend_history(struct running *running, int64_t offset, int64_t last_contact) {
+    struct state *its_state = running->fixture->state;
+    struct error error;
+    struct state_jwk jwk = fixture_jwk(JWK_B, "gone", 1, 1);
+    jwk.public_key = PUBLIC_B;
+    fixture_put(running->fixture, jwk);
+    struct state_position position = {.position = {.partition = 0, .offset = offset}, .generation = 1, .sweep_offset = -1};
+    assert_int_equal(state_begin(its_state, &error), 0);
+    assert_int_equal(state_store_position(its_state, &position, &error), 0);
+    assert_int_equal(state_store_contact(its_state, last_contact, &error), 0);
+    assert_int_equal(state_commit(its_state, &error), 0);
+}
+
+static void a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while(void **state) {
+    struct running *running = *state;
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1000, clock_wall_ms());
+    start_worker(running, NULL);
+    await_ready(running);
+    publish(JWK_A, "one", 2, 2, 0);
+    assert_ack(running, JWK_A, 2, ACK_APPLIED, NULL);
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
+}
+
+static void await_swept(struct running *running) {
+    struct presence presence;
+    do {
+        await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+        bool swept = presence.keys == 1;
+        presence_free(&presence);
+        if (swept)
+            break;
+    } while (true);
+}
+
+static void after_that_while_it_is_swept(void **state) {
+    struct running *running = *state;
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1000, clock_wall_ms());
+    running->options.sweep_delay_ms = 0;
+    start_worker(running, NULL);
+    await_swept(running);
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+}
+
+static void a_state_older_than_deletes_are_kept_reads_everything_and_sweeps(void **state) {
+    struct running *running = *state;
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1, clock_wall_ms() - 16LL * 86400000);
+    start_worker(running, NULL);
+    await_swept(running);
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+}
+
+static void a_younger_state_sweeps_nothing(void **state) {
+    struct running *running = *state;
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1, clock_wall_ms() - 14LL * 86400000);
+    start_worker(running, NULL);
+    await_ready(running);
+    publish(JWK_A, "one", 2, 2, 0);
+    assert_ack(running, JWK_A, 2, ACK_APPLIED, NULL);
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(it_catches_up_without_acks_and_acks_each_event_from_then_on),
+        TEST(a_restart_goes_on_where_it_was),
+        TEST(what_is_not_an_event_is_passed_over),
+        TEST(a_later_start_of_the_same_replica_fences_this_one),
+        TEST(a_failing_hook_is_told_then_named_then_corrected),
+        TEST(a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while),
+        TEST(after_that_while_it_is_swept),
+        TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
+        TEST(a_younger_state_sweeps_nothing),
+    };
+    return cmocka_run_group_tests_name("worker run", tests, NULL, NULL);
+}
