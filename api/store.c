@@ -34,13 +34,16 @@ static int prepare_directory(const char *directory, enum store_mode mode, struct
     return 0;
 }
 
+/* Makes the file for its owner alone, or checks that the one that exists is. One that exists is not opened here: closing any descriptor of a
+ * file drops all locks that this process holds on it, those of its other connections too (sqlite.org/howtocorrupt.html, section 2.2). */
 static int prepare_file(const char *path, enum store_mode mode, struct error *error) {
     struct stat status;
     if (mode == STORE_WRITE) {
-        int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (file < 0)
+        int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (file < 0 && errno != EEXIST)
             return error_set(error, ERROR_INVALID, "opening the store %s: %s", path, strerror(errno));
-        close(file);
+        if (file >= 0)
+            close(file);
     }
     if (stat(path, &status) != 0)
         return error_set(error, ERROR_INVALID, "store %s: %s", path, strerror(errno));
