@@ -6,6 +6,7 @@
 
 #include "common/log.h"
 #include "common/memory.h"
+#include "idempotency.h"
 
 #define JSON_TYPE "application/json"
 
@@ -18,8 +19,11 @@ static const struct {
     {403, "forbidden", "You do not have permission to perform this action"},
     {404, "not_found", "There is nothing at this path"},
     {405, "method_not_allowed", "This method is not allowed here"},
+    {409, "conflict", "The request conflicts with another one"},
+    {412, "precondition_failed", "The state is not the one that was made a condition"},
     {413, "content_too_large", "The request body is too large"},
     {415, "unsupported_media_type", "Content-Type must be application/json"},
+    {422, "unprocessable", "The request can not be processed"},
     {431, "header_fields_too_large", "The request headers are too large"},
     {500, "internal_error", "The request could not be completed"},
     {503, "temporarily_unavailable", "The service can not take the request now; try again later"},
@@ -62,6 +66,9 @@ void answer_fail_error(struct call *call, const struct error *error) {
     case ERROR_DENIED:
         answer_fail(call, 403, NULL);
         break;
+    case ERROR_PRECONDITION:
+        answer_fail(call, 412, error->message);
+        break;
     case ERROR_UNAVAILABLE:
         answer_fail(call, 503, NULL);
         break;
@@ -73,6 +80,19 @@ void answer_fail_error(struct call *call, const struct error *error) {
 void answer_json(struct call *call, struct text *body) {
     size_t length = body->length;
     http_respond(call->request, 200, http_response_take(JSON_TYPE, text_take(body), length));
+}
+
+void answer_json_tagged(struct call *call, struct text *body, const char *etag) {
+    size_t length = body->length;
+    struct MHD_Response *response = http_response_take(JSON_TYPE, text_take(body), length);
+    http_response_header(response, "ETag", etag);
+    http_respond(call->request, 200, response);
+}
+
+void answer_not_modified(struct call *call, const char *etag) {
+    struct MHD_Response *response = http_response_take(NULL, NULL, 0);
+    http_response_header(response, "ETag", etag);
+    http_respond(call->request, 304, response);
 }
 
 /* ---- deployments ---- */
@@ -122,16 +142,21 @@ void answer_write_result(struct text *text, enum event_operation operation, cons
     free(message);
 }
 
+char *answer_location(const struct call *call, const char *deployment_id) {
+    char *project = http_encode_segment(call->parameters[0]);
+    char *location = memory_format("/apiops/projects/%s/deployments/%s/", project, deployment_id);
+    free(project);
+    return location;
+}
+
 static void respond_change(struct call *call, unsigned status, struct text *body, const char *deployment_id) {
     size_t length = body->length;
+    char *location = deployment_id ? answer_location(call, deployment_id) : NULL;
+    idempotency_answered(call, status, body->bytes, location);
     struct MHD_Response *response = http_response_take(JSON_TYPE, text_take(body), length);
-    if (deployment_id) {
-        char *project = http_encode_segment(call->parameters[0]);
-        char *location = memory_format("/apiops/projects/%s/deployments/%s/", project, deployment_id);
+    if (location)
         http_response_header(response, "Location", location);
-        free(project);
-        free(location);
-    }
+    free(location);
     if (call->respond_async)
         http_response_header(response, "Preference-Applied", "respond-async");
     else if (call->wait_preferred) {
@@ -152,18 +177,22 @@ void answer_outcomes(struct call *call, enum event_operation operation, const st
     respond_change(call, 200, &body, deployment_id);
 }
 
+void answer_write_no_result(struct text *text) {
+    text_json_open(text, "deploymentResult", '{');
+    text_json_boolean(text, "success", true);
+    text_json_string(text, "message", "Nothing had to be deployed");
+    text_json_open(text, "environmentResults", '[');
+    text_json_close(text, ']');
+    text_json_close(text, '}');
+}
+
 void answer_nothing_deployed(struct call *call) {
     struct text body = TEXT_EMPTY;
     text_json_open(&body, NULL, '{');
     text_json_boolean(&body, "success", true);
-    text_json_open(&body, "deploymentResult", '{');
-    text_json_boolean(&body, "success", true);
-    text_json_string(&body, "message", "Nothing had to be deployed");
-    text_json_open(&body, "environmentResults", '[');
-    text_json_close(&body, ']');
+    answer_write_no_result(&body);
     text_json_close(&body, '}');
-    text_json_close(&body, '}');
-    answer_json(call, &body);
+    respond_change(call, 200, &body, NULL);
 }
 
 void answer_deployment(struct call *call, const struct deployment *deployment) {

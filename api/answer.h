@@ -15,6 +15,9 @@ void answer_fail(struct call *call, unsigned status, const char *message);
 void answer_fail_error(struct call *call, const struct error *error);
 /* Answers 200 with a JSON body, which is taken. */
 void answer_json(struct call *call, struct text *body);
+/* The same with an ETag; and 304 for a caller who has that state already. */
+void answer_json_tagged(struct call *call, struct text *body, const char *etag);
+void answer_not_modified(struct call *call, const char *etag);
 /* What one environment says, for a body. */
 struct answer_environment {
     const char *name, *message; /* message NULL: the standard sentence of success */
@@ -30,8 +33,11 @@ void answer_nothing_deployed(struct call *call);
 /* Answers 202: the change is recorded and nobody waits. deployment_id NULL leaves Location out. */
 void answer_accepted(struct call *call, const char *deployment_id);
 
-/* Appends the member "deploymentResult". */
+/* The path of a deployment of the call's project, for Location; a new string. */
+char *answer_location(const struct call *call, const char *deployment_id);
+/* Appends the member "deploymentResult"; the second for a change that had nothing to deploy. */
 void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments, size_t count);
+void answer_write_no_result(struct text *text);
 /* The sentence for one environment. */
 const char *answer_environment_message(enum event_operation operation, const char *message);
 

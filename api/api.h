@@ -16,7 +16,10 @@ struct api_limits {
     int64_t deploy_timeout_ms; /* the longest wait for acks */
     int waiting_maximum;       /* deployments that may wait at once; more are answered 503 */
     size_t body_maximum;       /* bytes of a request's body */
+    int64_t token_lifetime_ms; /* of the tokens that clients are given */
 };
+
+struct idempotency;
 
 struct api {
     struct api_limits limits;
@@ -24,6 +27,7 @@ struct api {
     struct writer *writer;
     struct publisher *publisher;
     struct gatherer *gatherer;
+    struct idempotency *idempotency;
     atomic_int waiting;    /* changes that were admitted and are not answered yet */
     atomic_bool ready;     /* serving */
     atomic_bool stopping;  /* new requests are refused */

@@ -11,6 +11,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "idempotency.h"
 #include "prefer.h"
 #include "route.h"
 
@@ -93,16 +94,34 @@ static bool is_multipart_type(const char *value) {
     return value && strncasecmp(value, type, sizeof type - 1) == 0 && strchr("; \t", value[sizeof type - 1]);
 }
 
+/* Whether a media type is the form's, whatever parameters follow. */
+static bool is_form_type(const char *value) {
+    static const char type[] = "application/x-www-form-urlencoded";
+    return value && strncasecmp(value, type, sizeof type - 1) == 0 && strchr("; \t", value[sizeof type - 1]);
+}
+
+static bool type_suits(enum operation_body kind, const char *type) {
+    return kind == BODY_MULTIPART ? is_multipart_type(type) : kind == BODY_FORM ? is_form_type(type) : is_json_type(type);
+}
+
+/* A request without any body, to an operation that does without. */
+static bool has_no_body(const struct call *call) {
+    const char *length = http_request_header(call->request, "Content-Length");
+    return call->operation->takes_body == BODY_OPTIONAL && !http_request_header(call->request, "Content-Type") &&
+           !http_request_header(call->request, "Transfer-Encoding") && (!length || strcmp(length, "0") == 0);
+}
+
 /* Refuses a body that is not what the operation takes; answers and returns -1. */
 static int check_body_headers(struct call *call) {
     enum operation_body kind = call->operation->takes_body;
-    if (kind == BODY_NONE)
+    if (kind == BODY_NONE || has_no_body(call))
         return 0;
     const char *encoding = http_request_header(call->request, "Content-Encoding");
     const char *type = http_request_header(call->request, "Content-Type");
-    if (!(kind == BODY_MULTIPART ? is_multipart_type(type) : is_json_type(type)) ||
-        http_request_header_count(call->request, "Content-Type") != 1) {
-        answer_fail(call, 415, kind == BODY_MULTIPART ? "Content-Type must be multipart/form-data" : NULL);
+    if (!type_suits(kind, type) || http_request_header_count(call->request, "Content-Type") != 1) {
+        answer_fail(call, 415, kind == BODY_MULTIPART ? "Content-Type must be multipart/form-data"
+                               : kind == BODY_FORM    ? "Content-Type must be application/x-www-form-urlencoded"
+                                                      : NULL);
         return -1;
     }
     if (encoding && strcasecmp(encoding, "identity") != 0) {
@@ -144,6 +163,40 @@ static int check_parameters(struct call *call) {
     return 0;
 }
 
+struct query_check {
+    struct call *call;
+    struct text names; /* that were there, each with a line end behind: none may be there twice */
+    bool refused;
+};
+
+static bool check_parameter(void *context, const char *name) {
+    struct query_check *check = context;
+    char shown[JSON_SHOWN_SIZE];
+    bool known = route_takes_query(check->call->operation, name), repeated = false;
+    if (known) {
+        char *line = memory_format("%s\n", name);
+        repeated = check->names.bytes && strstr(check->names.bytes, line);
+        text_add_string(&check->names, line);
+        free(line);
+    }
+    if (known && !repeated)
+        return true;
+    char *message = memory_format(known ? "Query parameter %s is given more than once!" : "Query parameter %s is not known!",
+                                  json_utf8_is_valid(name, strlen(name)) ? json_shown(name, shown) : "(not UTF-8)");
+    answer_fail(check->call, 400, message);
+    free(message);
+    check->refused = true;
+    return false;
+}
+
+/* Refuses query parameters that the operation does not take; answers and returns -1. */
+static int check_query(struct call *call) {
+    struct query_check check = {.call = call};
+    http_request_each_query(call->request, check_parameter, &check);
+    text_free(&check.names);
+    return check.refused ? -1 : 0;
+}
+
 void call_on_headers(void *context, struct http_request *request) {
     struct call *call = memory_new(sizeof *call);
     call->api = context;
@@ -151,14 +204,17 @@ void call_on_headers(void *context, struct http_request *request) {
     http_request_set_data(request, call);
     if (find_operation(call) || check_parameters(call))
         return;
-    if (call->operation->roles == OPERATION_OPEN)
+    bool open = call->operation->roles == OPERATION_OPEN;
+    if (open && call->operation->takes_body == BODY_NONE)
         return;
     if (atomic_load(&call->api->stopping)) {
         answer_fail(call, 503, "The service is stopping");
         return;
     }
-    if (authorise(call) || check_body_headers(call))
+    if ((!open && authorise(call)) || check_query(call) || check_body_headers(call) || open)
         return;
+    call->conditions.if_match = http_request_header_list(request, "If-Match");
+    call->conditions.if_none_match = http_request_header_list(request, "If-None-Match");
     const char *parent = http_request_header(request, "traceparent");
     if (parent && traceparent_is_valid(parent))
         snprintf(call->traceparent, sizeof call->traceparent, "%s", parent);
@@ -192,10 +248,35 @@ static int read_body(struct call *call) {
     return -1;
 }
 
+static bool is_change(const struct operation *operation) {
+    return operation->roles != OPERATION_OPEN && strcmp(operation->method, "GET") != 0;
+}
+
+static bool wants_json(const struct call *call) {
+    size_t length;
+    http_request_body(call->request, &length);
+    return call->operation->takes_body == BODY_JSON || (call->operation->takes_body == BODY_OPTIONAL && length > 0);
+}
+
+struct store_author call_author(const struct call *call) {
+    return (struct store_author){
+        .user = call->token.user,
+        .traceparent = call->traceparent,
+        .project_id = call->project.id,
+        .project_uid = call->project.uid,
+        .project_name = call->parameters[0],
+        .precondition = etag_conditions_exist(&call->conditions) ? etag_check : NULL,
+        .precondition_context = &call->conditions,
+    };
+}
+
 void call_on_request(void *context, struct http_request *request) {
     (void)context;
     struct call *call = http_request_data(request);
-    if (call->operation->takes_body == BODY_JSON && read_body(call))
+    /* Before the body is read and dropped: it is part of what a key stands for. */
+    if (is_change(call->operation) && idempotency_begin(call))
+        return;
+    if (wants_json(call) && read_body(call))
         return;
     call->operation->handle(call);
 }
@@ -207,6 +288,9 @@ void call_on_completed(void *context, struct http_request *request) {
         return;
     if (call->counted)
         atomic_fetch_sub(&call->api->waiting, 1);
+    idempotency_end(call);
+    free(call->conditions.if_match);
+    free(call->conditions.if_none_match);
     for (int i = 0; i < PATH_PARAMETERS_MAX; i++)
         free(call->parameters[i]);
     json_wipe(call->body);

@@ -7,6 +7,7 @@
 #include <cjson/cJSON.h>
 
 #include "api.h"
+#include "etag.h"
 #include "store.h"
 
 struct call;
@@ -15,13 +16,15 @@ struct call;
 enum operation_body {
     BODY_NONE,
     BODY_JSON,      /* application/json, parsed into call->body before the handler */
+    BODY_OPTIONAL,  /* the same, or nothing at all: call->body is NULL then */
+    BODY_FORM,      /* application/x-www-form-urlencoded; the handler parses it */
     BODY_MULTIPART, /* multipart/form-data; the handler parses it (form.h) */
 };
 
 /* One operation: a row of the routing table (route.c). */
 struct operation {
     const char *method;
-    const char *path;   /* "/apiops/projects/{projectName}/jwks/{jwkName}/" */
+    const char *path;   /* "/apiops/projects/{projectName}/jwks/{?limit,cursor}": with the query parameters that it takes */
     int roles;          /* that the token needs, all of them; OPERATION_OPEN: no token at all */
     enum operation_body takes_body;
     void (*handle)(struct call *call);
@@ -40,8 +43,13 @@ struct call {
     int64_t wait_ms;               /* how long this caller waits for a deployment … */
     bool wait_preferred;           /* … because it said so */
     bool respond_async;
+    struct etag_conditions conditions; /* If-Match and If-None-Match; owned */
+    struct idempotent *idempotent; /* the first request with an Idempotency-Key (idempotency.h); NULL: it has none */
     bool counted;                  /* in api->waiting, and its connection suspended (change_admit()) */
 };
+
+/* Who asks, for the store; as long as the call lives. */
+struct store_author call_author(const struct call *call);
 
 /* The two handlers of the HTTP server, and its clean-up. */
 void call_on_headers(void *context, struct http_request *request);

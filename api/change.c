@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "idempotency.h"
 
 static struct metric accepted = {
     .name = "jwk_api_changes_total", .labels = "result=\"recorded\"", .help = "Changes of JWKs, by what came of them.", .type = METRIC_COUNTER};
@@ -32,15 +33,11 @@ static void change_free(struct change *change) {
 
 static int run(struct job *job, struct store *store, struct error *error) {
     struct change *change = (struct change *)job;
-    const struct call *call = change->call;
-    struct store_author author = {
-        .user = call->token.user,
-        .traceparent = call->traceparent,
-        .project_id = call->project.id,
-        .project_uid = call->project.uid,
-        .project_name = call->parameters[0],
-    };
-    return change->record(change, store, &author, error);
+    struct store_author author = call_author(change->call);
+    if (change->record(change, store, &author, error))
+        return -1;
+    int64_t first = change->recorded.sequence;
+    return idempotency_record(change->call, store, first, first + (int64_t)change->more_count, error);
 }
 
 /* In the gatherer's thread: the caller gets its answer. */

@@ -7,6 +7,8 @@
 #include "answer.h"
 #include "common/clock.h"
 #include "common/memory.h"
+#include "listing.h"
+#include "store_history.h"
 
 static const char *const result_names[] = {"IN_PROGRESS", "SUCCEEDED", "FAILED"};
 
@@ -65,36 +67,50 @@ static void write_results(struct text *body, const struct store_deployment *depl
     text_json_close(body, '}');
 }
 
-static void write_deployment(void *context, const struct store_deployment *deployment) {
-    struct view *view = context;
-    if (deployment->project_id != view->project_id)
-        return;
-    view->found = true;
+/* The names that the store keeps with commas between them, as a list. */
+static void write_changed(struct text *body, const char *changed) {
+    text_json_open(body, "changed", '[');
+    for (const char *at = changed ? changed : ""; *at;) {
+        size_t length = strcspn(at, ",");
+        char *name = memory_bytes(at, length);
+        text_json_string(body, NULL, name);
+        free(name);
+        at += length + (at[length] == ',');
+    }
+    text_json_close(body, ']');
+}
+
+static void write_deployment(struct text *body, const struct store_deployment *deployment) {
     char time[CLOCK_TEXT_SIZE];
-    struct text *body = &view->body;
-    text_json_open(body, NULL, '{');
-    text_json_boolean(body, "success", true);
-    text_json_open(body, "resultList", '[');
     text_json_open(body, NULL, '{');
     text_json_string(body, "deploymentId", deployment->uid);
     text_json_string(body, "jwkId", deployment->jwk_uid);
     text_json_string(body, "jwkName", deployment->jwk_name);
     text_json_string(body, "operation", event_operation_name(deployment->operation));
     text_json_integer(body, "version", deployment->version);
+    write_changed(body, deployment->changed);
     text_json_string(body, "actor", deployment->actor);
     text_json_string(body, "startTime", clock_format(deployment->created_at, time));
     text_json_string(body, "state", result_names[state_of(deployment)]);
     write_results(body, deployment);
     text_json_close(body, '}');
-    text_json_close(body, ']');
-    text_json_close(body, '}');
+}
+
+static void view_deployment(void *context, const struct store_deployment *deployment) {
+    struct view *view = context;
+    if (deployment->project_id != view->project_id)
+        return;
+    view->found = true;
+    listing_open(&view->body);
+    write_deployment(&view->body, deployment);
+    listing_close(&view->body);
 }
 
 void deployments_get(struct call *call) {
     struct error error;
     struct view view = {.project_id = call->project.id};
     struct store *store = readers_take(call->api->readers, &error);
-    int status = store ? store_find_deployment(store, call->parameters[1], write_deployment, &view, &error) : -1;
+    int status = store ? store_find_deployment(store, call->parameters[1], view_deployment, &view, &error) : -1;
     readers_give(call->api->readers, store);
     if (status == 0 && !view.found)
         status = error_set(&error, ERROR_NOT_FOUND, "Deployment (id: %s) is not found!", call->parameters[1]);
@@ -104,3 +120,40 @@ void deployments_get(struct call *call) {
         answer_fail_error(call, &error);
     text_free(&view.body);
 }
+
+/* ---- lists ---- */
+
+static void list_one(void *context, const struct store_deployment *deployment) {
+    struct listing *listing = context;
+    if (listing_admit(listing, NULL, deployment->sequence))
+        write_deployment(&listing->body, deployment);
+}
+
+static int read_list(struct listing *listing, struct store *store, struct error *error) {
+    struct store_deployment_filter filter = {
+        .project_id = listing->call->project.id, .jwk_id = listing->jwk_id, .before = listing->number};
+    return store_each_deployment(store, &filter, listing->page + 1, list_one, listing, error);
+}
+
+/* Lists the deployments of the project's JWK of that name or of that id; of all when both are NULL. */
+static void list(struct call *call, const char *name, const char *uid) {
+    static const struct listing_kind kind = {.mark = 'd', .by_number = true, .read = read_list};
+    struct error error;
+    int64_t jwk_id = 0;
+    int status = 0;
+    if (name || uid) {
+        struct store *store = readers_take(call->api->readers, &error);
+        status = !store ? -1
+                 : name ? store_find_jwk_id(store, call->project.id, name, &jwk_id, &error)
+                        : store_find_jwk_id_by_uid(store, call->project.id, uid, &jwk_id, &error);
+        readers_give(call->api->readers, store);
+    }
+    if (status == 0)
+        listing_answer(call, &kind, jwk_id);
+    else
+        answer_fail_error(call, &error);
+}
+
+void deployments_list(struct call *call) { list(call, NULL, http_request_query(call->request, "jwkId")); }
+
+void deployments_list_of_jwk(struct call *call) { list(call, call->parameters[1], NULL); }

@@ -5,5 +5,8 @@
 #include "call.h"
 
 void deployments_get(struct call *call);
+/* Newest first: of the project (query parameter jwkId: of one JWK, deleted or not), and of the JWK that has the name now. */
+void deployments_list(struct call *call);
+void deployments_list_of_jwk(struct call *call);
 
 #endif

@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/jwk.h"
 #include "common/memory.h"
+#include "listing.h"
 
 enum { DESCRIPTION_MAX = 4096 }; /* bytes */
 
@@ -25,44 +26,24 @@ static void write_item(struct text *body, const struct store_jwk *jwk) {
     text_json_string(body, "kid", jwk->kid);
 }
 
-struct listing {
-    struct text body;
-    const char *project_uid;
-};
-
 static void list_one(void *context, const struct store_jwk *jwk) {
     struct listing *listing = context;
     struct store_jwk item = *jwk;
-    item.project_uid = listing->project_uid;
+    if (!listing_admit(listing, jwk->name, 0))
+        return;
+    item.project_uid = listing->call->project.uid;
     text_json_open(&listing->body, NULL, '{');
     write_item(&listing->body, &item);
     text_json_close(&listing->body, '}');
 }
 
-static void open_list(struct text *body) {
-    text_json_open(body, NULL, '{');
-    text_json_boolean(body, "success", true);
-    text_json_open(body, "resultList", '[');
-}
-
-static void close_list(struct text *body) {
-    text_json_close(body, ']');
-    text_json_close(body, '}');
+static int read_list(struct listing *listing, struct store *store, struct error *error) {
+    return store_each_jwk(store, listing->call->project.id, listing->name, listing->page + 1, list_one, listing, error);
 }
 
 void jwks_list(struct call *call) {
-    struct error error;
-    struct listing listing = {.project_uid = call->project.uid};
-    struct store *store = readers_take(call->api->readers, &error);
-    open_list(&listing.body);
-    int status = store ? store_each_jwk(store, call->project.id, list_one, &listing, &error) : -1;
-    readers_give(call->api->readers, store);
-    close_list(&listing.body);
-    if (status == 0)
-        answer_json(call, &listing.body);
-    else
-        answer_fail_error(call, &error);
-    text_free(&listing.body);
+    static const struct listing_kind kind = {.mark = 'j', .read = read_list};
+    listing_answer(call, &kind, 0);
 }
 
 /* "RSA" to "rsa": the member under which get shows the material. */
@@ -83,21 +64,33 @@ void jwks_get(struct call *call) {
         answer_fail_error(call, &error);
         return;
     }
+    char etag[ETAG_SIZE];
+    etag_write(&jwk, etag);
+    if (!etag_if_match_holds(&call->conditions, etag)) {
+        answer_fail(call, 412, NULL);
+        store_jwk_free(&jwk);
+        return;
+    }
+    if (!etag_if_none_match_holds(&call->conditions, etag)) {
+        answer_not_modified(call, etag);
+        store_jwk_free(&jwk);
+        return;
+    }
     struct text body = TEXT_EMPTY;
     jwk.project_uid = call->project.uid;
-    open_list(&body);
+    listing_open(&body);
     text_json_open(&body, NULL, '{');
     write_item(&body, &jwk);
     text_json_raw(&body, material_member(jwk.type), jwk.private_key ? jwk.private_key : jwk.public_key);
     text_json_close(&body, '}');
-    close_list(&body);
-    answer_json(call, &body);
+    listing_close(&body);
+    answer_json_tagged(call, &body, etag);
     store_jwk_free(&jwk);
 }
 
 /* ---- changing ---- */
 
-/* What the three changes are given; strings are owned. */
+/* What the changes are given; strings are owned. name: of a redeploy, the one environment. */
 struct input {
     char *name, *description, *source_type;
     struct jwk *jwk;
@@ -164,6 +157,28 @@ static int record_delete(struct change *change, struct store *store, const struc
 }
 
 void jwks_delete(struct call *call) { change_submit(change_new(call, EVENT_DELETE, record_delete)); }
+
+static int record_redeploy(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
+    const struct input *input = change->input;
+    return store_redeploy_jwk(store, author, change->call->parameters[1], input->name, &change->recorded, error);
+}
+
+void jwks_redeploy(struct call *call) {
+    static const char *const known[] = {"environmentName", NULL};
+    struct error error;
+    const char *environment = NULL;
+    if (call->body && (json_refuse_unknown(call->body, known, &error) ||
+                       json_get_string(call->body, "environmentName", false, &environment, &error) ||
+                       (environment && name_check("Environment", environment, &error)))) {
+        answer_fail_error(call, &error);
+        return;
+    }
+    struct change *change = change_new(call, EVENT_REDEPLOY, record_redeploy);
+    struct input *input = change->input;
+    input->name = memory_string(environment);
+    drop_body(call);
+    change_submit(change);
+}
 
 static int record_create(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
     const struct input *input = change->input;

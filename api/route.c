@@ -6,26 +6,34 @@
 
 #include "deployments.h"
 #include "health.h"
+#include "inventory.h"
 #include "jwks.h"
 
 #define SECURITY ROLE_API_SECURITY
 #define DEPLOY (ROLE_API_SECURITY | ROLE_DEPLOY_UNDEPLOY_PROXIES)
 
 static const struct operation operations[] = {
-    {"GET", "/apiops/projects/{projectName}/jwks/", SECURITY, false, jwks_list},
+    {"GET", "/apiops/projects/{?limit,cursor}", SECURITY, BODY_NONE, inventory_projects},
+    {"GET", "/apiops/environments/{?limit,cursor}", ROLE_ADMIN, BODY_NONE, inventory_environments},
+    {"GET", "/apiops/environments/{projectName}/{?limit,cursor}", SECURITY, BODY_NONE, inventory_environments},
+    {"GET", "/apiops/projects/{projectName}/jwks/{?limit,cursor}", SECURITY, BODY_NONE, jwks_list},
     {"POST", "/apiops/projects/{projectName}/jwks/", DEPLOY, true, jwks_create},
     {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/", SECURITY, false, jwks_get},
     {"PUT", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, true, jwks_update},
     {"DELETE", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, false, jwks_delete},
+    {"POST", "/apiops/projects/{projectName}/jwks/{jwkName}/redeploy/", DEPLOY, BODY_OPTIONAL, jwks_redeploy},
+    {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/deployments/{?limit,cursor}", SECURITY, BODY_NONE, deployments_list_of_jwk},
+    {"GET", "/apiops/projects/{projectName}/deployments/{?limit,cursor,jwkId}", SECURITY, BODY_NONE, deployments_list},
     {"GET", "/apiops/projects/{projectName}/deployments/{deploymentId}/", SECURITY, false, deployments_get},
     {"GET", "/healthz/", OPERATION_OPEN, false, health_live},
     {"GET", "/readyz/", OPERATION_OPEN, false, health_ready},
     {"GET", "/metrics/", OPERATION_OPEN, false, health_metrics},
 };
 
-/* Steps over one segment ("/abc") of a path; false at its end, where a last '/' alone counts as the end too. */
+/* Steps over one segment ("/abc") of a path; false at its end, where a last '/' alone counts as the end too, as does the query of a
+ * pattern. */
 static bool next_segment(const char **path, const char **segment, size_t *length) {
-    if (**path != '/' || (*path)[1] == '\0')
+    if (**path != '/' || (*path)[1] == '\0' || strncmp(*path, "/{?", 3) == 0)
         return false;
     *segment = *path + 1;
     *length = strcspn(*segment, "/");
@@ -54,6 +62,17 @@ static bool matches(const char *pattern, const char *path, const char *spans[PAT
 }
 
 bool route_has_project(const struct operation *operation) { return strstr(operation->path, "/{projectName}/") != NULL; }
+
+bool route_takes_query(const struct operation *operation, const char *name) {
+    size_t length = strlen(name);
+    const char *at = strstr(operation->path, "{?");
+    if (!at || length == 0)
+        return false;
+    for (at += 2; *at; at += strcspn(at, ",}") + 1)
+        if (strncmp(at, name, length) == 0 && (at[length] == ',' || at[length] == '}'))
+            return true;
+    return false;
+}
 
 enum route_result route_find(const char *method, const char *path, const struct operation **operation,
                              char *parameters[PATH_PARAMETERS_MAX], char allow[64]) {

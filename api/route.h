@@ -10,6 +10,8 @@ enum route_result { ROUTE_FOUND, ROUTE_UNKNOWN, ROUTE_METHOD, ROUTE_MALFORMED };
  * percent-decoded once. ROUTE_METHOD: the path is known and allow tells the methods it has. ROUTE_MALFORMED: a % that is none. */
 enum route_result route_find(const char *method, const char *path, const struct operation **operation,
                              char *parameters[PATH_PARAMETERS_MAX], char allow[64]);
+/* Whether the operation takes a query parameter of that name. */
+bool route_takes_query(const struct operation *operation, const char *name);
 /* Whether the path of an operation names a project. */
 bool route_has_project(const struct operation *operation);
 

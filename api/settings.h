@@ -17,6 +17,7 @@ struct settings {
     long threads, connections, waiting;    /* of HTTP */
     long body_limit, header_limit;         /* bytes */
     long tombstone_delay;                  /* ms */
+    long token_lifetime, idempotency_lifetime; /* ms */
     /* token create */
     char *user;
     struct option_list roles, projects;
@@ -35,5 +36,8 @@ int environment_remove_run(void *settings, char **operands, int count);
 int token_create_run(void *settings, char **operands, int count);
 int token_list_run(void *settings, char **operands, int count);
 int token_revoke_run(void *settings, char **operands, int count);
+int client_create_run(void *settings, char **operands, int count);
+int client_list_run(void *settings, char **operands, int count);
+int client_revoke_run(void *settings, char **operands, int count);
 
 #endif

@@ -62,6 +62,9 @@ int store_each_project(struct store *store, store_item_visitor *visit, void *con
 int store_add_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_remove_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
+/* Pages of the same: at most limit, from behind the name `after` on ("": from the first). */
+int store_page_environments(struct store *store, const char *after, int limit, store_item_visitor *visit, void *context,
+                            struct error *error) MUST_CHECK;
 /* A number that changes whenever another connection has committed: what a long-lived cache of this connection compares. */
 int store_data_version(struct store *store, int64_t *version, struct error *error) MUST_CHECK;
 
@@ -84,6 +87,10 @@ struct store_project {
 /* The project of that name when the token may see it; ERROR_NOT_FOUND with the contract's sentence for both cases. */
 int store_find_project(struct store *store, const struct store_token *token, const char *name, struct store_project *project,
                        struct error *error) MUST_CHECK;
+
+/* The projects that the token may see, at most limit, from behind the name `after` on ("": from the first). */
+int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit, store_item_visitor *visit,
+                        void *context, struct error *error) MUST_CHECK;
 
 struct store_new_token {
     const char *user;
@@ -110,7 +117,7 @@ struct store_jwk { /* strings are borrowed until the callback returns, or until 
     int64_t id;
     const char *uid, *project_uid, *name, *description, *type, *kid;
     const char *source_type, *source_id, *source_url;
-    int64_t version;
+    int64_t epoch, version; /* the two order the states of one JWK */
     int partition;
     int64_t created_at, updated_at;
     const char *public_key, *private_key; /* only of store_find_jwk(); JSON text, NULL when there is none */
@@ -119,9 +126,9 @@ struct store_jwk { /* strings are borrowed until the callback returns, or until 
 /* ERROR_NOT_FOUND with "JWK (name: X) is not found!". The caller frees it with store_jwk_free(). */
 int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) MUST_CHECK;
 void store_jwk_free(struct store_jwk *jwk); /* wipes what was secret */
-/* In the order of names. */
-int store_each_jwk(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_jwk *jwk), void *context,
-                   struct error *error) MUST_CHECK;
+/* In the order of names, from behind the name `after` ("": from the first) on, at most limit. */
+int store_each_jwk(struct store *store, int64_t project_id, const char *after, int limit,
+                   void (*visit)(void *context, const struct store_jwk *jwk), void *context, struct error *error) MUST_CHECK;
 
 /* ---- changes: inside a transaction of the writer ---- */
 
@@ -158,6 +165,10 @@ struct store_author { /* who asks for a change */
     const char *traceparent;
     int64_t project_id;
     const char *project_uid, *project_name;
+    /* What the caller has made a condition of an update or a delete, judged on the JWK as it is before: 0, or -1 with ERROR_PRECONDITION.
+     * NULL: none. */
+    int (*precondition)(const void *context, const struct store_jwk *jwk, struct error *error);
+    const void *precondition_context;
 };
 
 struct store_new_jwk {
@@ -174,6 +185,10 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
                      const char *description, struct store_change *change, struct error *error) MUST_CHECK;
 int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
                      struct error *error) MUST_CHECK;
+/* Deploys the present state again, as the next version, so that each replica applies and acknowledges it. environment: the one whose
+ * result is expected; NULL: all. */
+int store_redeploy_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *environment,
+                       struct store_change *change, struct error *error) MUST_CHECK;
 
 /* ---- outbox ---- */
 
@@ -208,6 +223,7 @@ int store_set_result(struct store *store, int64_t sequence, int64_t environment_
 struct store_deployment { /* strings are borrowed until the callback returns */
     int64_t sequence;
     const char *uid, *jwk_uid, *jwk_name, *actor, *event_hash;
+    const char *changed; /* names of the fields that an update changed, separated by commas; NULL: none */
     enum event_operation operation;
     int64_t project_id, epoch, version, created_at;
     size_t result_count;

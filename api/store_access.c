@@ -45,10 +45,7 @@ static int change_named(struct store *store, const char *sql, const char *what, 
     return 0;
 }
 
-static int each_item(struct store *store, const char *sql, store_item_visitor *visit, void *context, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, sql, error);
-    if (!statement)
-        return -1;
+static int visit_items(struct store *store, sqlite3_stmt *statement, store_item_visitor *visit, void *context, struct error *error) {
     int row;
     while ((row = store_step(store, statement, "listing", error)) == 1) {
         struct store_item item = {
@@ -60,6 +57,11 @@ static int each_item(struct store *store, const char *sql, store_item_visitor *v
         visit(context, &item);
     }
     return row;
+}
+
+static int each_item(struct store *store, const char *sql, store_item_visitor *visit, void *context, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, sql, error);
+    return statement ? visit_items(store, statement, visit, context, error) : -1;
 }
 
 int store_add_project(struct store *store, const char *name, struct error *error) {
@@ -96,6 +98,33 @@ int store_remove_environment(struct store *store, const char *name, struct error
 int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) {
     return each_item(store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL ORDER BY name", visit, context,
                      error);
+}
+
+static int page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit, void *context,
+                      struct error *error) {
+    store_bind_text(statement, 1, after);
+    store_bind_integer(statement, 2, limit);
+    return visit_items(store, statement, visit, context, error);
+}
+
+int store_page_environments(struct store *store, const char *after, int limit, store_item_visitor *visit, void *context,
+                            struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL AND name > ?1 ORDER BY name LIMIT ?2", error);
+    return statement ? page_items(store, statement, after, limit, visit, context, error) : -1;
+}
+
+int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit, store_item_visitor *visit,
+                        void *context, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT id, uid, name, created_at FROM project WHERE name > ?1"
+               " AND (?3 OR EXISTS (SELECT 1 FROM token_project WHERE token_id = ?4 AND project_id = project.id)) ORDER BY name LIMIT ?2",
+        error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 3, token->all_projects);
+    store_bind_integer(statement, 4, token->id);
+    return page_items(store, statement, after, limit, visit, context, error);
 }
 
 /* ---- the list that a deployment goes to ---- */

@@ -1,6 +1,7 @@
 /* Recording a deployment with its event, and what came of it in each environment. */
 #include "store_deployment.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +25,8 @@ static int take_sequence(struct store *store, int64_t *sequence, struct error *e
 static int insert_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                              const struct store_change *change, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO deployment (id, uid, jwk_id, operation, epoch, version, jwk_name, actor, event_hash, created_at)"
-               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", error);
+        store, "INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, changed, actor,"
+               " event_hash, created_at) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10)", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, change->sequence);
@@ -38,6 +39,8 @@ static int insert_deployment(struct store *store, const struct store_author *aut
     store_bind_text(statement, 8, author->user);
     store_bind_text(statement, 9, change->event_hash);
     store_bind_integer(statement, 10, subject->now);
+    store_bind_integer(statement, 11, author->project_id);
+    store_bind_text(statement, 12, subject->changed);
     return store_run(store, statement, "recording a deployment", error);
 }
 
@@ -116,10 +119,31 @@ static int insert_outgoing(struct store *store, struct store_outgoing *outgoing,
     return 0;
 }
 
+/* All environments, or the one that the subject names; the caller releases the list. */
+static int choose_environments(struct store *store, const char *name, struct store_environments **chosen, struct error *error) {
+    struct store_environments *all = NULL;
+    if (store_environments(store, &all, error))
+        return -1;
+    *chosen = all;
+    if (!name)
+        return 0;
+    *chosen = NULL;
+    for (size_t i = 0; i < all->count && !*chosen; i++) {
+        if (strcmp(all->items[i].name, name) != 0)
+            continue;
+        *chosen = memory_new(sizeof **chosen + sizeof (*chosen)->items[0]);
+        atomic_init(&(*chosen)->references, 1);
+        (*chosen)->count = 1;
+        (*chosen)->items[0] = all->items[i];
+    }
+    store_environments_release(all);
+    return *chosen ? 0 : error_set(error, ERROR_NOT_FOUND, "Environment (name: %s) is not found!", name);
+}
+
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) {
     *change = (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
-    if (store_environments(store, &change->environments, error) || take_sequence(store, &change->sequence, error))
+    if (choose_environments(store, subject->environment, &change->environments, error) || take_sequence(store, &change->sequence, error))
         goto failed;
     uuid_new(change->deployment_id);
     snprintf(change->jwk_id, sizeof change->jwk_id, "%s", subject->uid);
@@ -243,78 +267,6 @@ int store_set_result(struct store *store, int64_t sequence, int64_t environment_
     store_bind_text(statement, 5, replicas);
     store_bind_integer(statement, 6, settled_at);
     return store_run(store, statement, "storing a result", error);
-}
-
-enum { RESULTS_READ_MAX = 10000 };
-
-/* Reads the results of one deployment into a growing array; their strings are copied. */
-static int read_results(struct store *store, int64_t sequence, struct store_result **results, size_t *count, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0) FROM deployment_result"
-               " JOIN environment ON environment.id = environment_id WHERE deployment_id = ?1 ORDER BY name LIMIT ?2", error);
-    if (!statement)
-        return -1;
-    store_bind_integer(statement, 1, sequence);
-    store_bind_integer(statement, 2, RESULTS_READ_MAX);
-    int row;
-    while ((row = store_step(store, statement, "reading results", error)) == 1) {
-        *results = memory_resize(*results, (*count + 1) * sizeof **results);
-        (*results)[(*count)++] = (struct store_result){
-            .environment_id = sqlite3_column_int64(statement, 0),
-            .environment_name = memory_string(store_text(statement, 1)),
-            .state = (enum result_state)sqlite3_column_int(statement, 2),
-            .message = memory_string(store_text(statement, 3)),
-            .replicas = memory_string(store_text(statement, 4)),
-            .settled_at = sqlite3_column_int64(statement, 5),
-        };
-    }
-    return row;
-}
-
-static void free_results(struct store_result *results, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        free((char *)results[i].environment_name);
-        free((char *)results[i].message);
-        free((char *)results[i].replicas);
-    }
-    free(results);
-}
-
-int store_find_deployment(struct store *store, const char *uid, void (*visit)(void *context, const struct store_deployment *deployment),
-                          void *context, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT deployment.id, deployment.uid, jwk.uid, jwk_name, actor, event_hash, operation, project_id, epoch,"
-               " deployment.version, deployment.created_at FROM deployment JOIN jwk ON jwk.id = jwk_id WHERE deployment.uid = ?1", error);
-    if (!statement)
-        return -1;
-    store_bind_text(statement, 1, uid);
-    int row = store_step(store, statement, "reading a deployment", error);
-    if (row <= 0)
-        return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "Deployment (id: %s) is not found!", uid);
-    struct store_result *results = NULL;
-    size_t count = 0;
-    int status = read_results(store, sqlite3_column_int64(statement, 0), &results, &count, error);
-    if (status == 0) {
-        struct store_deployment deployment = {
-            .sequence = sqlite3_column_int64(statement, 0),
-            .uid = store_text(statement, 1),
-            .jwk_uid = store_text(statement, 2),
-            .jwk_name = store_text(statement, 3),
-            .actor = store_text(statement, 4),
-            .event_hash = store_text(statement, 5),
-            .operation = (enum event_operation)sqlite3_column_int(statement, 6),
-            .project_id = sqlite3_column_int64(statement, 7),
-            .epoch = sqlite3_column_int64(statement, 8),
-            .version = sqlite3_column_int64(statement, 9),
-            .created_at = sqlite3_column_int64(statement, 10),
-            .result_count = count,
-            .results = results,
-        };
-        visit(context, &deployment);
-    }
-    free_results(results, count);
-    sqlite3_reset(statement);
-    return status;
 }
 
 static bool is_listed(const char *uid, const char *const *list, size_t count) {

@@ -12,6 +12,8 @@ struct deployment_subject {
     int64_t version;
     int partition;
     const char *name, *description, *type, *kid, *public_key;
+    const char *changed;     /* names of the fields that an update changed, separated by commas; NULL: none */
+    const char *environment; /* the one that is deployed to; NULL: all */
     int64_t now; /* wall ms */
 };
 

@@ -13,8 +13,9 @@
     "jwk.version, jwk.partition, jwk.created_at, jwk.updated_at"
 
 /* Reads JWK_COLUMNS; the strings belong to the statement. */
-static void read_columns(sqlite3_stmt *statement, struct store_jwk *jwk) {
+static void read_columns(const struct store *store, sqlite3_stmt *statement, struct store_jwk *jwk) {
     *jwk = (struct store_jwk){
+        .epoch = store->identity.epoch,
         .id = sqlite3_column_int64(statement, 0),
         .uid = store_text(statement, 1),
         .name = store_text(statement, 2),
@@ -43,7 +44,7 @@ int store_find_jwk(struct store *store, int64_t project_id, const char *name, st
     int row = store_step(store, statement, "reading a JWK", error);
     if (row <= 0)
         return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "JWK (name: %s) is not found!", name);
-    read_columns(statement, jwk);
+    read_columns(store, statement, jwk);
     jwk->public_key = store_text(statement, 13);
     jwk->private_key = store_text(statement, 14);
     /* One block holds every string, so that one call frees and wipes them. */
@@ -74,17 +75,19 @@ void store_jwk_free(struct store_jwk *jwk) {
     *jwk = (struct store_jwk){0};
 }
 
-int store_each_jwk(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_jwk *jwk), void *context,
-                   struct error *error) {
+int store_each_jwk(struct store *store, int64_t project_id, const char *after, int limit,
+                   void (*visit)(void *context, const struct store_jwk *jwk), void *context, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT " JWK_COLUMNS " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL ORDER BY name", error);
+        store, "SELECT " JWK_COLUMNS " FROM jwk WHERE project_id = ?1 AND name > ?2 AND deleted_at IS NULL ORDER BY name LIMIT ?3", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);
+    store_bind_text(statement, 2, after);
+    store_bind_integer(statement, 3, limit);
     int row;
     while ((row = store_step(store, statement, "listing JWKs", error)) == 1) {
         struct store_jwk jwk;
-        read_columns(statement, &jwk);
+        read_columns(store, statement, &jwk);
         visit(context, &jwk);
     }
     return row;
@@ -154,6 +157,23 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
     return store_record_deployment(store, author, &subject, change, error);
 }
 
+static int check_precondition(const struct store_author *author, const struct store_jwk *jwk, struct error *error) {
+    return author->precondition ? author->precondition(author->precondition_context, jwk, error) : 0;
+}
+
+enum { CHANGED_SIZE = 64 };
+
+static bool differ(const char *one, const char *other) { return !one != !other || (one && strcmp(one, other) != 0); }
+
+/* The fields that an update changes, for the history; NULL when it is the same as before. */
+static const char *name_changes(const struct store_jwk *before, const char *name, const char *description, char out[CHANGED_SIZE]) {
+    bool attached = strcmp(before->source_type, "GENERATE") != 0 && strcmp(before->source_type, "COPY_PASTE") != 0;
+    snprintf(out, CHANGED_SIZE, "%s%s%s%s%s", differ(before->name, name) ? ",name" : "",
+             differ(before->description, description) ? ",description" : "", attached ? ",sourceType" : "",
+             before->source_id ? ",sourceId" : "", before->source_url ? ",sourceUrl" : "");
+    return out[0] ? out + 1 : NULL;
+}
+
 int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
                      const char *description, struct store_change *change, struct error *error) {
     struct store_jwk jwk;
@@ -163,7 +183,10 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
         return -1;
     }
     int status = -1;
+    char changed[CHANGED_SIZE];
     const char *new_name = name ? name : jwk.name, *new_description = description ? description : jwk.description;
+    if (check_precondition(author, &jwk, error))
+        goto out;
     int taken = strcmp(new_name, jwk.name) == 0 ? 0 : name_is_taken(store, author->project_id, new_name, error);
     if (taken) {
         if (taken > 0)
@@ -185,7 +208,8 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
         goto out;
     struct deployment_subject subject = {.operation = EVENT_UPDATE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
                                          .partition = jwk.partition, .name = new_name, .description = new_description, .type = jwk.type,
-                                         .kid = jwk.kid, .public_key = jwk.public_key, .now = now};
+                                         .kid = jwk.kid, .public_key = jwk.public_key, .now = now,
+                                         .changed = name_changes(&jwk, new_name, new_description, changed)};
     status = store_record_deployment(store, author, &subject, change, error);
 out:
     store_jwk_free(&jwk);
@@ -198,6 +222,8 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
     if (store_find_jwk(store, author->project_id, jwk_name, &jwk, error))
         return -1;
     int status = -1;
+    if (check_precondition(author, &jwk, error))
+        goto out;
     sqlite3_stmt *statement =
         store_statement(store, "UPDATE jwk SET version = version + 1, updated_at = ?2, deleted_at = ?2 WHERE id = ?1", error);
     sqlite3_stmt *material = store_statement(store, "DELETE FROM jwk_material WHERE jwk_id = ?1", error);
@@ -212,6 +238,30 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
     struct deployment_subject subject = {.operation = EVENT_DELETE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
                                          .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
                                          .type = jwk.type, .kid = jwk.kid, .now = now};
+    status = store_record_deployment(store, author, &subject, change, error);
+out:
+    store_jwk_free(&jwk);
+    return status;
+}
+
+int store_redeploy_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *environment,
+                       struct store_change *change, struct error *error) {
+    struct store_jwk jwk;
+    if (store_find_jwk(store, author->project_id, jwk_name, &jwk, error))
+        return -1;
+    int status = -1;
+    if (check_precondition(author, &jwk, error))
+        goto out;
+    sqlite3_stmt *statement = store_statement(store, "UPDATE jwk SET version = version + 1 WHERE id = ?1", error);
+    if (!statement)
+        goto out;
+    store_bind_integer(statement, 1, jwk.id);
+    if (store_run(store, statement, "redeploying a JWK", error))
+        goto out;
+    struct deployment_subject subject = {.operation = EVENT_REDEPLOY, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
+                                         .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
+                                         .type = jwk.type, .kid = jwk.kid, .public_key = jwk.public_key, .now = clock_wall_ms(),
+                                         .environment = environment};
     status = store_record_deployment(store, author, &subject, change, error);
 out:
     store_jwk_free(&jwk);

@@ -11,6 +11,7 @@ enum error_code {
     ERROR_NOT_FOUND,   /* what was named does not exist */
     ERROR_CONFLICT,    /* the name is taken, or the state is not the one that was expected */
     ERROR_DENIED,      /* not allowed */
+    ERROR_PRECONDITION, /* the state is not the one that the caller has made a condition */
     ERROR_UNAVAILABLE, /* cannot be done now; trying again later makes sense */
     ERROR_INTERNAL,    /* our fault: details go to the log, never to a client */
 };

@@ -52,6 +52,8 @@ const char *http_request_method(const struct http_request *request);
 const char *http_request_path(const struct http_request *request);
 /* A header's value, or NULL. Names are compared without case. When a header is repeated, the first value. */
 const char *http_request_header(const struct http_request *request, const char *name);
+/* The values of all headers of that name joined with ", " (RFC 9110 section 5.3), a new string; NULL when there is none. */
+char *http_request_header_list(const struct http_request *request, const char *name);
 /* How many headers of that name there are. */
 unsigned http_request_header_count(const struct http_request *request, const char *name);
 /* A query parameter's value, percent-decoded ('+' is a space); NULL when absent, "" without a value. Owned by the request. */
@@ -82,6 +84,10 @@ void http_respond_shared(struct http_request *request, unsigned status, struct M
 /* A response with a body of length bytes that it takes over and frees (body may be NULL when length is 0), with
  * Content-Type (NULL: none) and Cache-Control: no-store. */
 struct MHD_Response *http_response_take(const char *content_type, char *body, size_t length);
+/* A response whose body is made while it is sent, in blocks of up to block_size bytes: read() and free() are those of
+ * MHD_create_response_from_callback(). With the same headers as above. */
+struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read, void *context,
+                                          MHD_ContentReaderFreeCallback free);
 /* Adds a header. A value that is not allowed in a header (CR, LF) is refused with a log line. */
 void http_response_header(struct MHD_Response *response, const char *name, const char *value);
 

@@ -6,6 +6,7 @@
 
 #include "http_internal.h"
 #include "memory.h"
+#include "text.h"
 
 const char *http_request_method(const struct http_request *request) {
     return request->method;
@@ -30,6 +31,28 @@ const char *http_path_of_target(const char *target) {
 
 const char *http_request_header(const struct http_request *request, const char *name) {
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+struct header_list {
+    const char *name;
+    struct text values;
+};
+
+static enum MHD_Result join_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+    struct header_list *list = context;
+    (void)kind;
+    if (strcasecmp(name, list->name) != 0)
+        return MHD_YES;
+    if (list->values.bytes != NULL)
+        text_add_string(&list->values, ", ");
+    text_add_string(&list->values, value != NULL ? value : "");
+    return MHD_YES;
+}
+
+char *http_request_header_list(const struct http_request *request, const char *name) {
+    struct header_list list = {.name = name};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, join_header, &list);
+    return list.values.bytes; /* NULL when nothing was appended */
 }
 
 struct header_count {

@@ -6,14 +6,9 @@
 #include "log.h"
 #include "memory.h"
 
-struct MHD_Response *http_response_take(const char *content_type, char *body, size_t length) {
-    struct MHD_Response *response;
-    if (body == NULL)
-        response = MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
-    else
-        response = MHD_create_response_from_buffer_with_free_callback(length, body, free);
+/* Ends the process when there is none: only an allocation can fail in there, and the policy of memory.h applies. */
+static struct MHD_Response *with_headers(struct MHD_Response *response, const char *content_type) {
     if (response == NULL) {
-        /* Only an allocation can fail in there; the policy of memory.h applies. */
         log_error("out of memory", "for", "an HTTP response");
         _Exit(71);
     }
@@ -21,6 +16,20 @@ struct MHD_Response *http_response_take(const char *content_type, char *body, si
         http_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     http_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     return response;
+}
+
+struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read, void *context,
+                                          MHD_ContentReaderFreeCallback free) {
+    return with_headers(MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, block_size, read, context, free), content_type);
+}
+
+struct MHD_Response *http_response_take(const char *content_type, char *body, size_t length) {
+    struct MHD_Response *response;
+    if (body == NULL)
+        response = MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
+    else
+        response = MHD_create_response_from_buffer_with_free_callback(length, body, free);
+    return with_headers(response, content_type);
 }
 
 void http_response_header(struct MHD_Response *response, const char *name, const char *value) {

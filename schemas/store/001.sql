@@ -25,7 +25,24 @@ CREATE TABLE environment (
 ) STRICT;
 CREATE UNIQUE INDEX environment_name ON environment (name) WHERE removed_at IS NULL;
 
--- Personal API access tokens: only the SHA-256 of each is kept.
+-- Who may ask for tokens with a secret of its own (client_credentials): only the SHA-256 of the secret, which is random, is kept.
+CREATE TABLE client (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    uid TEXT NOT NULL UNIQUE,                -- the client_id
+    secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+    user TEXT NOT NULL,
+    roles INTEGER NOT NULL,                  -- bits, see api/access.h
+    all_projects INTEGER NOT NULL CHECK (all_projects IN (0, 1)),
+    created_at INTEGER NOT NULL,
+    revoked_at INTEGER
+) STRICT;
+CREATE TABLE client_project (
+    client_id INTEGER NOT NULL REFERENCES client (id),
+    project_id INTEGER NOT NULL REFERENCES project (id) ON DELETE CASCADE,
+    PRIMARY KEY (client_id, project_id)
+) STRICT, WITHOUT ROWID;
+
+-- Personal API access tokens, and those that clients were given: only the SHA-256 of each is kept.
 CREATE TABLE token (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uid TEXT NOT NULL UNIQUE,
@@ -35,8 +52,11 @@ CREATE TABLE token (
     all_projects INTEGER NOT NULL CHECK (all_projects IN (0, 1)),
     created_at INTEGER NOT NULL,
     expires_at INTEGER,                      -- NULL: never
-    revoked_at INTEGER
+    revoked_at INTEGER,
+    client_id INTEGER REFERENCES client (id) -- that it was issued to; NULL: made by administration
 ) STRICT;
+CREATE INDEX token_issued ON token (expires_at) WHERE client_id IS NOT NULL;
+CREATE INDEX token_client ON token (client_id) WHERE client_id IS NOT NULL;
 CREATE TABLE token_project (
     token_id INTEGER NOT NULL REFERENCES token (id),
     project_id INTEGER NOT NULL REFERENCES project (id) ON DELETE CASCADE,
@@ -76,16 +96,34 @@ CREATE TABLE jwk_material (
 CREATE TABLE deployment (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     uid TEXT NOT NULL UNIQUE,
+    project_id INTEGER NOT NULL,             -- of the JWK
     jwk_id INTEGER NOT NULL REFERENCES jwk (id),
     operation INTEGER NOT NULL,              -- enum event_operation
     epoch INTEGER NOT NULL,
     version INTEGER NOT NULL,
     jwk_name TEXT NOT NULL,                  -- after the change
+    changed TEXT,                            -- names of the fields that an update changed, separated by commas; NULL: none
     actor TEXT NOT NULL,
     event_hash TEXT NOT NULL,                -- SHA-256 of the event's value: an ack must name it
     created_at INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX deployment_jwk ON deployment (jwk_id, id);
+CREATE INDEX deployment_project ON deployment (project_id, id);
+
+-- Requests with an Idempotency-Key that recorded a change, and what was answered to the first of each.
+CREATE TABLE idempotency (
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request_hash BLOB NOT NULL CHECK (length(request_hash) = 32), -- of method, path and body
+    first_deployment INTEGER,                -- ids of the deployments that the request recorded; NULL: none
+    last_deployment INTEGER,
+    status INTEGER,                          -- of the answer; NULL until there was one
+    location TEXT,
+    body TEXT,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (user, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_expiry ON idempotency (expires_at);
 
 -- What is expected of each environment, and what came of it.
 CREATE TABLE deployment_result (

@@ -1,0 +1,58 @@
+/* Entity tags and preconditions. */
+#include "etag.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void etag_write(const struct store_jwk *jwk, char out[ETAG_SIZE]) {
+    snprintf(out, ETAG_SIZE, "\"%" PRId64 "-%" PRId64 "-%s\"", jwk->epoch, jwk->version, jwk->uid);
+}
+
+/* The end of an entity tag's opaque part that begins at its quote; NULL when it does not end. */
+static const char *end_of_tag(const char *quote) {
+    if (*quote != '"')
+        return NULL;
+    const char *end = strchr(quote + 1, '"');
+    return end ? end + 1 : NULL;
+}
+
+bool etag_list_names(const char *list, const char *etag, bool strong) {
+    static const char blank[] = " \t";
+    list += strspn(list, blank);
+    if (*list == '*')
+        return list[1 + strspn(list + 1, blank)] == '\0';
+    for (;;) {
+        list += strspn(list, " \t,"); /* empty elements are allowed (RFC 9110 section 5.6.1) */
+        if (*list == '\0')
+            return false;
+        bool weak = strncmp(list, "W/", 2) == 0;
+        const char *quote = weak ? list + 2 : list, *end = end_of_tag(quote);
+        if (!end)
+            return false;
+        size_t length = (size_t)(end - quote);
+        if (!(weak && strong) && strlen(etag) == length && memcmp(etag, quote, length) == 0)
+            return true;
+        list = end + strspn(end, blank);
+        if (*list && *list != ',')
+            return false;
+    }
+}
+
+bool etag_if_match_holds(const struct etag_conditions *conditions, const char *etag) {
+    return !conditions->if_match || etag_list_names(conditions->if_match, etag, true);
+}
+
+bool etag_if_none_match_holds(const struct etag_conditions *conditions, const char *etag) {
+    return !conditions->if_none_match || !etag_list_names(conditions->if_none_match, etag, false);
+}
+
+int etag_check(const void *context, const struct store_jwk *jwk, struct error *error) {
+    char etag[ETAG_SIZE];
+    etag_write(jwk, etag);
+    if (!etag_if_match_holds(context, etag))
+        return error_set(error, ERROR_PRECONDITION, "JWK (name: %s) is not in the state that If-Match names!", jwk->name);
+    if (!etag_if_none_match_holds(context, etag))
+        return error_set(error, ERROR_PRECONDITION, "JWK (name: %s) is in the state that If-None-Match names!", jwk->name);
+    return 0;
+}
