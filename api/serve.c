@@ -12,6 +12,7 @@
 #include "call.h"
 #include "common/address_file.h"
 #include "common/log.h"
+#include "idempotency.h"
 #include "logging.h"
 #include "settings.h"
 #include "tombstones.h"
@@ -132,6 +133,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     }
     service->api.readers = readers_new(settings->data_dir);
     service->api.writer = writer_new(store);
+    service->api.idempotency = idempotency_new(service->api.writer, settings->idempotency_lifetime);
     struct gatherer_options options = {.kafka = &service->kafka, .topics = &service->topics, .grace_ms = settings->grace};
     reader = store_open(settings->data_dir, STORE_WRITE, error);
     if (!reader)
@@ -198,6 +200,7 @@ static void stop(struct service *service) {
         publisher_stop(service->api.publisher, FLUSH_TIMEOUT_MS);
     if (service->api.writer)
         writer_free(service->api.writer);
+    idempotency_free(service->api.idempotency);
     publisher_free(service->api.publisher);
     gatherer_free(service->api.gatherer);
     if (service->api.readers)
@@ -219,7 +222,8 @@ int serve_run(void *context, char **operands, int count) {
                                             .client_id = "jwk-api"};
     service.api.limits = (struct api_limits){.deploy_timeout_ms = settings->deploy_timeout,
                                              .waiting_maximum = (int)settings->waiting,
-                                             .body_maximum = (size_t)settings->body_limit};
+                                             .body_maximum = (size_t)settings->body_limit,
+                                             .token_lifetime_ms = settings->token_lifetime};
     kafka_topics_name(settings->topic_prefix, &service.topics);
     int status = store_lock_serving(settings->data_dir, &error);
     if (status == 0)
