@@ -10,6 +10,8 @@
 #include "gatherer.h"
 #include "publisher.h"
 #include "readers.h"
+#include "source_url.h"
+#include "workpool.h"
 #include "writer.h"
 
 struct api_limits {
@@ -21,12 +23,22 @@ struct api_limits {
 
 struct idempotency;
 
+/* How URLs are fetched. */
+struct api_sources {
+    struct source_url_settings settings;
+    int64_t refresh_minimum_ms, refresh_maximum_ms; /* bounds of what Cache-Control asks for */
+    int64_t refresh_default_ms;                     /* where it says nothing */
+};
+
 struct api {
     struct api_limits limits;
     struct readers *readers;
     struct writer *writer;
     struct publisher *publisher;
     struct gatherer *gatherer;
+    /* Threads for what takes long, a pool for each kind: URLs may hang, keys take processor time, imports are short. */
+    struct workpool *fetching, *generating, *importing;
+    struct api_sources sources;
     struct idempotency *idempotency;
     atomic_int waiting;    /* changes that were admitted and are not answered yet */
     atomic_bool ready;     /* serving */

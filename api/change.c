@@ -51,7 +51,7 @@ void change_announce(struct api *api, struct store_change *recorded, enum event_
     struct store_outgoing *outgoing = recorded->outgoing;
     recorded->outgoing = NULL;
     /* The gatherer must know of it before any ack can come; from here on whoever waits may be answered and gone at any moment. */
-    gatherer_expect(api->gatherer, deployment_new(recorded, operation, wait_ms, settled, context));
+    gatherer_expect(api->gatherer, deployment_new(recorded, operation, wait_ms, settled ? settled : on_settled, context));
     publisher_send(api->publisher, outgoing);
 }
 

@@ -29,7 +29,7 @@ int change_admit(struct call *call) MUST_CHECK;
 void change_submit(struct change *change);
 
 /* Hands a recorded change to the gatherer and the publisher, in the writer's thread after the commit; takes what it holds. settled
- * is called with context once its outcome is known. */
+ * (NULL: nobody waits) is called with context once its outcome is known. */
 void change_announce(struct api *api, struct store_change *recorded, enum event_operation operation, int64_t wait_ms,
                      void (*settled)(struct deployment *deployment), void *context);
 

@@ -6,10 +6,12 @@
 
 #include "answer.h"
 #include "change.h"
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/jwk.h"
 #include "common/memory.h"
 #include "listing.h"
+#include "store_origin.h"
 
 enum { DESCRIPTION_MAX = 4096 }; /* bytes */
 
@@ -54,11 +56,22 @@ static const char *material_member(const char *type) {
     return "material";
 }
 
+/* How the source of a JWK that came from a URL does. It is told beside the JWK and is no part of what its entity tag names. */
+static void write_source_status(struct text *body, const struct store_url_status *source) {
+    char time[CLOCK_TEXT_SIZE];
+    text_json_string(body, "sourceStatus", source->failures ? "FAILING" : "OK");
+    text_json_string(body, "sourceError", source->error);
+    text_json_string(body, "sourceCheckedTime", clock_format(source->checked_at, time));
+    text_json_string(body, "sourceNextCheckTime", clock_format(source->due_at, time));
+}
+
 void jwks_get(struct call *call) {
     struct error error;
     struct store_jwk jwk = {0};
+    struct store_url_status source = {0};
     struct store *store = readers_take(call->api->readers, &error);
     int status = store ? store_find_jwk(store, call->project.id, call->parameters[1], &jwk, &error) : -1;
+    bool has_source = status == 0 && jwk.source_url && store_find_url_status(store, jwk.id, &source, &error) == 0;
     readers_give(call->api->readers, store);
     if (status != 0) {
         answer_fail_error(call, &error);
@@ -68,23 +81,25 @@ void jwks_get(struct call *call) {
     etag_write(&jwk, etag);
     if (!etag_if_match_holds(&call->conditions, etag)) {
         answer_fail(call, 412, NULL);
-        store_jwk_free(&jwk);
-        return;
+        goto out;
     }
     if (!etag_if_none_match_holds(&call->conditions, etag)) {
         answer_not_modified(call, etag);
-        store_jwk_free(&jwk);
-        return;
+        goto out;
     }
     struct text body = TEXT_EMPTY;
     jwk.project_uid = call->project.uid;
     listing_open(&body);
     text_json_open(&body, NULL, '{');
     write_item(&body, &jwk);
+    if (has_source)
+        write_source_status(&body, &source);
     text_json_raw(&body, material_member(jwk.type), jwk.private_key ? jwk.private_key : jwk.public_key);
     text_json_close(&body, '}');
     listing_close(&body);
     answer_json_tagged(call, &body, etag);
+out:
+    free(source.error);
     store_jwk_free(&jwk);
 }
 
@@ -92,16 +107,13 @@ void jwks_get(struct call *call) {
 
 /* What the changes are given; strings are owned. name: of a redeploy, the one environment. */
 struct input {
-    char *name, *description, *source_type;
-    struct jwk *jwk;
+    char *name, *description;
 };
 
 static void free_input(struct change *change) {
     struct input *input = change->input;
     free(input->name);
     free(input->description);
-    free(input->source_type);
-    jwk_free(input->jwk);
     free(input);
 }
 
@@ -176,62 +188,6 @@ void jwks_redeploy(struct call *call) {
     struct change *change = change_new(call, EVENT_REDEPLOY, record_redeploy);
     struct input *input = change->input;
     input->name = memory_string(environment);
-    drop_body(call);
-    change_submit(change);
-}
-
-static int record_create(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
-    const struct input *input = change->input;
-    const struct jwk *jwk = input->jwk;
-    struct store_new_jwk new_jwk = {
-        .name = input->name,
-        .description = input->description,
-        .type = jwk_type_name(jwk_type(jwk)),
-        .kid = jwk_kid(jwk),
-        .source_type = input->source_type,
-        .public_key = jwk_public_text(jwk),
-        .private_key = jwk_has_private(jwk) ? jwk_text(jwk) : NULL,
-    };
-    return store_create_jwk(store, author, &new_jwk, &change->recorded, error);
-}
-
-void jwks_create(struct call *call) {
-    static const char *const known[] = {"name", "description", "sourceType", "jwkStr", "kid", NULL};
-    struct error error;
-    const char *name = NULL, *description = NULL, *source_type = NULL, *jwk_text_in = NULL, *kid = NULL;
-    struct jwk *jwk = NULL;
-    int status = -1;
-    if (json_refuse_unknown(call->body, known, &error) || json_get_string(call->body, "name", false, &name, &error) ||
-        name_check("JWK", name ? name : "", &error) || json_get_string(call->body, "description", false, &description, &error) ||
-        check_description(description, &error) || json_get_string(call->body, "sourceType", false, &source_type, &error))
-        goto out;
-    if (!source_type || !*source_type) {
-        error_set(&error, ERROR_INVALID, "Source type is required!");
-        goto out;
-    }
-    if (strcmp(source_type, "COPY_PASTE") != 0) {
-        error_set(&error, ERROR_INVALID, "Source type is not known! It is one of: COPY_PASTE");
-        goto out;
-    }
-    if (json_get_string(call->body, "jwkStr", false, &jwk_text_in, &error) || json_get_string(call->body, "kid", false, &kid, &error))
-        goto out;
-    if (!jwk_text_in || !*jwk_text_in) {
-        error_set(&error, ERROR_INVALID, "JWK string is required for COPY_PASTE source type!");
-        goto out;
-    }
-    jwk = jwk_from_text(jwk_text_in, strlen(jwk_text_in), kid, &error);
-    status = jwk ? 0 : -1;
-out:
-    if (status != 0) {
-        answer_fail_error(call, &error);
-        return;
-    }
-    struct change *change = change_new(call, EVENT_CREATE, record_create);
-    struct input *input = change->input;
-    input->name = memory_string(name);
-    input->description = memory_string(description);
-    input->source_type = memory_string(source_type);
-    input->jwk = jwk;
     drop_body(call);
     change_submit(change);
 }

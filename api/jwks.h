@@ -6,7 +6,6 @@
 
 void jwks_list(struct call *call);
 void jwks_get(struct call *call);
-void jwks_create(struct call *call);
 void jwks_update(struct call *call);
 void jwks_delete(struct call *call);
 void jwks_redeploy(struct call *call);

@@ -4,10 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "certificates.h"
+#include "create.h"
 #include "deployments.h"
 #include "health.h"
 #include "inventory.h"
 #include "jwks.h"
+#include "keys.h"
+#include "keystores.h"
 
 #define SECURITY ROLE_API_SECURITY
 #define DEPLOY (ROLE_API_SECURITY | ROLE_DEPLOY_UNDEPLOY_PROXIES)
@@ -17,7 +21,13 @@ static const struct operation operations[] = {
     {"GET", "/apiops/environments/{?limit,cursor}", ROLE_ADMIN, BODY_NONE, inventory_environments},
     {"GET", "/apiops/environments/{projectName}/{?limit,cursor}", SECURITY, BODY_NONE, inventory_environments},
     {"GET", "/apiops/projects/{projectName}/jwks/{?limit,cursor}", SECURITY, BODY_NONE, jwks_list},
-    {"POST", "/apiops/projects/{projectName}/jwks/", DEPLOY, true, jwks_create},
+    {"POST", "/apiops/projects/{projectName}/jwks/", DEPLOY, BODY_JSON, create_jwk},
+    {"POST", "/apiops/projects/{projectName}/jwks/generate/", DEPLOY, BODY_JSON, create_generated},
+    {"POST", "/apiops/projects/{projectName}/jwks/parse-from-url/", DEPLOY, BODY_JSON, create_from_url},
+    {"POST", "/apiops/projects/{projectName}/jwks/parse-from-clipboard/", DEPLOY, BODY_JSON, create_from_clipboard},
+    {"POST", "/apiops/projects/{projectName}/jwks/parse-from-certificate/", DEPLOY, BODY_JSON, create_from_certificate},
+    {"POST", "/apiops/projects/{projectName}/jwks/parse-from-key/", DEPLOY, BODY_JSON, create_from_key},
+    {"POST", "/apiops/projects/{projectName}/jwks/parse-from-keystore/", DEPLOY, BODY_JSON, create_from_keystore},
     {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/", SECURITY, false, jwks_get},
     {"PUT", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, true, jwks_update},
     {"DELETE", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, false, jwks_delete},
@@ -25,6 +35,21 @@ static const struct operation operations[] = {
     {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/deployments/{?limit,cursor}", SECURITY, BODY_NONE, deployments_list_of_jwk},
     {"GET", "/apiops/projects/{projectName}/deployments/{?limit,cursor,jwkId}", SECURITY, BODY_NONE, deployments_list},
     {"GET", "/apiops/projects/{projectName}/deployments/{deploymentId}/", SECURITY, false, deployments_get},
+    {"GET", "/apiops/projects/{projectName}/certificates/{?limit,cursor}", SECURITY, BODY_NONE, certificates_list},
+    {"POST", "/apiops/projects/{projectName}/certificates/", SECURITY, BODY_MULTIPART, certificates_create},
+    {"GET", "/apiops/projects/{projectName}/certificates/{certificateName}/", SECURITY, BODY_NONE, certificates_get},
+    {"PUT", "/apiops/projects/{projectName}/certificates/{certificateName}/", SECURITY, BODY_MULTIPART, certificates_update},
+    {"DELETE", "/apiops/projects/{projectName}/certificates/{certificateName}/", SECURITY, BODY_NONE, certificates_delete},
+    {"GET", "/apiops/projects/{projectName}/keys/{?limit,cursor}", SECURITY, BODY_NONE, keys_list},
+    {"POST", "/apiops/projects/{projectName}/keys/", SECURITY, BODY_JSON, keys_create},
+    {"GET", "/apiops/projects/{projectName}/keys/{keyName}/", SECURITY, BODY_NONE, keys_get},
+    {"PUT", "/apiops/projects/{projectName}/keys/{keyName}/", SECURITY, BODY_JSON, keys_update},
+    {"DELETE", "/apiops/projects/{projectName}/keys/{keyName}/", SECURITY, BODY_NONE, keys_delete},
+    {"GET", "/apiops/projects/{projectName}/keystores/{?limit,cursor}", SECURITY, BODY_NONE, keystores_list},
+    {"POST", "/apiops/projects/{projectName}/keystores/", SECURITY, BODY_JSON, keystores_create},
+    {"GET", "/apiops/projects/{projectName}/keystores/{keyStoreName}/", SECURITY, BODY_NONE, keystores_get},
+    {"PUT", "/apiops/projects/{projectName}/keystores/{keyStoreName}/", SECURITY, BODY_JSON, keystores_update},
+    {"DELETE", "/apiops/projects/{projectName}/keystores/{keyStoreName}/", SECURITY, BODY_NONE, keystores_delete},
     {"GET", "/healthz/", OPERATION_OPEN, false, health_live},
     {"GET", "/readyz/", OPERATION_OPEN, false, health_ready},
     {"GET", "/metrics/", OPERATION_OPEN, false, health_metrics},

@@ -1,11 +1,14 @@
 /* jwk-api serve: starts the parts in the order of their needs, waits for a signal, and stops them in the reverse order. */
+#include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "answer.h"
 #include "api.h"
@@ -14,6 +17,7 @@
 #include "common/log.h"
 #include "idempotency.h"
 #include "logging.h"
+#include "refresh.h"
 #include "settings.h"
 #include "tombstones.h"
 #include "topic_end.h"
@@ -23,6 +27,11 @@ enum {
     IDLE_TIMEOUT_S = 30,        /* a connection that sends nothing is closed */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
     ACKS_RETENTION_DAYS = 7,
+    FETCH_THREADS = 8,          /* a server that hangs occupies one for as long as its caller allows … */
+    FETCH_QUEUE = 64,           /* … and so many callers may wait for one; more are answered 503 */
+    GENERATE_THREADS = 2,       /* an RSA key of 4096 bits takes a second or more of a core */
+    GENERATE_QUEUE = 64,
+    IMPORT_THREADS = 2,
 };
 
 struct service {
@@ -32,6 +41,7 @@ struct service {
     struct api api;
     struct http_server *server;
     struct tombstones *tombstones;
+    struct refresh *refresh;
 };
 
 static atomic_bool stop_requested; /* a signal came; also ends the wait for a broker */
@@ -120,6 +130,29 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     return status;
 }
 
+/* What says how JWKs are fetched from URLs, and the pools for what takes long. */
+static int start_sources(struct service *service, struct error *error) {
+    const struct settings *settings = service->settings;
+    struct api *api = &service->api;
+    api->sources = (struct api_sources){
+        .settings = {.allow_http = settings->source_allow_http, .ca_file = settings->source_ca_file},
+        .refresh_minimum_ms = settings->source_refresh_min,
+        .refresh_maximum_ms = settings->source_refresh_max,
+        .refresh_default_ms = settings->source_refresh_default,
+    };
+    if (source_networks_parse(settings->source_allow_private, &api->sources.settings.allowed, error))
+        return error_prefix(error, "--source-allow-private");
+    if (settings->source_ca_file && access(settings->source_ca_file, R_OK) != 0)
+        return error_set(error, ERROR_INVALID, "--source-ca-file: %s can not be read: %s", settings->source_ca_file, strerror(errno));
+    if (settings->source_refresh_min > settings->source_refresh_max)
+        return error_set(error, ERROR_INVALID, "--source-refresh-min is more than --source-refresh-max");
+    api->fetching = workpool_new("fetch", FETCH_THREADS, FETCH_QUEUE);
+    api->generating = workpool_new("generate", GENERATE_THREADS, GENERATE_QUEUE);
+    /* An import is short: as many may wait as changes at all. */
+    api->importing = workpool_new("import", IMPORT_THREADS, (unsigned)settings->waiting);
+    return 0;
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     int partitions;
@@ -149,6 +182,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     publisher_start(service->api.publisher);
     gatherer_start(service->api.gatherer);
     service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);
+    service->refresh = refresh_new(&service->api);
     gatherer_await_replicas(service->api.gatherer, REPLICAS_TIMEOUT_MS);
     return 0;
 }
@@ -177,6 +211,19 @@ static int start_http(struct service *service, struct error *error) {
     return settings->address_file ? address_file_write_bound(settings->address_file, settings->listen, port, error) : 0;
 }
 
+static void stop_pools(struct api *api) {
+    workpool_stop(api->fetching);
+    workpool_stop(api->generating);
+    workpool_stop(api->importing);
+}
+
+/* Once this returns no work is under way: what it led to is with the writer, or answered. */
+static void free_pools(struct api *api) {
+    workpool_free(api->fetching);
+    workpool_free(api->generating);
+    workpool_free(api->importing);
+}
+
 /* Stops accepting, answers what waits, flushes, closes. */
 static void stop(struct service *service) {
     const char *reason = "The API is stopping";
@@ -185,11 +232,16 @@ static void stop(struct service *service) {
         log_info("stopping", "active", LOG_NUMBER(http_server_active(service->server)));
         http_server_quiesce(service->server);
         if (!http_server_wait_idle(service->server, (int)service->settings->shutdown_timeout)) {
+            stop_pools(&service->api);
             gatherer_give_up(service->api.gatherer, reason);
             http_server_wait_idle(service->server, FLUSH_TIMEOUT_MS);
         }
     }
-    tombstones_free(service->tombstones);
+    refresh_free(service->refresh);
+    free_pools(&service->api);
+    if (service->server) /* for what the pools have handed on last */
+        http_server_wait_idle(service->server, FLUSH_TIMEOUT_MS);
+    tombstones_stop(service->tombstones);
     if (service->api.gatherer) {
         gatherer_give_up(service->api.gatherer, reason);
         gatherer_stop(service->api.gatherer);
@@ -200,6 +252,7 @@ static void stop(struct service *service) {
         publisher_stop(service->api.publisher, FLUSH_TIMEOUT_MS);
     if (service->api.writer)
         writer_free(service->api.writer);
+    tombstones_free(service->tombstones);
     idempotency_free(service->api.idempotency);
     publisher_free(service->api.publisher);
     gatherer_free(service->api.gatherer);
@@ -225,7 +278,9 @@ int serve_run(void *context, char **operands, int count) {
                                              .body_maximum = (size_t)settings->body_limit,
                                              .token_lifetime_ms = settings->token_lifetime};
     kafka_topics_name(settings->topic_prefix, &service.topics);
-    int status = store_lock_serving(settings->data_dir, &error);
+    int status = start_sources(&service, &error);
+    if (status == 0)
+        status = store_lock_serving(settings->data_dir, &error);
     if (status == 0)
         status = start_pipeline(&service, &error);
     if (status == 0)

@@ -17,6 +17,10 @@ struct settings {
     long threads, connections, waiting;    /* of HTTP */
     long body_limit, header_limit;         /* bytes */
     long tombstone_delay;                  /* ms */
+    /* URLs that JWKs come from */
+    bool source_allow_http;
+    char *source_allow_private, *source_ca_file;
+    long source_refresh_min, source_refresh_max, source_refresh_default; /* ms */
     long token_lifetime, idempotency_lifetime; /* ms */
     /* token create */
     char *user;

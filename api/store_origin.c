@@ -121,6 +121,32 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
     return status ? -1 : 0;
 }
 
+/* Whether a JWK has that material already (or is gone). 1, 0, or -1 with an error. */
+static int has_material(struct store *store, const struct store_remade *remade, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT public_key IS ?2 AND private_key IS ?3 FROM jwk_material WHERE jwk_id = ?1", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, remade->jwk_id);
+    store_bind_text(statement, 2, remade->public_key);
+    store_bind_text(statement, 3, remade->private_key);
+    int row = store_step(store, statement, "comparing a JWK's material", error);
+    int same = row == 1 ? sqlite3_column_int(statement, 0) : 1;
+    sqlite3_reset(statement);
+    return row < 0 ? -1 : same;
+}
+
+int store_refresh_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,
+                      struct store_change *change, struct error *error) {
+    *change = (struct store_change){0};
+    int same = has_material(store, remade, error);
+    if (same)
+        return same < 0 ? -1 : 0;
+    if (store_remake_jwk(store, author, remade, change, error) == 0 || error->code == ERROR_NOT_FOUND)
+        return 0;
+    return -1;
+}
+
 /* ---- URLs ---- */
 
 int store_attach_url(struct store *store, const char *jwk_uid, const struct store_url *url, struct error *error) {

@@ -36,6 +36,11 @@ struct store_remade { /* strings are borrowed */
 int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade, struct store_change *change,
                      struct error *error) MUST_CHECK;
 
+/* The same where the new material may be what the JWK has already, and the JWK detached meanwhile: then nothing is changed, and *change is
+ * left empty. */
+int store_refresh_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,
+                      struct store_change *change, struct error *error) MUST_CHECK;
+
 /* ---- URLs ---- */
 
 struct store_url { /* strings are borrowed */
