@@ -52,8 +52,7 @@ def two_environments(broker, directory):
     installation.add_environment("production")
     installation.add_environment("staging")
     installation.start_api()
-    installation.start_worker("production")
-    installation.start_worker("staging")
+    installation.start_workers("production", "staging")
     installation.wait_connected()
     return installation
 
@@ -67,11 +66,14 @@ def system(broker, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def embedded_system(embedded_broker, tmp_path_factory):
-    """The same for tests to which the broker makes no difference."""
-    installation = two_environments(embedded_broker, tmp_path_factory.mktemp("system"))
+def embedded_system(tmp_path_factory):
+    """The same for tests to which the broker makes no difference, on an embedded broker of its own: that has one set of topics."""
+    directory = tmp_path_factory.mktemp("system")
+    broker = EmbeddedBroker(directory)
+    installation = two_environments(broker, directory)
     yield installation
     installation.stop()
+    broker.stop()
 
 
 @pytest.fixture
@@ -80,12 +82,8 @@ def installation(request, tmp_path_factory):
     embedded broker of its own, which it may stop and pause."""
     directory = tmp_path_factory.mktemp("installation")
     own = None
-    if "broker" in request.fixturenames:
-        where = request.getfixturevalue("broker")
-        if where.kind == "embedded":
-            # The embedded broker has one set of topics; an installation of its own needs a broker of its own.
-            where = own = EmbeddedBroker(directory)
-    else:
+    where = request.getfixturevalue("broker") if "broker" in request.fixturenames else None
+    if where is None or where.kind == "embedded":
         where = own = EmbeddedBroker(directory)
     made = Installation(where, directory)
     yield made

@@ -184,12 +184,17 @@ def test_projects_are_added_listed_and_removed_while_the_api_serves(embedded_sys
     assert embedded_system.api.list_jwks("Added").status == 200
     assert "Added" in embedded_system.admin("project", "list").stdout.split()
     assert embedded_system.admin("project", "add", "Added", check=False).returncode != 0
-    assert embedded_system.api.create("Added", "a").status == 200
-    assert embedded_system.admin("project", "remove", "Added", check=False).returncode != 0, "it has a JWK"
-    assert embedded_system.api.delete("Added", "a").status == 200
     embedded_system.admin("project", "remove", "Added")
     assert embedded_system.api.list_jwks("Added").status == 404
     assert "Added" not in embedded_system.admin("project", "list").stdout.split()
+
+
+def test_project_with_a_history_is_not_removed(embedded_system, project):
+    assert embedded_system.api.create(project, "a").status == 200
+    assert embedded_system.admin("project", "remove", project, check=False).returncode != 0
+    assert embedded_system.api.delete(project, "a").status == 200
+    assert embedded_system.admin("project", "remove", project, check=False).returncode != 0
+    assert embedded_system.api.list_jwks(project).status == 200
 
 
 def test_environments_are_added_and_removed_while_the_api_serves(installation, project):

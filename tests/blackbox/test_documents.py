@@ -11,7 +11,7 @@ from jsonschema.exceptions import best_match
 from harness import contract
 from harness.program import REPOSITORY
 
-ASYNCAPI_SCHEMA = REPOSITORY / "build" / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
+ASYNCAPI_SCHEMA = REPOSITORY / "build" / "node" / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
 KINDS = sorted(contract.MESSAGES)
 EVENT, ACK, PRESENCE = (contract.MESSAGES[kind]["examples"][-1 if kind == "presence" else 0] for kind in ("event", "ack", "presence"))
 

@@ -16,8 +16,7 @@ def running(installation):
     installation.add_environment("production")
     installation.add_environment("staging")
     installation.start_api()
-    installation.start_worker("production")
-    installation.start_worker("staging")
+    installation.start_workers("production", "staging")
     installation.wait_connected()
     return installation
 
@@ -37,7 +36,7 @@ def same_everywhere(installation, project, expected):
 def test_restart_of_the_api_keeps_everything(running, project, broker):
     assert running.api.create(project, "a", description="text").status == 200
     location = running.api.update(project, "a", {"name": "b"}).headers["Location"]
-    before = running.api.item(project, "b"), running.api.deployment(location)
+    before = running.api.item(project, "b"), running.api.wait_deployment(location)
     assert running.api.stop() == 0
     restart_api(running)
     assert (running.api.item(project, "b"), running.api.deployment(location)) == before
@@ -185,6 +184,9 @@ def test_second_api_on_one_store_is_refused_and_the_first_goes_on(running, proje
 
 
 def test_sigterm_answers_what_waits_before_the_api_ends(running, project, broker):
+    assert running.api.stop() == 0
+    running.start_api("--shutdown-timeout", "1s")
+    running.wait_connected()
     assert running.api.create(project, "a").status == 200
     worker = running.workers["staging", "edge-1"]
     worker.pause()

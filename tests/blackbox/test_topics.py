@@ -28,7 +28,7 @@ def test_missing_topics_are_created_with_the_right_settings_on_a_real_broker(kaf
 def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
     installation = Installation(kafka, tmp_path)
     try:
-        made = installation.topics.admin.create_topics([NewTopic(installation.topics.events, 7, 1)])
+        made = installation.topics.admin().create_topics([NewTopic(installation.topics.events, 7, 1)])
         made[installation.topics.events].result()
         installation.add_environment("production")
         installation.start_api()

@@ -220,6 +220,12 @@ class Installation:
             worker.wait_ready()
         return worker
 
+    def start_workers(self, *environments):
+        """One replica of each, started together: each waits for the broker on its own."""
+        workers = [self.start_worker(environment, ready=False) for environment in environments]
+        for worker in workers:
+            worker.wait_ready()
+
     def restart_worker(self, worker, *, ready=True):
         return self.start_worker(worker.environment, worker.replica, *worker.options, state_directory=worker.state_directory, ready=ready)
 

@@ -32,12 +32,15 @@ class Topics:
     def __init__(self, brokers, prefix):
         self.brokers = brokers
         self.events, self.acks, self.workers = (f"{prefix}.{name}" for name in ("events", "acks", "workers"))
-        self.admin = AdminClient({"bootstrap.servers": brokers})
+
+    def admin(self):
+        """A client for a moment: one that is kept complains when its broker is gone."""
+        return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
 
     def read(self, topic):
         """All records of a topic up to its present end, in order within each partition, each one judged."""
         consumer = confluent_kafka.Consumer({"bootstrap.servers": self.brokers, "group.id": "auditor", "enable.auto.commit": False,
-                                             "enable.partition.eof": True, "auto.offset.reset": "earliest",
+                                             "enable.partition.eof": True, "log_level": 0, "auto.offset.reset": "earliest",
                                              "fetch.wait.max.ms": 10})
         try:
             partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
@@ -71,8 +74,8 @@ class Topics:
 
     def config(self, topic):
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        entries = self.admin.describe_configs([resource])[resource].result(PATIENCE)
+        entries = self.admin().describe_configs([resource])[resource].result(PATIENCE)
         return {name: entry.value for name, entry in entries.items()}
 
     def partition_count(self, topic):
-        return len(self.admin.list_topics(topic, timeout=PATIENCE).topics[topic].partitions)
+        return len(self.admin().list_topics(topic, timeout=PATIENCE).topics[topic].partitions)
