@@ -55,7 +55,7 @@ static void *tombstones_main(void *context) {
         tombstones->busy = true;
         if (writer_defer(tombstones->writer, &tombstones->job))
             abort(); /* a deferred job is never refused */
-        while (tombstones->busy)
+        while (tombstones->busy && !tombstones->stopping)
             pthread_cond_wait(&tombstones->changed, &tombstones->lock);
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
@@ -80,7 +80,7 @@ struct tombstones *tombstones_new(struct writer *writer, struct publisher *publi
     return tombstones;
 }
 
-void tombstones_free(struct tombstones *tombstones) {
+void tombstones_stop(struct tombstones *tombstones) {
     if (!tombstones)
         return;
     pthread_mutex_lock(&tombstones->lock);
@@ -88,6 +88,11 @@ void tombstones_free(struct tombstones *tombstones) {
     pthread_cond_signal(&tombstones->changed);
     pthread_mutex_unlock(&tombstones->lock);
     pthread_join(tombstones->thread, NULL);
+}
+
+void tombstones_free(struct tombstones *tombstones) {
+    if (!tombstones)
+        return;
     pthread_cond_destroy(&tombstones->changed);
     pthread_mutex_destroy(&tombstones->lock);
     free(tombstones);
