@@ -68,6 +68,13 @@ static size_t add_names(struct text *text, const struct environment_outcome *out
     return count;
 }
 
+static struct expectation *find_expectation(const struct environment_outcome *outcome, const struct replica *replica) {
+    for (size_t i = 0; i < outcome->count; i++)
+        if (outcome->expectations[i].replica == replica)
+            return &outcome->expectations[i];
+    return NULL;
+}
+
 /* The sentence for a success that leaves out replicas that are offline; NULL when there are none. */
 static char *success_message(const struct deployment *deployment, const struct environment_outcome *outcome) {
     size_t applied = 0, offline = 0;
@@ -78,6 +85,9 @@ static char *success_message(const struct deployment *deployment, const struct e
     for (const struct replica *replica = outcome->environment->replicas; replica; replica = replica->next) {
         if (replica->connected || replica->left || now - replica->offline_at > REPLICA_FORGET_MS)
             continue;
+        const struct expectation *expectation = find_expectation(outcome, replica);
+        if (expectation && expectation->state == EXPECT_APPLIED)
+            continue; /* it went after its ack, which is counted */
         example = replica;
         offline++;
     }
@@ -120,13 +130,6 @@ static void evaluate(struct deployment *deployment, struct environment_outcome *
     if (applied > 0)
         settle(deployment, outcome, RESULT_SUCCEEDED, success_message(deployment, outcome));
     /* else all have gone: whoever comes before the deadline settles it */
-}
-
-static struct expectation *find_expectation(struct environment_outcome *outcome, const struct replica *replica) {
-    for (size_t i = 0; i < outcome->count; i++)
-        if (outcome->expectations[i].replica == replica)
-            return &outcome->expectations[i];
-    return NULL;
 }
 
 static struct expectation *add_expectation(struct environment_outcome *outcome, struct replica *replica) {

@@ -101,6 +101,8 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;
     if (incarnation < replica->incarnation)
         return 0; /* a fenced worker still speaks */
+    if (incarnation > offset || (incarnation == offset && presence->kind != PRESENCE_HELLO))
+        return 0; /* its hello was in an earlier topic of this name; taking it would fence the hello that follows in this one */
     bool was_live = replica_is_live(replica);
     if (presence->kind == PRESENCE_GOODBYE) {
         replica->incarnation = incarnation;
@@ -168,9 +170,11 @@ void replicas_reset(struct replica_table *table, int64_t now) {
 }
 
 bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id, bool *failing) {
-    *failing = replica->failing_truncated;
+    *failing = false;
     for (size_t i = 0; i < replica->failing_count && !*failing; i++)
         *failing = strcmp(replica->failing[i], jwk_id) == 0;
+    if (replica->failing_truncated && !*failing)
+        return false; /* whether its hook fails is not told */
     if (replica->epoch < epoch)
         return false; /* sequences go on growing through epochs, so a later epoch covers as well */
     for (size_t i = 0; i < replica->position_count; i++)

@@ -76,7 +76,8 @@ void replicas_reset(struct replica_table *table, int64_t now);
 struct replica_environment *replicas_environment(struct replica_table *table, const char *name);
 struct replica *replicas_find(const struct replica_table *table, const char *environment, const char *replica);
 static inline bool replica_is_live(const struct replica *replica) { return replica->connected && replica->ready; }
-/* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its hook. */
+/* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its hook. False
+ * as well when it has more failing hooks than it names, and not this one. */
 bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id, bool *failing);
 void replicas_free(struct replica_table *table);
 

@@ -1,0 +1,280 @@
+/* Which replicas are there: incarnations, fencing, heartbeats that stop, positions. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "api/replicas.h"
+
+#define WORKER_1 "01890000-0000-7000-8000-000000000001"
+#define WORKER_2 "01890000-0000-7000-8000-000000000002"
+#define JWK "01890000-0000-7000-8000-00000000000a"
+#define OTHER_JWK "01890000-0000-7000-8000-00000000000b"
+
+enum { INTERVAL = 3000, OFFLINE_AFTER = MISSED_HEARTBEATS * INTERVAL + HEARTBEAT_SLACK_MS };
+
+static struct presence presence_of(enum presence_kind kind, const char *worker, int64_t incarnation, bool ready) {
+    return (struct presence){.kind = kind, .environment = "production", .replica = "edge-1", .worker = worker, .incarnation = incarnation,
+                             .epoch = 1, .ready = ready, .interval_ms = INTERVAL, .version = "1", .time = "2026-01-01T00:00:00.000Z"};
+}
+
+struct step {
+    struct replica *replica;
+    enum replica_change change;
+};
+
+static struct step apply(struct replica_table *table, struct presence presence, int64_t offset, int64_t now) {
+    struct step step;
+    struct error error = {0};
+    if (replicas_apply(table, &presence, offset, now, &step.replica, &step.change, &error))
+        fail_msg("%s", error.message);
+    return step;
+}
+
+static int gone_count;
+static void count_gone(void *context, struct replica *replica) {
+    assert_false(replica_is_live(replica));
+    assert_ptr_equal(context, &gone_count);
+    gone_count++;
+}
+
+static void a_replica_is_live_once_it_is_ready(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct step step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, false), 5, 100);
+    assert_int_equal(step.change, REPLICA_SAME);
+    assert_true(step.replica->connected);
+    assert_false(replica_is_live(step.replica));
+    assert_int_equal(step.replica->incarnation, 5);
+    step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 6, 200);
+    assert_int_equal(step.change, REPLICA_ARRIVED);
+    assert_ptr_equal(step.replica, replicas_find(&table, "production", "edge-1"));
+    step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 7, 300);
+    assert_int_equal(step.change, REPLICA_POSITION);
+    assert_null(replicas_find(&table, "production", "edge-2"));
+    assert_null(replicas_find(&table, "staging", "edge-1"));
+    replicas_free(&table);
+}
+
+static void a_later_hello_fences_the_earlier_worker(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0);
+    struct step step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_2, -1, true), 6, 0);
+    assert_string_equal(step.replica->worker, WORKER_2);
+    step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 7, 0);
+    assert_int_equal(step.change, REPLICA_SAME);
+    step = apply(&table, presence_of(PRESENCE_GOODBYE, WORKER_1, 5, false), 8, 0);
+    assert_int_equal(step.change, REPLICA_SAME);
+    assert_string_equal(step.replica->worker, WORKER_2);
+    assert_int_equal(step.replica->incarnation, 6);
+    assert_true(replica_is_live(step.replica));
+    replicas_free(&table);
+}
+
+/* Compaction may have removed the hello. */
+static void a_heartbeat_alone_makes_a_replica_known(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct step step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 900, 0);
+    assert_int_equal(step.change, REPLICA_ARRIVED);
+    assert_int_equal(step.replica->incarnation, 5);
+    replicas_free(&table);
+}
+
+static void a_restart_that_is_not_ready_is_gone_until_it_is(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0);
+    struct step step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_2, -1, false), 6, 1000);
+    assert_int_equal(step.change, REPLICA_GONE);
+    assert_int_equal(step.replica->environment->left_at, 1000);
+    step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_2, 6, true), 7, 2000);
+    assert_int_equal(step.change, REPLICA_ARRIVED);
+    replicas_free(&table);
+}
+
+static void a_goodbye_is_gone_and_not_offline(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0);
+    struct step step = apply(&table, presence_of(PRESENCE_GOODBYE, WORKER_1, 5, false), 6, 1000);
+    assert_int_equal(step.change, REPLICA_GONE);
+    assert_true(step.replica->left);
+    assert_int_equal(step.replica->environment->left_at, 1000);
+    gone_count = 0;
+    assert_true(replicas_expire(&table, 1000000, count_gone, &gone_count) == INT64_MAX);
+    assert_int_equal(gone_count, 0);
+    replicas_free(&table);
+}
+
+static void heartbeats_that_stop_make_it_offline_once(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct step step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 1000);
+    gone_count = 0;
+    assert_int_equal(replicas_expire(&table, 1000 + OFFLINE_AFTER - 1, count_gone, &gone_count), 1000 + OFFLINE_AFTER);
+    assert_int_equal(gone_count, 0);
+    assert_true(replicas_expire(&table, 1000 + OFFLINE_AFTER, count_gone, &gone_count) == INT64_MAX);
+    assert_int_equal(gone_count, 1);
+    assert_false(step.replica->left);
+    assert_true(step.replica->offline_wall > 0);
+    replicas_expire(&table, 1000 + 2 * OFFLINE_AFTER, count_gone, &gone_count);
+    assert_int_equal(gone_count, 1);
+    step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 8, 50000);
+    assert_int_equal(step.change, REPLICA_ARRIVED);
+    replicas_free(&table);
+}
+
+static void nobody_is_offline_because_this_process_stood_still(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 1000);
+    replicas_excuse(&table, 60000);
+    gone_count = 0;
+    assert_int_equal(replicas_expire(&table, 61000, count_gone, &gone_count), 61000 + OFFLINE_AFTER);
+    assert_int_equal(gone_count, 0);
+    replicas_free(&table);
+}
+
+static void the_environment_is_left_when_its_last_replica_goes(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct presence other = presence_of(PRESENCE_HELLO, WORKER_2, -1, true);
+    other.replica = "edge-2";
+    struct replica_environment *environment = replicas_environment(&table, "production");
+    assert_true(environment->left_at == INT64_MIN);
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0);
+    apply(&table, other, 6, 0);
+    apply(&table, presence_of(PRESENCE_GOODBYE, WORKER_1, 5, false), 7, 1000);
+    assert_true(environment->left_at == INT64_MIN);
+    other.kind = PRESENCE_GOODBYE;
+    other.incarnation = 6;
+    apply(&table, other, 8, 2000);
+    assert_int_equal(environment->left_at, 2000);
+    replicas_free(&table);
+}
+
+/* The workers of the earlier topic say hello again when they see that it is another one. Their offsets begin at 0 there, so that an
+ * incarnation of the earlier topic must not fence them. */
+static void workers_of_a_topic_made_again_are_heard(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 500, 0);
+    replicas_reset(&table, 100);
+    struct step step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 500, true), 0, 200);
+    assert_int_equal(step.change, REPLICA_SAME);
+    assert_int_equal(step.replica->incarnation, -1);
+    step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 1, 300);
+    assert_int_equal(step.replica->incarnation, 1);
+    assert_true(replica_is_live(step.replica));
+    replicas_free(&table);
+}
+
+static void positions_tell_what_is_applied(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    const struct position positions[] = {{.partition = 0, .offset = 10, .sequence = 7}, {.partition = 3, .offset = 2, .sequence = 9}};
+    struct presence presence = presence_of(PRESENCE_HELLO, WORKER_1, -1, true);
+    presence.positions = positions;
+    presence.position_count = 2;
+    presence.epoch = 2;
+    const struct replica *replica = apply(&table, presence, 5, 0).replica;
+    bool failing = true;
+    assert_true(replica_covers(replica, 2, 0, 7, JWK, &failing));
+    assert_false(failing);
+    assert_true(replica_covers(replica, 1, 3, 9, JWK, &failing));
+    assert_false(replica_covers(replica, 2, 0, 8, JWK, &failing));
+    assert_false(replica_covers(replica, 2, 1, 1, JWK, &failing));
+    assert_false(replica_covers(replica, 3, 0, 7, JWK, &failing));
+    /* Fewer and then none again. */
+    presence.kind = PRESENCE_HEARTBEAT;
+    presence.incarnation = 5;
+    presence.position_count = 1;
+    apply(&table, presence, 6, 0);
+    assert_false(replica_covers(replica, 2, 3, 9, JWK, &failing));
+    presence.position_count = 0;
+    apply(&table, presence, 7, 0);
+    assert_false(replica_covers(replica, 2, 0, 1, JWK, &failing));
+    replicas_free(&table);
+}
+
+static void a_failing_hook_is_told_and_not_guessed(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    const struct position position = {.partition = 0, .offset = 10, .sequence = 7};
+    const char *const failing_ids[] = {JWK};
+    struct presence presence = presence_of(PRESENCE_HELLO, WORKER_1, -1, true);
+    presence.positions = &position;
+    presence.position_count = 1;
+    presence.failing = failing_ids;
+    presence.failing_count = 1;
+    const struct replica *replica = apply(&table, presence, 5, 0).replica;
+    bool failing;
+    assert_true(replica_covers(replica, 1, 0, 7, JWK, &failing));
+    assert_true(failing);
+    assert_true(replica_covers(replica, 1, 0, 7, OTHER_JWK, &failing));
+    assert_false(failing);
+    presence.kind = PRESENCE_HEARTBEAT;
+    presence.incarnation = 5;
+    presence.failing_truncated = true;
+    apply(&table, presence, 6, 0);
+    assert_true(replica_covers(replica, 1, 0, 7, JWK, &failing));
+    assert_true(failing);
+    assert_false(replica_covers(replica, 1, 0, 7, OTHER_JWK, &failing));
+    assert_false(failing);
+    replicas_free(&table);
+}
+
+static void their_number_is_bounded(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct presence presence = presence_of(PRESENCE_HELLO, WORKER_1, -1, true);
+    struct replica *replica;
+    enum replica_change change;
+    struct error error = {0};
+    char name[32];
+    presence.environment = name;
+    for (int i = 0; i < ENVIRONMENTS_MAX; i++) {
+        snprintf(name, sizeof name, "environment-%d", i);
+        assert_int_equal(replicas_apply(&table, &presence, i, 0, &replica, &change, &error), 0);
+    }
+    snprintf(name, sizeof name, "one-more");
+    assert_int_equal(replicas_apply(&table, &presence, 5000, 0, &replica, &change, &error), -1);
+    assert_string_equal(error.message, "more than 1000 environments in the topic");
+    assert_null(replicas_environment(&table, "one-more"));
+    assert_non_null(replicas_environment(&table, "environment-7"));
+    presence.environment = "environment-0";
+    presence.replica = name;
+    for (int i = (int)table.replica_count; i < REPLICAS_MAX; i++) {
+        snprintf(name, sizeof name, "replica-%d", i);
+        assert_int_equal(replicas_apply(&table, &presence, i, 0, &replica, &change, &error), 0);
+    }
+    snprintf(name, sizeof name, "one-more");
+    assert_int_equal(replicas_apply(&table, &presence, 50000, 0, &replica, &change, &error), -1);
+    assert_string_equal(error.message, "more than 10000 replicas in the topic");
+    replicas_free(&table);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_replica_is_live_once_it_is_ready),
+        cmocka_unit_test(a_later_hello_fences_the_earlier_worker),
+        cmocka_unit_test(a_heartbeat_alone_makes_a_replica_known),
+        cmocka_unit_test(a_restart_that_is_not_ready_is_gone_until_it_is),
+        cmocka_unit_test(a_goodbye_is_gone_and_not_offline),
+        cmocka_unit_test(heartbeats_that_stop_make_it_offline_once),
+        cmocka_unit_test(nobody_is_offline_because_this_process_stood_still),
+        cmocka_unit_test(the_environment_is_left_when_its_last_replica_goes),
+        cmocka_unit_test(workers_of_a_topic_made_again_are_heard),
+        cmocka_unit_test(positions_tell_what_is_applied),
+        cmocka_unit_test(a_failing_hook_is_told_and_not_guessed),
+        cmocka_unit_test(their_number_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
