@@ -92,24 +92,29 @@ static void release_response(struct http_request *request) {
     request->response = NULL;
 }
 
-void http_respond_shared(struct http_request *request, unsigned status, struct MHD_Response *response) {
-    request->shared = true;
-    http_respond(request, status, response);
-}
-
-void http_respond(struct http_request *request, unsigned status, struct MHD_Response *response) {
+static void answer(struct http_request *request, unsigned status, struct MHD_Response *response, bool shared) {
     struct MHD_Connection *connection = request->connection;
     bool deferred = request->deferred;
     if (atomic_load_explicit(&request->answered, memory_order_acquire)) {
         log_error("request answered twice", "path", request->path, "status", LOG_NUMBER(status));
-        MHD_destroy_response(response);
+        if (!shared)
+            MHD_destroy_response(response);
         return;
     }
     request->status = status;
     request->response = response;
+    request->shared = shared;
     atomic_store_explicit(&request->answered, true, memory_order_release);
     if (deferred)
         MHD_resume_connection(connection); /* the request may be gone from here on */
+}
+
+void http_respond(struct http_request *request, unsigned status, struct MHD_Response *response) {
+    answer(request, status, response, false);
+}
+
+void http_respond_shared(struct http_request *request, unsigned status, struct MHD_Response *response) {
+    answer(request, status, response, true);
 }
 
 static void respond_error(struct http_request *request, unsigned status) {

@@ -31,6 +31,7 @@ static struct {
     pthread_cond_t changed;
     struct http_request *deferred[DEFERRED_MAX]; /* guarded by mutex */
     unsigned deferred_count, completed, requests;
+    struct MHD_Response *prepared; /* answers /shared */
 } fixture = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static struct MHD_Response *text_response(const char *text) {
@@ -90,6 +91,12 @@ static void on_request(void *context, struct http_request *request) {
     } else if (strcmp(path, "/defer-here") == 0) {
         http_request_defer(request);
         http_respond(request, 200, text_response("at once"));
+    } else if (strcmp(path, "/shared") == 0) {
+        http_respond_shared(request, 200, fixture.prepared);
+    } else if (strcmp(path, "/twice") == 0) {
+        http_respond(request, 200, text_response("first"));
+        http_respond(request, 200, text_response("second"));
+        http_respond_shared(request, 200, fixture.prepared);
     } else if (strcmp(path, "/forget") == 0) {
         /* A mistake of the handler's: no answer. */
     } else if (strcmp(path, "/echo") == 0 || strcmp(path, "/small") == 0) {
@@ -495,6 +502,21 @@ static void client_that_leaves_within_the_body_is_cleaned_up(void **state) {
     assert_int_equal(fixture.requests, 0);
 }
 
+static void prepared_response_serves_many_and_stays_the_callers(void **state) {
+    (void)state;
+    fixture.prepared = text_response("prepared");
+    for (int i = 0; i < 3; i++) {
+        int fd = dial();
+        send_text(fd, "GET /shared HTTP/1.1\r\nHost: x\r\n\r\nGET /twice HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_int_equal(receive(fd), 200);
+        assert_string_equal(answer.body, "prepared");
+        assert_int_equal(receive(fd), 200);
+        assert_string_equal(answer.body, "first"); /* a second answer is a mistake that changes nothing */
+        close(fd);
+    }
+    MHD_destroy_response(fixture.prepared);
+}
+
 static void forgotten_answer_is_500(void **state) {
     (void)state;
     int fd = dial();
@@ -615,6 +637,7 @@ int main(void) {
         SERVED(requests_that_break_http_are_refused),
         SERVED(client_that_leaves_while_deferred_is_cleaned_up),
         SERVED(client_that_leaves_within_the_body_is_cleaned_up),
+        SERVED(prepared_response_serves_many_and_stays_the_callers),
         SERVED(forgotten_answer_is_500),
         SERVED(quiet_server_refuses_new_connections_and_finishes_old_ones),
         SERVED(stop_right_after_the_answer_is_safe),

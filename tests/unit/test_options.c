@@ -62,6 +62,8 @@ static const struct command_spec commands[] = {
      .run = run_nothing},
     {.name = "project remove", .operands = "NAME…", .operands_minimum = 1, .operands_maximum = 3, .summary = "Remove projects",
      .options = remove_options, .run = run_nothing},
+    {.name = "status", .operands = "[NAME]", .operands_maximum = 1, .summary = "Show one", .run = run_nothing},
+    {.name = "status all", .summary = "Show all", .run = run_nothing},
     {.name = NULL},
 };
 static const struct program_spec program = {
@@ -179,7 +181,7 @@ static void every_way_of_writing_an_option_is_taken(void **state) {
     assert_int_equal(fixture.settings.timeout, 120000);
     assert_int_equal(fixture.settings.size, 1048576);
     assert_int_equal(fixture.settings.unbounded, -5);
-    assert_int_equal(parse("--threads 3 serve --threads=4 -vd /y"), 0); /* the last one wins; letters together */
+    assert_int_equal(parse("--threads 3 -d /x serve --threads=4 -vd /y"), 0); /* the last one wins; letters together */
     assert_int_equal(fixture.settings.threads, 4);
     assert_string_equal(fixture.settings.data_dir, "/y");
     assert_true(fixture.settings.verbose);
@@ -194,6 +196,10 @@ static void operands_are_what_is_left(void **state) {
     assert_string_equal(fixture.operands[0], "a");
     assert_string_equal(fixture.operands[1], "b");
     assert_string_equal(fixture.operands[2], "-c");
+    assert_int_equal(parse("status one"), 0);
+    assert_string_equal(fixture.command->name, "status");
+    assert_int_equal(parse("status all"), 0); /* the longer name wins */
+    assert_string_equal(fixture.command->name, "status all");
 }
 
 static void values_have_units_and_ranges(void **state) {
@@ -227,6 +233,7 @@ static void values_have_units_and_ranges(void **state) {
     assert_refused("serve --deploy-timeout -5s",
                    "Option --deploy-timeout: \"-5s\" is not a duration such as 250ms, 10s, 5m, 2h or 30d");
     assert_refused("serve --size 9999999999G", "Option --size: \"9999999999G\" is too large");
+    assert_refused("serve --unbounded 99999999999999999999", "Option --unbounded: \"99999999999999999999\" is too large");
     assert_refused("serve --size 1.5M", "Option --size: \"1.5M\" is not a size such as 4096, 64k, 1M or 2G");
 }
 
@@ -271,6 +278,7 @@ static void errors_name_their_source(void **state) {
         {"listen\n", ":1: a line is \"name = value\""},
         {"help = true\n", ":1: \"help\" cannot stand in a file"},
         {"property = \"a b\n", ":1: property: an item begins with a double quote that does not end it"},
+        {"property = \"a\"b\n", ":1: property: an item begins with a double quote that does not end it"},
         {" = 5\n", ":1: Unknown option \"\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -372,6 +380,8 @@ static void run_returns_the_status_of_the_command(void **state) {
     (void)state;
     char *argv[] = {(char *)"jwk-test", (char *)"project", (char *)"remove", (char *)"a", (char *)"b", NULL};
     assert_int_equal(options_run(&program, 5, argv), 12);
+    argv[1] = NULL;
+    assert_int_equal(options_run(&program, 1, argv), 2);
 }
 
 int main(void) {

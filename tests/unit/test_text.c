@@ -28,6 +28,12 @@ static void text_grows_and_stays_terminated(void **state) {
     assert_int_equal(text.length, 0);
     assert_int_equal(text.capacity, capacity);
     assert_string_equal(text.bytes, "");
+    static char large[5000];
+    text_add(&text, large, sizeof large);
+    text_free(&text);
+    text_add(&text, large, sizeof large); /* many times the first capacity at once */
+    assert_memory_equal(text.bytes, large, sizeof large);
+    text_reset(&text);
     text_add(&text, "a\0b", 3);
     text_add_string(&text, "c");
     assert_int_equal(text.length, 4);
@@ -39,7 +45,7 @@ static void text_grows_and_stays_terminated(void **state) {
 
 static void text_formats_at_any_length(void **state) {
     (void)state;
-    for (int width = 0; width < 1000; width += 7) {
+    for (int width = 0; width < 1000; width++) {
         struct text text = TEXT_EMPTY;
         text_add_format(&text, "%*s|", width, "");
         text_add_format(&text, "%s", "");
@@ -90,6 +96,21 @@ static void json_has_its_commas_and_escapes(void **state) {
                         "{\"empty\":{},\"list\":[-9223372036854775808,9223372036854775807,[],{\"n\":null}],"
                         "\"yes\":true,\"no\":false,\"none\":null,\"raw\":{\"a\":[1]},"
                         "\"q\\\"k\":\"\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\x7f\xc3\xa9{[:,\",\"last\":\"\"}");
+    text_free(&text);
+}
+
+static void json_values_follow_what_was_written_by_hand(void **state) {
+    (void)state;
+    struct text text = TEXT_EMPTY;
+    text_add_string(&text, "{\"by\\thand\":");
+    text_json_integer(&text, NULL, 1);
+    text_add_string(&text, ",");
+    text_json_integer(&text, "n", 2);
+    text_json_close(&text, '}');
+    text_add_string(&text, "\n");
+    text_json_open(&text, NULL, '{');
+    text_json_close(&text, '}');
+    assert_string_equal(text.bytes, "{\"by\\thand\":1,\"n\":2}\n{}");
     text_free(&text);
 }
 
@@ -185,7 +206,9 @@ static void allocate_json(void) {
     cJSON_Delete(cJSON_Parse("{\"a\":1}"));
 }
 
+/* Too much for any allocator, also for one that works. */
 static void allocate_too_much(void) {
+    memory_allocate = allocate_dirty;
     free(memory_bytes("x", SIZE_MAX));
 }
 
@@ -251,6 +274,7 @@ int main(void) {
         cmocka_unit_test(text_formats_at_any_length),
         cmocka_unit_test(text_is_handed_over),
         cmocka_unit_test(json_has_its_commas_and_escapes),
+        cmocka_unit_test(json_values_follow_what_was_written_by_hand),
         cmocka_unit_test(json_strings_survive_a_parser),
         cmocka_unit_test(memory_is_zeroed_and_copied),
         cmocka_unit_test(running_out_of_memory_is_a_clear_exit),
