@@ -160,6 +160,7 @@ void jwks_update(struct call *call) {
     struct input *input = change->input;
     input->name = memory_string(name);
     input->description = memory_string(description);
+    change->job.checks_first = !call->idempotent;
     drop_body(call);
     change_submit(change);
 }

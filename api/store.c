@@ -17,6 +17,12 @@
 
 #define FILE_NAME "jwk-api.db"
 
+/* temp_store: a savepoint's journal would be a file otherwise, at about 40 writes a change; wal_autocheckpoint: 32 MB of log between checkpoints, so
+ * that pages which many changes touch are written back once for all of them. */
+#define SETTINGS                                                                                                              \
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"             \
+    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384;"
+
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
 enum { BUSY_TIMEOUT_MS = 10000 };
 
@@ -80,7 +86,9 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
     struct error reason = {0};
-    if (execute(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+    /* The check comes first: nothing is changed in a file that is not ours, not even its journal mode. */
+    if (store_check_schema(store, &reason) ||
+        execute(store, SETTINGS,
                 "setting up the store", &reason) ||
         (mode == STORE_WRITE && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
         int code = sqlite3_errcode(store->db) & 0xff;
@@ -185,7 +193,20 @@ int store_begin(struct store *store, struct error *error) {
     return run_literal(store, "BEGIN IMMEDIATE", "beginning a transaction", error);
 }
 
-int store_commit(struct store *store, struct error *error) { return run_literal(store, "COMMIT", "committing", error); }
+/* Keeps the numbers that the transaction has taken from the sequence: one row for all of them. */
+static int keep_sequence(struct store *store, struct error *error) {
+    if (store->next_sequence == 0)
+        return 0;
+    sqlite3_stmt *statement = store_statement(store, "UPDATE store SET sequence = ?1 WHERE id = 1", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, store->next_sequence - 1);
+    return store_run(store, statement, "keeping the sequence", error);
+}
+
+int store_commit(struct store *store, struct error *error) {
+    return keep_sequence(store, error) || run_literal(store, "COMMIT", "committing", error) ? -1 : 0;
+}
 
 void store_rollback(struct store *store) {
     store->next_sequence = 0;
@@ -194,7 +215,10 @@ void store_rollback(struct store *store) {
         log_error("store did not roll back", "reason", sqlite3_errmsg(store->db));
 }
 
+int64_t store_changes(struct store *store) { return sqlite3_total_changes64(store->db); }
+
 int store_savepoint(struct store *store, struct error *error) {
+    store->savepoint_sequence = store->next_sequence;
     return run_literal(store, "SAVEPOINT change", "setting a savepoint", error);
 }
 
@@ -202,12 +226,15 @@ int store_release(struct store *store, struct error *error) {
     return run_literal(store, "RELEASE change", "releasing a savepoint", error);
 }
 
-void store_rollback_savepoint(struct store *store) {
-    store->next_sequence = 0;
+int store_rollback_savepoint(struct store *store) {
+    store->next_sequence = store->savepoint_sequence;
     struct error ignored;
-    if (run_literal(store, "ROLLBACK TO change", "rolling back a change", &ignored) ||
-        run_literal(store, "RELEASE change", "releasing a savepoint", &ignored))
-        log_error("store did not roll back a change", "reason", sqlite3_errmsg(store->db));
+    if (sqlite3_get_autocommit(store->db))
+        return -1;
+    return run_literal(store, "ROLLBACK TO change", "rolling back a change", &ignored) ||
+                   run_literal(store, "RELEASE change", "releasing a savepoint", &ignored)
+               ? -1
+               : 0;
 }
 
 /* ---- identity ---- */
@@ -215,7 +242,7 @@ void store_rollback_savepoint(struct store *store) {
 int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "SELECT uid, epoch, partitions, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'deployment'), 0) FROM store WHERE id = 1",
+        "SELECT uid, epoch, partitions, sequence FROM store WHERE id = 1",
         error);
     if (!statement)
         return -1;

@@ -33,9 +33,12 @@ int store_lock_serving(const char *directory, struct error *error) MUST_CHECK;
 int store_begin(struct store *store, struct error *error) MUST_CHECK;
 int store_commit(struct store *store, struct error *error) MUST_CHECK;
 void store_rollback(struct store *store);
+/* Grows with every row that this connection has written: tells whether a change wrote anything. */
+int64_t store_changes(struct store *store);
 int store_savepoint(struct store *store, struct error *error) MUST_CHECK;
 int store_release(struct store *store, struct error *error) MUST_CHECK;
-void store_rollback_savepoint(struct store *store);
+/* -1 when the whole transaction is gone with it: SQLite ends one by itself when the disk is full or fails. */
+int store_rollback_savepoint(struct store *store) MUST_CHECK;
 
 struct store_identity {
     char uid[UUID_SIZE];

@@ -10,7 +10,7 @@
 #include "common/memory.h"
 #include "store_sql.h"
 
-/* The next deployment's number. It is part of the event, so it is needed before the row is there. */
+/* The next number of a deployment or an outgoing record. It is part of the event, so it is needed before the row is there. */
 static int take_sequence(struct store *store, int64_t *sequence, struct error *error) {
     if (store->next_sequence == 0) {
         struct store_identity identity;
@@ -83,6 +83,7 @@ static struct store_outgoing *make_outgoing(const struct store_author *author, c
     event_encode(&event, &value);
     sha256_text(value.bytes, value.length, change->event_hash);
     struct store_outgoing *outgoing = memory_new(sizeof *outgoing);
+    outgoing->outbox_id = change->sequence;
     outgoing->partition = subject->partition;
     outgoing->event_type = event_operation_type(subject->operation);
     outgoing->subject = memory_format("projects/%s/jwks/%s", author->project_name, subject->name);
@@ -98,8 +99,8 @@ static struct store_outgoing *make_outgoing(const struct store_author *author, c
 
 static int insert_outgoing(struct store *store, struct store_outgoing *outgoing, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO outbox (partition, key, event_id, event_type, subject, time, traceparent, value)"
-               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", error);
+        store, "INSERT INTO outbox (id, partition, key, event_id, event_type, subject, time, traceparent, value)"
+               " VALUES (?9, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, outgoing->partition);
@@ -113,10 +114,8 @@ static int insert_outgoing(struct store *store, struct store_outgoing *outgoing,
         sqlite3_bind_text(statement, 8, outgoing->value, (int)outgoing->value_length, SQLITE_STATIC);
     else
         sqlite3_bind_null(statement, 8);
-    if (store_run(store, statement, "writing to the outbox", error))
-        return -1;
-    outgoing->outbox_id = sqlite3_last_insert_rowid(store->db);
-    return 0;
+    store_bind_integer(statement, 9, outgoing->outbox_id);
+    return store_run(store, statement, "writing to the outbox", error);
 }
 
 /* All environments, or the one that the subject names; the caller releases the list. */
@@ -240,7 +239,8 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
         uuid_new(outgoing->event_id);
         store_bind_integer(mark, 1, sqlite3_column_int64(find, 4));
         store_bind_integer(mark, 2, outgoing->time);
-        int status = insert_outgoing(store, outgoing, error) || store_run(store, mark, "marking a tombstone", error);
+        int status = take_sequence(store, &outgoing->outbox_id, error) || insert_outgoing(store, outgoing, error) ||
+                     store_run(store, mark, "marking a tombstone", error);
         store_outgoing_free(outgoing);
         if (status) {
             sqlite3_reset(find);

@@ -65,23 +65,30 @@ static int migrate_from(struct store *store, int64_t version, struct error *erro
     return execute(store, pragma, "marking the store", error);
 }
 
-int store_migrate(struct store *store, struct error *error) {
+int store_check_schema(struct store *store, struct error *error) {
     int64_t version, application, tables;
-    if (store_begin(store, error))
-        return -1;
     if (read_pragma(store, "PRAGMA user_version", &version, error) ||
         read_pragma(store, "PRAGMA application_id", &application, error) ||
         read_pragma(store, "SELECT count(*) FROM sqlite_master", &tables, error))
+        return -1;
+    if (application != APPLICATION_ID && (application != 0 || tables != 0))
+        return error_set(error, ERROR_INVALID, "this database belongs to another program");
+    if (version > VERSION_NOW)
+        return error_set(error, ERROR_INVALID, "its schema is version %lld and this program knows %d: install a newer jwk-api",
+                         (long long)version, VERSION_NOW);
+    if (version < VERSION_NOW && store->mode == STORE_READ)
+        return error_set(error, ERROR_INVALID, "its schema is version %lld and this program needs %d: start jwk-api serve once",
+                         (long long)version, VERSION_NOW);
+    return 0;
+}
+
+int store_migrate(struct store *store, struct error *error) {
+    int64_t version;
+    if (store_begin(store, error))
+        return -1;
+    /* Once more: another process may have changed it in the meantime. */
+    if (store_check_schema(store, error) || read_pragma(store, "PRAGMA user_version", &version, error))
         goto failed;
-    if (application != APPLICATION_ID && (application != 0 || tables != 0)) {
-        error_set(error, ERROR_INVALID, "this database belongs to another program");
-        goto failed;
-    }
-    if (version > VERSION_NOW) {
-        error_set(error, ERROR_INVALID, "its schema is version %lld and this program knows %d: install a newer jwk-api",
-                  (long long)version, VERSION_NOW);
-        goto failed;
-    }
     if (version == VERSION_NOW) {
         store_rollback(store);
         return 0;

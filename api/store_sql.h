@@ -18,6 +18,7 @@ struct store {
     size_t statement_count;
     struct store_identity identity;      /* uid, epoch and partitions do not change while a process serves */
     int64_t next_sequence;               /* within a transaction; 0: not read yet */
+    int64_t savepoint_sequence;          /* what it was at the savepoint */
     struct store_environments *environments; /* cache, valid while data_version is the same */
     int64_t environments_version;
 };
@@ -36,6 +37,8 @@ const char *store_text(sqlite3_stmt *statement, int column);
 /* Logs SQLite's reason and fills *error with one that may be shown; returns -1. */
 int store_failed(struct store *store, const char *what, struct error *error);
 
+/* Refuses another program's file and a newer schema, and, for a reader, an older one (store_migrate.c). */
+int store_check_schema(struct store *store, struct error *error) MUST_CHECK;
 /* Brings the schema up to date (store_migrate.c). */
 int store_migrate(struct store *store, struct error *error) MUST_CHECK;
 

@@ -105,13 +105,17 @@ static bool take_batch(struct writer *writer, struct queue *deferred, struct que
 
 /* Runs one job in its savepoint. Its outcome is in *status and *error; the return value tells whether the transaction is still usable. */
 static int run_job(struct writer *writer, struct job *job, int *status, struct error *error) {
+    if (job->checks_first) {
+        int64_t changes = store_changes(writer->store);
+        *status = job->run(job, writer->store, error);
+        return *status != 0 && store_changes(writer->store) != changes ? -1 : 0;
+    }
     if (store_savepoint(writer->store, error))
         return *status = -1;
     *status = job->run(job, writer->store, error);
     if (*status == 0)
         return *status = store_release(writer->store, error);
-    store_rollback_savepoint(writer->store);
-    return 0;
+    return store_rollback_savepoint(writer->store);
 }
 
 struct outcome {

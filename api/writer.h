@@ -1,7 +1,7 @@
 /* The one thread that writes to the store: group commit.
  *
- * It takes all jobs that wait, runs each in a savepoint of its own inside ONE transaction, commits once, and then tells each job
- * how it went. A job that fails takes back its own work only. Deferred jobs (marks and results, which can be found again in Kafka) ride
+ * It takes all jobs that wait, runs them inside ONE transaction, commits once, and then tells each job how it went. A job that fails
+ * takes back its own work only (a savepoint, or checks before its first write). Deferred jobs (marks and results, which can be found again in Kafka) ride
  * with the next transaction, or get their own after WRITER_DEFER_MS: they cost no fsync while updates come. */
 #ifndef API_WRITER_H
 #define API_WRITER_H
@@ -17,6 +17,9 @@ struct writer;
 
 struct job {
     struct job *next;
+    /* Writes only once all its checks have passed: it needs no savepoint (which costs copies of the pages it touches). Should it fail after it has
+     * written, the store itself has failed, and the whole transaction is given up. */
+    bool checks_first;
     /* In the writer's thread, inside the transaction: 0, or -1 with an error. */
     int (*run)(struct job *job, struct store *store, struct error *error);
     /* In the writer's thread, after the commit (status 0) or once it is certain that nothing of the job is stored (-1). It owns the job. */

@@ -44,6 +44,18 @@ void random_bytes(void *out, size_t size) {
     }
 }
 
+/* Random bytes for identifiers, which are no secrets: a reserve per thread saves most of the system calls. */
+static void identifier_bytes(void *out, size_t size) {
+    static _Thread_local unsigned char reserve[512];
+    static _Thread_local size_t left;
+    if (left < size) {
+        random_bytes(reserve, sizeof reserve);
+        left = sizeof reserve;
+    }
+    left -= size;
+    memcpy(out, reserve + left, size);
+}
+
 void uuid_new(char out[UUID_SIZE]) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -57,7 +69,7 @@ void uuid_new(char out[UUID_SIZE]) {
         bytes[i] = (unsigned char)(milliseconds >> (40 - 8 * i));
     bytes[6] = (unsigned char)(0x70 | fraction >> 8);
     bytes[7] = (unsigned char)fraction;
-    random_bytes(bytes + 8, 8);
+    identifier_bytes(bytes + 8, 8);
     bytes[8] = (unsigned char)(0x80 | (bytes[8] & 0x3f));
 
     static const struct {

@@ -4,6 +4,7 @@ CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     uid TEXT NOT NULL,                       -- the installation: source of all its events
     epoch INTEGER NOT NULL CHECK (epoch > 0), -- one more each time an older store is adopted
+    sequence INTEGER NOT NULL DEFAULT 0,     -- the last number given to a deployment or an outgoing record
     partitions INTEGER NOT NULL DEFAULT 0,   -- of the events topic that JWKs are spread over; fixed when first seen
     created_at INTEGER NOT NULL
 ) STRICT;
@@ -94,7 +95,7 @@ CREATE TABLE jwk_material (
 
 -- One change of one JWK. id is the sequence that its event carries: the order of commits.
 CREATE TABLE deployment (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     uid TEXT NOT NULL UNIQUE,
     project_id INTEGER NOT NULL,             -- of the JWK
     jwk_id INTEGER NOT NULL REFERENCES jwk (id),
@@ -139,7 +140,7 @@ CREATE INDEX deployment_result_pending ON deployment_result (environment_id, dep
 
 -- Events that are committed and not yet known to be in Kafka, in the order of commits.
 CREATE TABLE outbox (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,                  -- from store.sequence, so never given twice
     partition INTEGER NOT NULL,
     key TEXT NOT NULL,
     event_id TEXT NOT NULL,
