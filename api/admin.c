@@ -2,23 +2,22 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "admin.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "settings.h"
-#include "store.h"
 
-static int fail(const struct error *error) {
+int admin_fail(const struct error *error) {
     fprintf(stderr, "jwk-api: %s\n", error->message);
     return 1;
 }
 
 /* Runs one change in a transaction of its own, or one read. */
-static int with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error), void *context) {
+int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error), void *context) {
     struct error error = {0};
     log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
     struct store *store = store_open(settings->data_dir, STORE_WRITE, &error);
     if (!store)
-        return fail(&error);
+        return admin_fail(&error);
     int status = store_begin(store, &error);
     if (status == 0) {
         status = work(store, context, &error);
@@ -28,7 +27,7 @@ static int with_store(const struct settings *settings, int (*work)(struct store 
             store_rollback(store);
     }
     store_close(store);
-    return status == 0 ? 0 : fail(&error);
+    return status == 0 ? 0 : admin_fail(&error);
 }
 
 /* ---- projects and environments ---- */
@@ -57,10 +56,10 @@ static int list_items(struct store *store, void *context, struct error *error) {
 }
 
 static int run_named(const void *settings, named_change *change, const char *name) {
-    return with_store(settings, change_named, &(struct named){change, name});
+    return admin_with_store(settings, change_named, &(struct named){change, name});
 }
 
-static int run_listing(const void *settings, item_listing *listing) { return with_store(settings, list_items, &listing); }
+static int run_listing(const void *settings, item_listing *listing) { return admin_with_store(settings, list_items, &listing); }
 
 int project_add_run(void *settings, char **operands, int count) {
     (void)count;
@@ -105,34 +104,35 @@ static int add_token(struct store *store, void *context, struct error *error) {
     return store_add_token(store, &new_token->token, new_token->hash, new_token->uid, error);
 }
 
+int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder, struct error *error) {
+    if (!settings->user || settings->roles.count == 0)
+        return error_set(error, ERROR_INVALID, "%s needs --user NAME and at least one --role ROLE", command);
+    *holder = (struct store_new_token){.user = settings->user,
+                                       .projects = (const char *const *)settings->projects.items,
+                                       .project_count = settings->projects.count};
+    for (size_t i = 0; i < settings->roles.count; i++) {
+        enum role role;
+        if (role_parse(settings->roles.items[i], &role))
+            return error_set(error, ERROR_INVALID,
+                             "--role %s: there is no such role; use ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN",
+                             settings->roles.items[i]);
+        holder->roles |= (int)role;
+    }
+    return 0;
+}
+
 int token_create_run(void *context, char **operands, int count) {
     (void)operands, (void)count;
     const struct settings *settings = context;
     struct error error;
-    struct new_token new_token = {.token = {
-                                      .user = settings->user,
-                                      .projects = (const char *const *)settings->projects.items,
-                                      .project_count = settings->projects.count,
-                                      .expires_at = settings->expires_in ? clock_wall_ms() + settings->expires_in : 0,
-                                  }};
-    if (!settings->user || settings->roles.count == 0) {
-        error_set(&error, ERROR_INVALID, "token create needs --user NAME and at least one --role ROLE");
-        return fail(&error) + 1;
-    }
-    for (size_t i = 0; i < settings->roles.count; i++) {
-        enum role role;
-        if (role_parse(settings->roles.items[i], &role)) {
-            error_set(&error, ERROR_INVALID,
-                      "--role %s: there is no such role; use ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN",
-                      settings->roles.items[i]);
-            return fail(&error) + 1;
-        }
-        new_token.token.roles |= (int)role;
-    }
+    struct new_token new_token = {.uid = ""};
+    if (admin_read_holder(settings, "token create", &new_token.token, &error))
+        return admin_fail(&error) + 1;
+    new_token.token.expires_at = settings->expires_in ? clock_wall_ms() + settings->expires_in : 0;
     char token[TOKEN_SIZE];
     token_new(token);
     token_hash(token, new_token.hash);
-    int status = with_store(settings, add_token, &new_token);
+    int status = admin_with_store(settings, add_token, &new_token);
     if (status == 0) {
         printf("%s\n", token);
         fprintf(stderr, "token id: %s (the token is shown this once only)\n", new_token.uid);
@@ -143,7 +143,7 @@ int token_create_run(void *context, char **operands, int count) {
 
 static const char *time_or_dash(int64_t time, char text[CLOCK_TEXT_SIZE]) { return time ? clock_format(time, text) : "-"; }
 
-static void print_token(void *context, const struct store_token_item *item) {
+void admin_print_holder(void *context, const struct store_token_item *item) {
     (void)context;
     char created[CLOCK_TEXT_SIZE], expires[CLOCK_TEXT_SIZE], revoked[CLOCK_TEXT_SIZE];
     printf("%s\t%s\t", item->uid, item->user);
@@ -159,12 +159,12 @@ static void print_token(void *context, const struct store_token_item *item) {
 
 static int list_tokens(struct store *store, void *context, struct error *error) {
     (void)context;
-    return store_each_token(store, print_token, NULL, error);
+    return store_each_token(store, admin_print_holder, NULL, error);
 }
 
 int token_list_run(void *settings, char **operands, int count) {
     (void)operands, (void)count;
-    return with_store(settings, list_tokens, NULL);
+    return admin_with_store(settings, list_tokens, NULL);
 }
 
 int token_revoke_run(void *settings, char **operands, int count) {

@@ -26,6 +26,8 @@ void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
 /* Takes a deployment whose commit is done, before its event goes out. Its settled() will be called once. Thread-safe; how many wait is bounded
  * by the caller's admission. */
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
+/* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */
+struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count);
 /* Gives all waiting deployments their answer now ("…; the deployment goes on"), and those that still come. Thread-safe. */
 void gatherer_give_up(struct gatherer *gatherer, const char *reason);
 /* Ends the thread; what was gathered goes to the writer. */

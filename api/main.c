@@ -73,6 +73,15 @@ static const struct option_spec token_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct option_spec client_options[] = {
+    {"user", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(user), "Whom its tokens belong to: the actor in events. Required."},
+    {"role", 0, OPTION_LIST, "ROLE", NULL, 0, 0, AT(roles),
+     "ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN; repeat it for several. Required."},
+    {"project", 0, OPTION_LIST, "PROJECT", NULL, 0, 0, AT(projects),
+     "Limit its tokens to this project; repeat it for several. Default: all projects."},
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec no_options[] = {END_OF_OPTIONS};
 
 static const struct command_spec commands[] = {
@@ -95,6 +104,13 @@ static const struct command_spec commands[] = {
      "Prints the token on standard output, once: only its hash is stored. Its id, for revoking, goes to standard error.", token_options, token_create_run},
     {"token list", NULL, 0, 0, "list the tokens, without their secrets", NULL, no_options, token_list_run},
     {"token revoke", "ID", 1, 1, "revoke a token", "Effective at once, also while the API serves.", no_options, token_revoke_run},
+    {"client create", NULL, 0, 0, "create a client that may ask for tokens",
+     "Prints client_id=ID and client_secret=SECRET on standard output, once: only the secret's hash is stored. With both, POST /apiops/auth/token "
+     "gives a token of that user, roles and projects for a time.",
+     client_options, client_create_run},
+    {"client list", NULL, 0, 0, "list the clients, without their secrets", NULL, no_options, client_list_run},
+    {"client revoke", "ID", 1, 1, "revoke a client and all tokens that it was given", "Effective at once, also while the API serves.", no_options,
+     client_revoke_run},
     {.name = NULL},
 };
 

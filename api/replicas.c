@@ -196,3 +196,39 @@ void replicas_free(struct replica_table *table) {
         free(environment);
     }
 }
+
+static int compare(const void *one, const void *other) {
+    const struct replica *first = one, *second = other;
+    int order = strcmp(first->environment->name, second->environment->name);
+    return order ? order : strcmp(first->name, second->name);
+}
+
+static void *copy_array(const void *items, size_t size) {
+    void *copy = memory_new(size + 1);
+    if (size)
+        memcpy(copy, items, size);
+    return copy;
+}
+
+struct replica *replicas_copy(const struct replica_table *table, size_t *count) {
+    struct replica *copy = memory_new(table->replica_count * sizeof *copy + 1);
+    *count = 0;
+    for (const struct replica_environment *environment = table->environments; environment; environment = environment->hh.next)
+        for (const struct replica *replica = environment->replicas; replica; replica = replica->next) {
+            struct replica *item = &copy[(*count)++];
+            *item = *replica;
+            item->next = NULL;
+            item->positions = copy_array(replica->positions, replica->position_count * sizeof *replica->positions);
+            item->failing = copy_array(replica->failing, replica->failing_count * sizeof *replica->failing);
+        }
+    qsort(copy, *count, sizeof *copy, compare);
+    return copy;
+}
+
+void replicas_copy_free(struct replica *copy, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(copy[i].positions);
+        free(copy[i].failing);
+    }
+    free(copy);
+}

@@ -79,6 +79,10 @@ static inline bool replica_is_live(const struct replica *replica) { return repli
 /* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its hook. False
  * as well when it has more failing hooks than it names, and not this one. */
 bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id, bool *failing);
+/* A copy of each replica, in the order of environments and names; `environment` points into the table, whose names do not change.
+ * replicas_copy_free() frees it. */
+struct replica *replicas_copy(const struct replica_table *table, size_t *count);
+void replicas_copy_free(struct replica *copy, size_t count);
 void replicas_free(struct replica_table *table);
 
 #endif

@@ -7,9 +7,11 @@
 #include "certificates.h"
 #include "create.h"
 #include "deployments.h"
+#include "drift.h"
 #include "health.h"
 #include "inventory.h"
 #include "jwks.h"
+#include "token_endpoint.h"
 #include "keys.h"
 #include "keystores.h"
 
@@ -50,6 +52,8 @@ static const struct operation operations[] = {
     {"GET", "/apiops/projects/{projectName}/keystores/{keyStoreName}/", SECURITY, BODY_NONE, keystores_get},
     {"PUT", "/apiops/projects/{projectName}/keystores/{keyStoreName}/", SECURITY, BODY_JSON, keystores_update},
     {"DELETE", "/apiops/projects/{projectName}/keystores/{keyStoreName}/", SECURITY, BODY_NONE, keystores_delete},
+    {"GET", "/apiops/projects/{projectName}/drift/", SECURITY, BODY_NONE, drift_get},
+    {"POST", "/apiops/auth/token/", OPERATION_OPEN, BODY_FORM, token_endpoint_issue},
     {"GET", "/healthz/", OPERATION_OPEN, false, health_live},
     {"GET", "/readyz/", OPERATION_OPEN, false, health_ready},
     {"GET", "/metrics/", OPERATION_OPEN, false, health_metrics},

@@ -139,7 +139,7 @@ def test_path_is_answered_alike_with_and_without_its_last_slash(embedded_system,
     assert bodies[""][0] == 200 and bodies[""][2:5] == [200, 200, 200]
 
 
-@pytest.mark.parametrize("path", ["/", "/apiops", "/apiops/", "/apiops/projects", "/apiops/nothing/", "/apiops/projects/{p}/nothing/",
+@pytest.mark.parametrize("path", ["/", "/apiops", "/apiops/", "/apiops/project", "/apiops/nothing/", "/apiops/projects/{p}/nothing/",
                                   "/apiops/projects/{p}/jwks/a/b/", "/apiops/projects/{p}//jwks/", "//apiops/projects/{p}/jwks/",
                                   "/APIOPS/projects/{p}/jwks/", "/apiops/projects/{p}/jwks//", "/apiops/projects/{p}/../{p}/jwks/"])
 def test_unknown_path_is_answered_404(embedded_system, project, path):

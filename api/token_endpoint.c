@@ -1,0 +1,161 @@
+/* A token for a client. */
+#include "token_endpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "answer.h"
+#include "change.h"
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "store_client.h"
+
+enum { FORM_FIELDS = 3 };
+static const char *const field_names[FORM_FIELDS] = {"grant_type", "client_id", "client_secret"};
+enum { GRANT_TYPE, CLIENT_ID, CLIENT_SECRET };
+
+/* ---- the form ---- */
+
+/* Decodes a name or value: '+' is a space, then percent-decoding. A new string, NULL when it is not well-formed. */
+static char *decode(const char *text, size_t length) {
+    char *copy = memory_bytes(text, length);
+    for (char *at = copy; *at; at++)
+        if (*at == '+')
+            *at = ' ';
+    char *decoded = http_decode_segment(copy, length);
+    memory_wipe_string(copy);
+    if (decoded && json_utf8_is_valid(decoded, strlen(decoded)))
+        return decoded;
+    memory_wipe_string(decoded);
+    return NULL;
+}
+
+/* Takes one "name=value" in. Unknown names are ignored (RFC 6749 section 3.2). */
+static int take_pair(const char *pair, size_t length, char *fields[FORM_FIELDS], struct error *error) {
+    const char *equals = memchr(pair, '=', length);
+    size_t name_length = equals ? (size_t)(equals - pair) : length;
+    char *name = decode(pair, name_length);
+    int status = name ? 0 : error_set(error, ERROR_INVALID, "Request body is not a well-formed form");
+    for (int i = 0; name && status == 0 && i < FORM_FIELDS; i++) {
+        if (strcmp(name, field_names[i]) != 0)
+            continue;
+        if (fields[i])
+            status = error_set(error, ERROR_INVALID, "%s is given more than once!", field_names[i]);
+        else if (!(fields[i] = decode(equals ? equals + 1 : "", equals ? length - name_length - 1 : 0)))
+            status = error_set(error, ERROR_INVALID, "Request body is not a well-formed form");
+    }
+    free(name);
+    return status;
+}
+
+static int read_form(struct call *call, char *fields[FORM_FIELDS], struct error *error) {
+    size_t length;
+    const char *body = http_request_body(call->request, &length), *end = body ? body + length : NULL;
+    int status = 0;
+    for (const char *at = body; at && at < end && status == 0;) {
+        const char *next = memchr(at, '&', (size_t)(end - at));
+        size_t pair = next ? (size_t)(next - at) : (size_t)(end - at);
+        if (pair)
+            status = take_pair(at, pair, fields, error);
+        at += pair + 1;
+    }
+    http_request_drop_body(call->request);
+    static const char *const missing[FORM_FIELDS] = {"Grant type is required!", "Client id is required!", "Client secret is required!"};
+    for (int i = 0; i < FORM_FIELDS && status == 0; i++)
+        if (!fields[i] || !*fields[i])
+            status = error_set(error, ERROR_INVALID, "%s", missing[i]);
+    if (status == 0 && strcmp(fields[GRANT_TYPE], "client_credentials") != 0)
+        status = error_set(error, ERROR_INVALID, "Grant type is not supported! It is one of: client_credentials");
+    return status;
+}
+
+/* ---- the token ---- */
+
+struct issue {
+    struct job job;
+    struct call *call;
+    int64_t client_id;
+    char token[TOKEN_SIZE];
+};
+
+static int run(struct job *job, struct store *store, struct error *error) {
+    struct issue *issue = (struct issue *)job;
+    unsigned char hash[32];
+    int64_t now = clock_wall_ms();
+    token_hash(issue->token, hash);
+    return store_issue_token(store, issue->client_id, hash, now, now + issue->call->api->limits.token_lifetime_ms, error);
+}
+
+static void refuse(struct call *call) {
+    struct MHD_Response *response = answer_error(401, "Bad credentials");
+    http_response_header(response, "WWW-Authenticate", "Bearer realm=\"jwk-api\"");
+    http_respond(call->request, 401, response);
+}
+
+static void answer_token(struct call *call, const char *token) {
+    struct text body = TEXT_EMPTY;
+    text_json_open(&body, NULL, '{');
+    text_json_string(&body, "access_token", token);
+    text_json_string(&body, "token_type", "Bearer");
+    text_json_integer(&body, "expires_in", call->api->limits.token_lifetime_ms / 1000);
+    text_json_close(&body, '}');
+    size_t length = body.length;
+    struct MHD_Response *response = http_response_take("application/json", text_take(&body), length);
+    http_response_header(response, "Pragma", "no-cache"); /* RFC 6749 section 5.1 */
+    http_respond(call->request, 200, response);
+}
+
+static void done(struct job *job, int status, const struct error *error) {
+    struct issue *issue = (struct issue *)job;
+    if (status == 0)
+        answer_token(issue->call, issue->token);
+    else if (error->code == ERROR_DENIED)
+        refuse(issue->call);
+    else
+        answer_fail_error(issue->call, error);
+    explicit_bzero(issue->token, sizeof issue->token);
+    free(issue);
+}
+
+/* Hands the making of a token to the writer; the call is answered after the commit. */
+static void submit(struct call *call, int64_t client_id) {
+    if (change_admit(call))
+        return;
+    struct issue *issue = memory_new(sizeof *issue);
+    issue->job = (struct job){.run = run, .done = done};
+    issue->call = call;
+    issue->client_id = client_id;
+    token_new(issue->token);
+    if (writer_submit(call->api->writer, &issue->job)) {
+        free(issue);
+        answer_fail(call, 503, "The service is stopping");
+    }
+}
+
+void token_endpoint_issue(struct call *call) {
+    struct error error;
+    char *fields[FORM_FIELDS] = {NULL};
+    int64_t client_id = 0;
+    int status = read_form(call, fields, &error);
+    if (status == 0) {
+        unsigned char hash[32];
+        token_hash(fields[CLIENT_SECRET], hash);
+        struct store *store = readers_take(call->api->readers, &error);
+        status = store ? store_find_client(store, fields[CLIENT_ID], hash, &client_id, &error) : -1;
+        readers_give(call->api->readers, store);
+    }
+    for (int i = 0; i < FORM_FIELDS; i++)
+        memory_wipe_string(fields[i]);
+    if (status == 0) {
+        submit(call, client_id);
+    } else if (error.code == ERROR_DENIED) {
+        char peer[64];
+        http_request_peer(call->request, peer);
+        log_info("client refused", "peer", peer);
+        refuse(call);
+    } else {
+        answer_fail_error(call, &error);
+    }
+}

@@ -1,0 +1,9 @@
+/* POST /apiops/auth/token: a token for a client with its secret (RFC 6749 section 4.4, client_credentials). */
+#ifndef API_TOKEN_ENDPOINT_H
+#define API_TOKEN_ENDPOINT_H
+
+#include "call.h"
+
+void token_endpoint_issue(struct call *call);
+
+#endif
