@@ -55,6 +55,8 @@ struct gatherer {
     struct heap deadlines;
     int64_t next_expiry, last_round, next_partitions_check;
 
+    pthread_mutex_t replicas_lock; /* held by the thread while it changes what replicas_copy() reads, and by whoever copies */
+
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t caught_up_changed;
     struct deployment *inbox[2]; /* head and tail, linked through hh.next */
@@ -109,7 +111,9 @@ static void take_inbox(struct gatherer *gatherer, int64_t now) {
         next = deployment->hh.next;
         HASH_ADD(hh, gatherer->deployments, change.sequence, sizeof deployment->change.sequence, deployment);
         heap_push(&gatherer->deadlines, &deployment->deadline);
+        pthread_mutex_lock(&gatherer->replicas_lock); /* it may add an environment */
         deployment_begin(deployment, &gatherer->replicas, now, gatherer->options.grace_ms);
+        pthread_mutex_unlock(&gatherer->replicas_lock);
         if (reason)
             deployment_give_up(deployment, reason);
         update(gatherer, deployment);
@@ -205,7 +209,10 @@ static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *rec
         log_warning("presence can not be read", "offset", LOG_NUMBER(record->offset), "reason", error.message);
         return;
     }
-    if (replicas_apply(&gatherer->replicas, &presence, record->offset, now, &replica, &change, &error)) {
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    int status = replicas_apply(&gatherer->replicas, &presence, record->offset, now, &replica, &change, &error);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+    if (status) {
         log_warning("presence is ignored", "environment", presence.environment, "replica", presence.replica, "reason", error.message);
         presence_free(&presence);
         return;
@@ -224,12 +231,24 @@ static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *rec
 
 static void on_gone(void *context, struct replica *replica) { for_all(context, replica, deployment_replica_gone); }
 
+static void expire(struct gatherer *gatherer, int64_t now) {
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    gatherer->next_expiry = replicas_expire(&gatherer->replicas, now, on_gone, gatherer);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+}
+
+static void reset_replicas(struct gatherer *gatherer, int64_t now) {
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    replicas_reset(&gatherer->replicas, now);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+}
+
 /* Reads a partition from its beginning: what was to be read is not there any more. */
 static void restart_partition(struct gatherer *gatherer, const char *topic, int32_t partition, int64_t now) {
     rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
     log_warning("topic was truncated or made again: reading it from its beginning", "topic", topic, "partition", LOG_NUMBER(partition));
     if (strcmp(topic, gatherer->options.topics->workers) == 0)
-        replicas_reset(&gatherer->replicas, now);
+        reset_replicas(gatherer, now);
     if (entry)
         entry->offset = RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_assign(gatherer->consumer, gatherer->assigned);
@@ -340,6 +359,12 @@ static int assign(struct gatherer *gatherer, struct store *store, struct error *
 
 /* ---- the thread ---- */
 
+static void excuse_replicas(struct gatherer *gatherer, int64_t pause_ms) {
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    replicas_excuse(&gatherer->replicas, pause_ms);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+}
+
 /* Milliseconds until something is due, for poll(). */
 static int time_left(const struct gatherer *gatherer, int64_t now) {
     int64_t due = gatherer->next_expiry < gatherer->next_partitions_check ? gatherer->next_expiry : gatherer->next_partitions_check;
@@ -361,14 +386,14 @@ static void *gatherer_main(void *context) {
         int64_t now = clock_monotonic_ms(), pause = now - gatherer->last_round - timeout;
         gatherer->last_round = now;
         if (pause > PAUSE_NOTICED_MS)
-            replicas_excuse(&gatherer->replicas, pause);
+            excuse_replicas(gatherer, pause);
         if (events[0].revents)
             clear_event(gatherer->records_event);
         if (events[1].revents)
             clear_event(gatherer->inbox_event);
         consume(gatherer, records, now);
         if (gatherer->next_expiry <= now)
-            gatherer->next_expiry = replicas_expire(&gatherer->replicas, now, on_gone, gatherer);
+            expire(gatherer, now);
         pass_deadlines(gatherer, now);
         /* A look at the metadata may take a moment: not while somebody waits. */
         if (gatherer->next_partitions_check <= now) {
@@ -393,6 +418,7 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     gatherer->next_expiry = INT64_MAX;
     gatherer->next_partitions_check = clock_monotonic_ms() + PARTITIONS_CHECK_MS;
     pthread_mutex_init(&gatherer->lock, NULL);
+    pthread_mutex_init(&gatherer->replicas_lock, NULL);
     pthread_cond_init(&gatherer->caught_up_changed, NULL);
     gatherer->records_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gatherer->inbox_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -444,6 +470,13 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
         wake(gatherer->inbox_event);
 }
 
+struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count) {
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    struct replica *copy = replicas_copy(&gatherer->replicas, count);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+    return copy;
+}
+
 void gatherer_give_up(struct gatherer *gatherer, const char *reason) {
     pthread_mutex_lock(&gatherer->lock);
     gatherer->give_up_reason = reason;
@@ -479,5 +512,6 @@ void gatherer_free(struct gatherer *gatherer) {
     close(gatherer->inbox_event);
     pthread_cond_destroy(&gatherer->caught_up_changed);
     pthread_mutex_destroy(&gatherer->lock);
+    pthread_mutex_destroy(&gatherer->replicas_lock);
     free(gatherer);
 }
