@@ -1,7 +1,5 @@
 """The API makes missing topics with the settings that the design lives by, and uses those that exist as they are."""
 
-from confluent_kafka.admin import NewTopic
-
 from harness.broker import EmbeddedBroker
 from harness.installation import Installation
 
@@ -28,8 +26,7 @@ def test_missing_topics_are_created_with_the_right_settings_on_a_real_broker(kaf
 def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
     installation = Installation(kafka, tmp_path)
     try:
-        made = installation.topics.admin().create_topics([NewTopic(installation.topics.events, 7, 1)])
-        made[installation.topics.events].result()
+        installation.topics.create(installation.topics.events, 7)
         installation.add_environment("production")
         installation.start_api()
         installation.start_worker("production")

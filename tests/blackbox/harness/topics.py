@@ -3,7 +3,7 @@
 import time
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 from . import contract
 from .program import PATIENCE, wait_until
@@ -34,8 +34,12 @@ class Topics:
         self.events, self.acks, self.workers = (f"{prefix}.{name}" for name in ("events", "acks", "workers"))
 
     def admin(self):
-        """A client for a moment: one that is kept complains when its broker is gone."""
+        """A client for a moment; what it was asked for is lost when it is dropped before the answer."""
         return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+
+    def create(self, topic, partitions):
+        admin = self.admin()
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(PATIENCE)
 
     def read(self, topic):
         """All records of a topic up to its present end, in order within each partition, each one judged."""
@@ -74,7 +78,8 @@ class Topics:
 
     def config(self, topic):
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-        entries = self.admin().describe_configs([resource])[resource].result(PATIENCE)
+        admin = self.admin()
+        entries = admin.describe_configs([resource])[resource].result(PATIENCE)
         return {name: entry.value for name, entry in entries.items()}
 
     def partition_count(self, topic):
