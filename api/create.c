@@ -7,6 +7,7 @@
 #include "common/json.h"
 #include "common/memory.h"
 #include "creation.h"
+#include "members.h"
 
 /* ---- COPY_PASTE ---- */
 
@@ -85,6 +86,7 @@ static void create(struct call *call, const char *type_name, bool prefers_privat
     struct creation *creation = memory_new(sizeof *creation);
     creation->call = call;
     creation->prefers_private = prefers_private;
+    members_drop_null(call->body);
     if (read_body(creation, call->body, type_name, type_name != NULL, &error)) {
         creation_free(creation);
         answer_fail_error(call, &error);

@@ -6,6 +6,7 @@
 #include "create.h"
 #include "creation.h"
 #include "generate.h"
+#include "members.h"
 
 static int make_generated(struct creation *creation, struct error *error) {
     creation->jwk = generate_jwk(creation->body, clock_wall_ms(), error);
@@ -23,6 +24,7 @@ void create_generated(struct call *call) {
     creation->call = call;
     creation->source_type = "GENERATE";
     creation->make = make_generated;
+    members_drop_null(call->body);
     if (read_body(creation, call->body, &error)) {
         creation_free(creation);
         answer_fail_error(call, &error);

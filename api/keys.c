@@ -6,16 +6,18 @@
 #include "answer.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "members.h"
 #include "source_key.h"
 #include "source_object.h"
 
 /* ---- reading ---- */
 
-static int read_environment(const cJSON *item, struct source_input *input, struct error *error) {
+static int read_environment(cJSON *item, struct source_input *input, struct error *error) {
     static const char *const known[] = {"environmentName", "publicKey", "privateKey", NULL};
     const char *environment = NULL, *public_key = NULL, *private_key = NULL;
     if (!cJSON_IsObject(item))
         return error_set(error, ERROR_INVALID, "\"cryptoKeyInfoEnvironmentList\" must hold objects");
+    members_drop_null(item);
     if (json_refuse_unknown(item, known, error) || json_get_string(item, "environmentName", false, &environment, error) ||
         json_get_string(item, "publicKey", false, &public_key, error) || json_get_string(item, "privateKey", false, &private_key, error))
         return -1;
@@ -27,11 +29,13 @@ static int read_environment(const cJSON *item, struct source_input *input, struc
     return 0;
 }
 
-static int read_members(const cJSON *body, struct source_input *input, struct error *error) {
+static int read_members(cJSON *body, struct source_input *input, struct error *error) {
     static const char *const known[] = {"name", "description", "keyType", "cryptoKeyInfoEnvironmentList", "updateReferencedJwks",
                                         "updateScope", NULL};
     const char *key_type = NULL;
-    const cJSON *list = NULL, *item;
+    const cJSON *list = NULL;
+    cJSON *item;
+    members_drop_null(body);
     if (json_refuse_unknown(body, known, error) || source_input_read(body, input, error) ||
         json_get_string(body, "keyType", false, &key_type, error) ||
         json_get_array(body, "cryptoKeyInfoEnvironmentList", false, &list, error))

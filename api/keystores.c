@@ -6,6 +6,7 @@
 #include "answer.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "members.h"
 #include "source_keystore.h"
 #include "source_object.h"
 
@@ -13,11 +14,12 @@ enum { PASSWORD_MAX = 1024 }; /* bytes */
 
 /* ---- reading ---- */
 
-static int read_environment(const cJSON *item, struct source_input *input, struct error *error) {
+static int read_environment(cJSON *item, struct source_input *input, struct error *error) {
     static const char *const known[] = {"environmentName", "type", "file", "password", NULL};
     const char *environment = NULL, *type = NULL, *file = NULL, *password = NULL;
     if (!cJSON_IsObject(item))
         return error_set(error, ERROR_INVALID, "\"keyStoreEnvironmentList\" must hold objects");
+    members_drop_null(item);
     if (json_refuse_unknown(item, known, error) || json_get_string(item, "environmentName", false, &environment, error) ||
         json_get_string(item, "type", false, &type, error) || json_get_string(item, "file", false, &file, error) ||
         json_get_string(item, "password", false, &password, error))
@@ -33,9 +35,11 @@ static int read_environment(const cJSON *item, struct source_input *input, struc
     return 0;
 }
 
-static int read_members(const cJSON *body, struct source_input *input, struct error *error) {
+static int read_members(cJSON *body, struct source_input *input, struct error *error) {
     static const char *const known[] = {"name", "description", "keyStoreEnvironmentList", "updateReferencedJwks", "updateScope", NULL};
-    const cJSON *list = NULL, *item;
+    const cJSON *list = NULL;
+    cJSON *item;
+    members_drop_null(body);
     if (json_refuse_unknown(body, known, error) || source_input_read(body, input, error) ||
         json_get_array(body, "keyStoreEnvironmentList", false, &list, error))
         return -1;
