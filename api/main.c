@@ -64,6 +64,13 @@ static const struct option_spec broker_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct option_spec adopt_options[] = {
+    {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
+    {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topic that is read: PREFIX.events."},
+    {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties), "Pass a property to librdkafka. May be repeated."},
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec token_options[] = {
     {"user", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(user), "Whose token it is: the actor in events. Required."},
     {"role", 0, OPTION_LIST, "ROLE", NULL, 0, 0, AT(roles),
@@ -93,6 +100,10 @@ static const struct command_spec commands[] = {
      "Runs a Kafka broker inside this process, for trying things out: it keeps the last few megabytes of each topic in memory and forgets them when it "
      "ends. Not for production.",
      broker_options, broker_run},
+    {"adopt", NULL, 0, 0, "make a store put back from a backup the truth again",
+     "The events topic and the replicas are ahead of a store that was put back from a backup, and serve refuses to start. This begins a new epoch: at the next start "
+     "every JWK of the store is published again, and those that only the topic knows are deleted. Run it while the API is stopped.",
+     adopt_options, adopt_run},
     {"project add", "NAME", 1, 1, "add a project", NULL, no_options, project_add_run},
     {"project list", NULL, 0, 0, "list the projects", NULL, no_options, project_list_run},
     {"project remove", "NAME", 1, 1, "remove a project that never had a JWK", NULL, no_options, project_remove_run},

@@ -19,6 +19,7 @@
 #include "logging.h"
 #include "refresh.h"
 #include "settings.h"
+#include "republish.h"
 #include "tombstones.h"
 #include "topic_end.h"
 
@@ -41,6 +42,8 @@ struct service {
     struct api api;
     struct http_server *server;
     struct tombstones *tombstones;
+    struct republisher *republisher;
+    bool topic_is_new; /* the events topic lacks what the store has published */
     struct refresh *refresh;
 };
 
@@ -117,6 +120,14 @@ static int fix_partitions(struct service *service, struct store *store, int foun
     return 0;
 }
 
+/* Whether the topic has nothing in it although JWKs were published: it was made again. */
+static bool is_made_again(const struct topic_end *end, const struct store_identity *identity) {
+    for (int i = 0; i < end->partitions; i++)
+        if (!end->empty[i])
+            return false;
+    return identity->sequence > 0;
+}
+
 /* Refuses a topic that is ahead of the store, or is not its own. */
 static int check_topic_end(struct service *service, struct store *store, struct error *error) {
     struct store_identity identity;
@@ -126,6 +137,7 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     int status = topic_end_read(&service->kafka, service->topics.events, identity.partitions, identity.uid, &end, error);
     if (status == 0)
         status = topic_end_check(&end, &identity, service->topics.events, error);
+    service->topic_is_new = status == 0 && is_made_again(&end, &identity);
     topic_end_free(&end);
     return status;
 }
@@ -181,6 +193,10 @@ static int start_pipeline(struct service *service, struct error *error) {
         return -1;
     publisher_start(service->api.publisher);
     gatherer_start(service->api.gatherer);
+    if (service->topic_is_new)
+        log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
+    service->republisher = republisher_new(service->api.writer, service->api.publisher);
+    republisher_start(service->republisher, service->topic_is_new);
     service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);
     service->refresh = refresh_new(&service->api);
     gatherer_await_replicas(service->api.gatherer, REPLICAS_TIMEOUT_MS);
@@ -256,6 +272,7 @@ static void stop(struct service *service) {
     idempotency_free(service->api.idempotency);
     publisher_free(service->api.publisher);
     gatherer_free(service->api.gatherer);
+    republisher_free(service->republisher);
     if (service->api.readers)
         readers_free(service->api.readers);
 }

@@ -30,6 +30,7 @@ struct settings {
 
 /* The commands; each returns the exit status of the process. */
 int serve_run(void *settings, char **operands, int count);
+int adopt_run(void *settings, char **operands, int count);
 int broker_run(void *settings, char **operands, int count);
 int project_add_run(void *settings, char **operands, int count);
 int project_list_run(void *settings, char **operands, int count);

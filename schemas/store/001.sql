@@ -6,6 +6,7 @@ CREATE TABLE store (
     epoch INTEGER NOT NULL CHECK (epoch > 0), -- one more each time an older store is adopted
     sequence INTEGER NOT NULL DEFAULT 0,     -- the last number given to a deployment or an outgoing record
     partitions INTEGER NOT NULL DEFAULT 0,   -- of the events topic that JWKs are spread over; fixed when first seen
+    republish_after INTEGER,                 -- JWKs with a higher id are to be published again; NULL: none
     created_at INTEGER NOT NULL
 ) STRICT;
 

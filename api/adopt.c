@@ -1,0 +1,151 @@
+/* jwk-api adopt: makes a store that was put back from a backup the truth again.
+ *
+ * Replicas and topic are ahead of it. A new epoch orders before their versions; every JWK of the store is published again in it, and JWKs that the topic
+ * knows and the store does not are deleted. */
+#include <librdkafka/rdkafka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "common/cloudevent.h"
+#include "common/kafka.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/message.h"
+#include "logging.h"
+#include "settings.h"
+#include "store_republish.h"
+
+enum { CONNECT_TIMEOUT_MS = 10000, SILENCE_MS = 15000 };
+
+/* The last event of one JWK in the topic. */
+struct last_event {
+    char jwk_id[UUID_SIZE];
+    struct event event;
+    int partition;
+    UT_hash_handle hh;
+};
+
+struct topic_content {
+    struct last_event *events; /* by JWK id */
+    int64_t epoch, sequence;   /* of the latest */
+};
+
+static void forget(struct topic_content *content, struct last_event *last) {
+    HASH_DEL(content->events, last);
+    event_free(&last->event);
+    free(last);
+}
+
+/* Keeps the record as the last one of its JWK; a tombstone takes it away. */
+static void take_record(struct topic_content *content, const rd_kafka_message_t *record) {
+    struct event event;
+    struct error error;
+    char key[UUID_SIZE];
+    if (record->key_len != UUID_SIZE - 1)
+        return;
+    memcpy(key, record->key, UUID_SIZE - 1);
+    key[UUID_SIZE - 1] = '\0';
+    struct last_event *last;
+    HASH_FIND_STR(content->events, key, last);
+    if (last)
+        forget(content, last);
+    if (!record->payload || event_decode(record->payload, record->len, &event, &error))
+        return;
+    if (event.epoch > content->epoch || (event.epoch == content->epoch && event.sequence > content->sequence)) {
+        content->epoch = event.epoch;
+        content->sequence = event.sequence;
+    }
+    last = memory_new(sizeof *last);
+    memcpy(last->jwk_id, key, sizeof last->jwk_id);
+    last->event = event;
+    last->partition = record->partition;
+    HASH_ADD_STR(content->events, jwk_id, last);
+}
+
+/* Reads the whole topic once. */
+static int read_topic(const struct kafka_settings *settings, const char *topic, struct topic_content *content, struct error *error) {
+    struct kafka_topic_spec spec = {.name = topic};
+    rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-api", NULL, error);
+    if (!consumer)
+        return -1;
+    int status = kafka_find_topics(consumer, &spec, 1, CONNECT_TIMEOUT_MS, error), open = spec.partitions_found;
+    if (status == 0) {
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(open);
+        for (int32_t i = 0; i < open; i++)
+            rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+        rd_kafka_assign(consumer, list);
+        rd_kafka_topic_partition_list_destroy(list);
+    }
+    while (status == 0 && open > 0) {
+        rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, SILENCE_MS);
+        if (!record) {
+            status = error_set(error, ERROR_UNAVAILABLE, "topic %s can not be read to its end", topic);
+            break;
+        }
+        if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+            open--;
+        else if (!record->err)
+            take_record(content, record);
+        else
+            log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+        rd_kafka_message_destroy(record);
+    }
+    rd_kafka_consumer_close(consumer);
+    rd_kafka_destroy(consumer);
+    return status;
+}
+
+/* Records a deletion for each JWK that the store does not know; returns how many, or -1. */
+static int delete_unknown(struct store *store, const struct topic_content *content, struct error *error) {
+    int count = 0;
+    for (const struct last_event *last = content->events; last; last = last->hh.next) {
+        int known = last->event.operation == EVENT_DELETE ? 1 : store_knows_jwk(store, last->jwk_id, error);
+        if (known < 0 || (known == 0 && store_delete_unknown(store, &last->event, last->partition, error)))
+            return -1;
+        count += known == 0;
+    }
+    return count;
+}
+
+static int adopt(const struct settings *settings, struct store *store, const struct topic_content *content, struct error *error) {
+    struct store_identity identity;
+    if (store_begin(store, error))
+        return -1;
+    int deleted = -1;
+    if (store_adopt(store, content->epoch, content->sequence, error) == 0 &&
+        (deleted = delete_unknown(store, content, error)) >= 0 && store_commit(store, error) == 0 &&
+        store_read_identity(store, &identity, error) == 0) {
+        printf("The store in %s is the truth again, in epoch %lld. At its next start jwk-api publishes every JWK again and deletes %d that it does not "
+               "know.\n",
+               settings->data_dir, (long long)identity.epoch, deleted);
+        return 0;
+    }
+    store_rollback(store);
+    return -1;
+}
+
+int adopt_run(void *context, char **operands, int count) {
+    (void)operands, (void)count;
+    const struct settings *settings = context;
+    struct error error;
+    struct kafka_topics topics;
+    struct topic_content content = {0};
+    struct store *store = NULL;
+    struct kafka_settings kafka = {.brokers = settings->brokers, .topic_prefix = settings->topic_prefix,
+                                   .properties = &settings->kafka_properties, .client_id = "jwk-api"};
+    int status = logging_start(settings, &error);
+    kafka_topics_name(settings->topic_prefix, &topics);
+    if (status == 0 && (status = store_lock_serving(settings->data_dir, &error)) == 0)
+        status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;
+    if (status == 0 && (status = kafka_connect(&kafka, CONNECT_TIMEOUT_MS, NULL, &error)) == 0 &&
+        (status = read_topic(&kafka, topics.events, &content, &error)) == 0)
+        status = adopt(settings, store, &content, &error);
+    while (content.events)
+        forget(&content, content.events);
+    store_close(store);
+    if (status != 0)
+        fprintf(stderr, "jwk-api: %s\n", error.message);
+    return status == 0 ? 0 : 1;
+}

@@ -1,0 +1,88 @@
+/* Publishes every JWK again. */
+#include "republish.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "common/memory.h"
+#include "store_republish.h"
+
+enum { CHUNK = 200 }; /* JWKs of one transaction: callers' changes fit in between */
+
+struct republisher {
+    struct job job;
+    struct writer *writer;
+    struct publisher *publisher;
+    bool left;             /* of the job */
+    int64_t count;         /* published so far, of the job */
+    pthread_mutex_t lock;  /* guards the two below */
+    bool busy, begin;      /* the job is under way; it is to begin with all JWKs */
+};
+
+/* The event is in the outbox, which the publisher looks into after the commit. */
+static void note(void *context, struct store_change *change) {
+    ((struct republisher *)context)->count++;
+    store_change_clear(change);
+}
+
+static int run(struct job *job, struct store *store, struct error *error) {
+    struct republisher *republisher = (struct republisher *)job;
+    pthread_mutex_lock(&republisher->lock);
+    bool begin = republisher->begin;
+    pthread_mutex_unlock(&republisher->lock);
+    return (begin && store_republish_begin(store, error)) ||
+                   store_republish_next(store, CHUNK, note, republisher, &republisher->left, error)
+               ? -1
+               : 0;
+}
+
+static void submit(struct republisher *republisher) {
+    if (writer_defer(republisher->writer, &republisher->job))
+        abort(); /* a deferred job is never refused */
+}
+
+static void done(struct job *job, int status, const struct error *error) {
+    struct republisher *republisher = (struct republisher *)job;
+    if (status != 0) {
+        log_warning("JWKs are not published again yet", "reason", error->message);
+    } else {
+        publisher_look(republisher->publisher);
+        if (!republisher->left && republisher->count)
+            log_info("JWKs published again", "count", LOG_NUMBER(republisher->count));
+    }
+    pthread_mutex_lock(&republisher->lock);
+    if (status == 0)
+        republisher->begin = false;
+    republisher->busy = status == 0 && republisher->left;
+    if (republisher->busy)
+        submit(republisher);
+    pthread_mutex_unlock(&republisher->lock);
+}
+
+struct republisher *republisher_new(struct writer *writer, struct publisher *publisher) {
+    struct republisher *republisher = memory_new(sizeof *republisher);
+    republisher->job = (struct job){.run = run, .done = done};
+    republisher->writer = writer;
+    republisher->publisher = publisher;
+    pthread_mutex_init(&republisher->lock, NULL);
+    return republisher;
+}
+
+void republisher_start(struct republisher *republisher, bool all) {
+    pthread_mutex_lock(&republisher->lock);
+    republisher->begin = republisher->begin || all;
+    if (!republisher->busy) {
+        republisher->busy = true;
+        republisher->count = 0;
+        submit(republisher);
+    }
+    pthread_mutex_unlock(&republisher->lock);
+}
+
+void republisher_free(struct republisher *republisher) {
+    if (!republisher)
+        return;
+    pthread_mutex_destroy(&republisher->lock);
+    free(republisher);
+}

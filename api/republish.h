@@ -1,0 +1,17 @@
+/* Publishes every JWK again, some at a time, while serving: after the events topic was made again, or after an older store was adopted.
+ *
+ * How far it is stands in the store, so a restart goes on. Results settle as acks and positions come in; nobody waits. */
+#ifndef API_REPUBLISH_H
+#define API_REPUBLISH_H
+
+#include "publisher.h"
+#include "writer.h"
+
+struct republisher;
+
+struct republisher *republisher_new(struct writer *writer, struct publisher *publisher);
+/* Goes on with what an earlier process left; begins anew with all JWKs when `all`. Thread-safe. */
+void republisher_start(struct republisher *republisher, bool all);
+void republisher_free(struct republisher *republisher); /* after the writer has ended; NULL is allowed */
+
+#endif
