@@ -107,7 +107,7 @@ static int after_delimiter(const char **at, const char *end) {
     if (end - next < 2 || next[0] != '\r' || next[1] != '\n')
         return -1;
     *at = next + 2;
-    return !last;
+    return last && *at != end ? -1 : !last;
 }
 
 int form_parse(const char *content_type, const char *body, size_t length, struct form *form, struct error *error) {

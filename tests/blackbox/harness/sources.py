@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
 from .installation import Installation, quote
+from .program import wait_until  # noqa: F401, for those who use this module
 
 DEPLOYED = {"success": True, "message": "Nothing had to be deployed", "environmentResults": []}
 
