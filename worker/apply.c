@@ -1,8 +1,6 @@
 /* From records to rows. */
 #include "worker/apply.h"
 
-#include <cjson/cJSON.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "worker/metrics.h"
+#include "worker/public_key.h"
 
 enum { KEY_SHOWN_MAX = 64 };
 
@@ -31,60 +30,59 @@ static void log_malformed(const struct apply_record *record, const char *reason)
 static void mark_malformed(struct apply_record *record, const char *reason) {
     log_malformed(record, reason);
     metric_add(&metric_events_malformed, 1);
-    event_free(&record->event);
     record->outcome = APPLY_MALFORMED;
-}
-
-/* Reads exp, and makes sure that what is to be served has no private member (RFC 7518 section 6, RFC 8037 section 2). The API
- * sends public halves only; this is the last door before they are served. */
-static int look_at_public_key(const char *public_key, int64_t *expires, struct error *error) {
-    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
-    *expires = INT64_MAX;
-    cJSON *tree = cJSON_Parse(public_key);
-    int status = 0;
-    if (!cJSON_IsObject(tree))
-        status = error_set(error, ERROR_INVALID, "publicKey is not an object");
-    const cJSON *member;
-    cJSON_ArrayForEach(member, tree) {
-        if (status)
-            break;
-        for (size_t i = 0; i < sizeof private_members / sizeof *private_members; i++)
-            if (strcmp(member->string, private_members[i]) == 0)
-                status = error_set(error, ERROR_INVALID, "publicKey has the private member %s", member->string);
-        if (strcmp(member->string, "kty") == 0 && cJSON_IsString(member) && strcmp(member->valuestring, "oct") == 0)
-            status = error_set(error, ERROR_INVALID, "publicKey is a symmetric key");
-        if (strcmp(member->string, "exp") == 0 && cJSON_IsNumber(member) && member->valuedouble < 9007199254740992.0)
-            *expires = (int64_t)ceil(member->valuedouble);
-    }
-    /* Wiped: a tree that was refused for a private member held it. */
-    json_wipe(tree);
-    return status;
 }
 
 static bool key_is(const struct apply_record *record, const char *id) {
     return record->key && record->key_length == strlen(id) && memcmp(record->key, id, record->key_length) == 0;
 }
 
-static int decode_event(struct apply_record *record, struct error *error) {
+static int check_event(const struct apply_record *record, const struct event *event, int64_t *expires, struct error *error) {
+    if (strcmp(record->attributes->type, event_operation_type(event->operation)) != 0)
+        return error_set(error, ERROR_INVALID, "ce_type does not fit the operation");
+    if (!key_is(record, event->jwk_id))
+        return error_set(error, ERROR_INVALID, "the record's key is not the JWK's id");
+    *expires = INT64_MAX;
+    /* The API sends public halves only; this is the last door before they are served. */
+    return event->public_key ? public_key_examine(event->public_key, expires, error) : 0;
+}
+
+/* Keeps of an event what is needed until its batch is settled. */
+static void keep_event(struct apply_record *record, const struct event *event, struct arena *arena) {
+    record->event = *event;
+    record->event.storage = NULL;
+    record->event.deployment_id = arena_string(arena, event->deployment_id);
+    record->event.project_id = arena_string(arena, event->project_id);
+    record->event.project_name = arena_string(arena, event->project_name);
+    record->event.jwk_id = arena_string(arena, event->jwk_id);
+    record->event.name = arena_string(arena, event->name);
+    record->event.type = arena_string(arena, event->type);
+    record->event.kid = arena_string(arena, event->kid);
+    record->event.public_key = arena_string(arena, event->public_key);
+    record->event.description = record->event.actor = record->event.time = NULL;
+}
+
+static int decode_event(struct apply_record *record, struct arena *arena, struct error *error) {
     const struct cloudevent *attributes = record->attributes;
+    struct event event;
     if (!attributes)
         return error_set(error, ERROR_INVALID, "%s", record->problem ? record->problem : "no CloudEvents headers");
     if (!uuid_is_valid(attributes->id))
         return error_set(error, ERROR_INVALID, "ce_id is not a UUID");
-    if (event_decode(record->value, record->value_length, &record->event, error))
+    if (event_decode(record->value, record->value_length, &event, error))
         return -1;
-    if (strcmp(attributes->type, event_operation_type(record->event.operation)) != 0)
-        return error_set(error, ERROR_INVALID, "ce_type does not fit the operation");
-    if (!key_is(record, record->event.jwk_id))
-        return error_set(error, ERROR_INVALID, "the record's key is not the JWK's id");
-    memcpy(record->event_id, attributes->id, strlen(attributes->id) + 1);
-    if (attributes->traceparent)
-        memcpy(record->traceparent, attributes->traceparent, strlen(attributes->traceparent) + 1);
-    record->expires = INT64_MAX;
-    return record->event.public_key ? look_at_public_key(record->event.public_key, &record->expires, error) : 0;
+    int status = check_event(record, &event, &record->expires, error);
+    if (status == 0) {
+        memcpy(record->event_id, attributes->id, strlen(attributes->id) + 1);
+        if (attributes->traceparent)
+            memcpy(record->traceparent, attributes->traceparent, strlen(attributes->traceparent) + 1);
+        keep_event(record, &event, arena);
+    }
+    event_free(&event);
+    return status;
 }
 
-void apply_decode(struct apply_record *record) {
+void apply_decode(struct apply_record *record, struct arena *arena) {
     struct error problem;
     record->event = (struct event){0};
     record->event_id[0] = record->traceparent[0] = '\0';
@@ -101,13 +99,11 @@ void apply_decode(struct apply_record *record) {
             }
         }
         mark_malformed(record, "a tombstone whose key is not a UUID");
-    } else if (decode_event(record, &problem)) {
+    } else if (decode_event(record, arena, &problem)) {
         mark_malformed(record, problem.message);
     }
     record->attributes = NULL;
 }
-
-void apply_record_clear(struct apply_record *record) { event_free(&record->event); }
 
 /* ---- one transaction ---- */
 

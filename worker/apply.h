@@ -11,6 +11,7 @@
 
 #include "common/error.h"
 #include "common/message.h"
+#include "worker/arena.h"
 #include "worker/key_set.h"
 #include "worker/progress.h"
 #include "worker/state.h"
@@ -25,7 +26,7 @@ enum apply_outcome {
     APPLY_END, /* no record: the partition ends behind this offset */
 };
 
-/* One record. The first part is filled by the caller and borrowed until apply_record_clear(). */
+/* One record. The first part is filled by the caller and borrowed for as long as the record is used. */
 struct apply_record {
     int32_t partition;
     int64_t offset;
@@ -35,15 +36,14 @@ struct apply_record {
     const struct cloudevent *attributes; /* of the record; only read by apply_decode(); NULL when they are malformed */
     const char *problem;                 /* then: why */
 
-    struct event event;
+    struct event event; /* its strings are in the arena; description, actor and time are not kept */
     char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */
     int64_t expires;                                         /* the public key's exp, or INT64_MAX */
     enum apply_outcome outcome;
 };
 
 /* Decodes one record; what does not fit becomes APPLY_MALFORMED, logged. Never fails. */
-void apply_decode(struct apply_record *record);
-void apply_record_clear(struct apply_record *record);
+void apply_decode(struct apply_record *record, struct arena *arena);
 
 struct apply_target {
     struct state *state;

@@ -1,6 +1,8 @@
 /* Filling and emptying a batch. */
 #include "worker/batch.h"
 
+#include <stdlib.h>
+
 #include "common/cloudevent.h"
 
 void batch_add_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message) {
@@ -25,7 +27,7 @@ void batch_add_take(struct batch *batch, const struct consumer *consumer, rd_kaf
     if (message->payload && cloudevent_read(message, &storage, &attributes, &problem) == 0)
         record->attributes = &attributes;
     record->problem = problem.message;
-    apply_decode(record);
+    apply_decode(record, &batch->arena);
     record->attributes = NULL; /* they and the problem are this function's */
     record->problem = NULL;
     batch->messages[batch->count] = message;
@@ -60,7 +62,6 @@ void batch_drop_outdated(struct batch *batch, const struct consumer *consumer) {
             kept++;
             continue;
         }
-        apply_record_clear(&batch->records[i]);
         rd_kafka_message_destroy(batch->messages[i]);
     }
     batch->count = kept;
@@ -74,10 +75,17 @@ bool batch_has_work(const struct batch *batch) {
 }
 
 void batch_clear(struct batch *batch) {
-    for (size_t i = 0; i < batch->count; i++) {
-        apply_record_clear(&batch->records[i]);
+    for (size_t i = 0; i < batch->count; i++)
         rd_kafka_message_destroy(batch->messages[i]);
-    }
+    arena_reset(&batch->arena);
     batch->count = 0;
     batch->refused = false;
+}
+
+void batch_free(struct batch *batch) {
+    if (!batch)
+        return;
+    batch_clear(batch);
+    arena_free(&batch->arena);
+    free(batch);
 }

@@ -17,6 +17,7 @@ struct batch {
     struct apply_record records[BATCH_MAX];
     struct consumer_place places[BATCH_MAX];
     rd_kafka_message_t *messages[BATCH_MAX]; /* the records point into them */
+    struct arena arena;                      /* what was decoded */
     size_t count;
     bool refused; /* by the state: it waits for the next attempt */
 };
@@ -31,5 +32,6 @@ bool batch_has_work(const struct batch *batch);
 /* Drops records of partitions that were begun again since they were taken: they are read again. */
 void batch_drop_outdated(struct batch *batch, const struct consumer *consumer);
 void batch_clear(struct batch *batch);
+void batch_free(struct batch *batch); /* NULL is allowed */
 
 #endif

@@ -3,6 +3,7 @@
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -296,6 +297,7 @@ static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
         worker->caught_up = true;
+        malloc_trim(0); /* what was fetched ahead is not needed again */
         if (effects)
             effects_export_all(effects);
     }
@@ -542,7 +544,7 @@ static void clean_up(struct worker *worker) {
     if (worker->producer)
         rd_kafka_destroy(worker->producer);
     progress_free(worker->progress);
-    free(worker->batch);
+    batch_free(worker->batch);
 }
 
 enum worker_end worker_run(const struct worker_options *options, struct error *error) {

@@ -9,6 +9,7 @@
 static struct worker_fixture *fixture;
 static struct key_set_cache *cache;
 static struct progress *progress;
+static struct arena arena;
 
 static int set_up(void **state) {
     if (fixture_set_up(state))
@@ -24,6 +25,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     key_set_cache_free(cache);
     progress_free(progress);
+    arena_free(&arena);
     return fixture_tear_down(state);
 }
 
@@ -62,10 +64,7 @@ static void make(struct made *made, struct event event) {
                                          .attributes = &made->attributes};
 }
 
-static void unmake(struct made *made) {
-    apply_record_clear(&made->record);
-    text_free(&made->value);
-}
+static void unmake(struct made *made) { text_free(&made->value); }
 
 static struct apply_target target_of(void) {
     return (struct apply_target){.state = fixture->state, .cache = cache, .progress = progress, .now_ms = 1000000};
@@ -77,7 +76,7 @@ static enum apply_outcome apply_one(struct event event) {
     struct error error;
     struct apply_target target = target_of();
     make(&made, event);
-    apply_decode(&made.record);
+    apply_decode(&made.record, &arena);
     assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
     enum apply_outcome outcome = made.record.outcome;
     unmake(&made);
@@ -97,7 +96,7 @@ static void each_event_has_its_outcome(void **state) {
 }
 
 static enum apply_outcome decode(struct made *made) {
-    apply_decode(&made->record);
+    apply_decode(&made->record, &arena);
     return made->record.outcome;
 }
 
@@ -180,7 +179,7 @@ static void a_tombstone_needs_a_uuid_as_its_key(void **state) {
     struct apply_record records[] = {
         {.key = JWK_A, .key_length = UUID_SIZE - 1, .generation = 1}, {.key = "nonsense", .key_length = 8}, {.key = NULL}};
     for (size_t i = 0; i < 3; i++)
-        apply_decode(&records[i]);
+        apply_decode(&records[i], &arena);
     assert_int_equal(records[0].outcome, APPLY_TOMBSTONE);
     assert_int_equal(records[1].outcome, APPLY_MALFORMED);
     assert_int_equal(records[2].outcome, APPLY_MALFORMED);
@@ -204,8 +203,8 @@ static void a_batch_is_applied_whole_or_not_at_all(void **state) {
     make(&good, event_of(JWK_A, "good", 1));
     make(&bad, event_of(JWK_B, "bad", 1));
     struct apply_record records[] = {good.record, bad.record};
-    apply_decode(&records[0]);
-    apply_decode(&records[1]);
+    apply_decode(&records[0], &arena);
+    apply_decode(&records[1], &arena);
     progress_pass(progress, 0, 5, 1);
     assert_int_equal(apply_batch(&target, records, 2, &error), -1);
     assert_int_equal(error.code, ERROR_UNAVAILABLE);
@@ -219,8 +218,6 @@ static void a_batch_is_applied_whole_or_not_at_all(void **state) {
     assert_int_equal(records[1].outcome, APPLY_NEWER);
     assert_int_equal(state_keys(fixture->state), 2);
     assert_false(progress_is_dirty(progress));
-    apply_record_clear(&records[0]);
-    apply_record_clear(&records[1]);
     unmake(&good);
     unmake(&bad);
     free(file);

@@ -212,7 +212,8 @@ static void await_ready(struct running *running) {
 }
 
 /* The next ack, which must be of that JWK and version. */
-static void assert_ack(struct running *running, const char *jwk_id, int64_t version, enum ack_status status, const char *message) {
+static void assert_ack(struct running *running, const char *jwk_id, int64_t version, enum ack_status status,
+                       const char *message) {
     rd_kafka_message_t *record = next_record(running->acks);
     struct error error;
     struct ack ack;
@@ -325,8 +326,11 @@ static void what_is_not_an_event_is_passed_over(void **state) {
     struct running *running = *state;
     start_worker(running, NULL);
     await_ready(running);
-    struct cloudevent attributes = {
-        .id = JWK_A, .source = "urn:test", .type = EVENT_TYPE_CREATED, .time = "2026-01-01T00:00:00.000Z", .dataschema = "urn:test"};
+    struct cloudevent attributes = {.id = JWK_A,
+                                    .source = "urn:test",
+                                    .type = EVENT_TYPE_CREATED,
+                                    .time = "2026-01-01T00:00:00.000Z",
+                                    .dataschema = "urn:test"};
     produce(topics.events, 0, "key", "nonsense", 8, NULL);
     produce(topics.events, 0, JWK_A, "{\"operation\":\"create\"}", 22, &attributes);
     produce(topics.events, 0, "no UUID", NULL, 0, NULL);
@@ -352,11 +356,8 @@ static void say_hello_as_another(const char *environment, const char *replica, c
                              .time = "2026-01-01T00:00:00.000Z"};
     struct text value = TEXT_EMPTY;
     presence_encode(&hello, &value);
-    struct cloudevent attributes = {.id = worker,
-                                    .source = "urn:test",
-                                    .type = PRESENCE_TYPE_HELLO,
-                                    .time = hello.time,
-                                    .dataschema = "urn:test"};
+    struct cloudevent attributes = {
+        .id = worker, .source = "urn:test", .type = PRESENCE_TYPE_HELLO, .time = hello.time, .dataschema = "urn:test"};
     produce(topics.workers, 0, "production/edge-1", value.bytes, value.length, &attributes);
     text_free(&value);
 }
