@@ -18,6 +18,12 @@ def pytest_sessionstart():
             pytest.exit(f"{BUILD / program} is missing: run make first", returncode=2)
 
 
+def pytest_sessionfinish():
+    """Leaves nothing behind, also where a fixture failed half-way."""
+    for program in Program.started:
+        program.kill()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """Shows with a failure what the programs said meanwhile."""
