@@ -1,0 +1,254 @@
+"""What was deployed when by whom and what came of it; deploying again; and what replicas lack."""
+
+import pytest
+
+from harness.installation import jwk_path, quote
+from harness.keys import new_key
+from harness.program import wait_until
+
+
+def created(system, project, name="my-jwk", **options):
+    answer = system.api.create(project, name, **options)
+    assert answer.status == 200, answer
+
+
+def page(system, path, query=""):
+    answer = system.api.request("GET", f"{path}deployments/{query}")
+    assert answer.status == 200, answer
+    return answer.json
+
+
+def history(system, project, name="my-jwk"):
+    return page(system, jwk_path(project, name))["resultList"]
+
+
+def project_path(project):
+    return f"/apiops/projects/{quote(project)}/"
+
+
+def redeploy(system, project, name="my-jwk", body=None, **options):
+    return system.api.request("POST", f"{jwk_path(project, name)}redeploy", json_body=body, **options)
+
+
+def test_history_tells_each_deployment_of_a_jwk_newest_first_through_its_names(embedded_system, project):
+    created(embedded_system, project, description="one")
+    bob, _ = embedded_system.new_token(user="bob")
+    embedded_system.api.update(project, "my-jwk", {"description": "two"}, token=bob)
+    embedded_system.api.update(project, "my-jwk", {"name": "renamed", "description": "two"})
+    embedded_system.api.update(project, "renamed", {})
+    embedded_system.api.update(project, "renamed", {"name": "again", "description": "three"})
+    deployments = history(embedded_system, project, "again")
+    assert [(each["version"], each["operation"], each["jwkName"], each["actor"], each["changed"]) for each in deployments] == [
+        (5, "update", "again", "alice", ["name", "description"]), (4, "update", "renamed", "alice", []),
+        (3, "update", "renamed", "alice", ["name"]), (2, "update", "my-jwk", "bob", ["description"]), (1, "create", "my-jwk", "alice", [])]
+    assert len({each["jwkId"] for each in deployments}) == 1
+    assert [each["startTime"] for each in deployments] == sorted((each["startTime"] for each in deployments), reverse=True)
+
+
+def test_history_tells_the_result_of_each_environment(embedded_system, project):
+    created(embedded_system, project)
+
+    def stored():
+        deployment, = history(embedded_system, project)
+        return deployment if deployment["state"] == "SUCCEEDED" else None
+    deployment = wait_until(stored, "the results are stored")
+    assert deployment["deploymentResult"]["success"]
+    assert [(each["environmentName"], each["state"], each["message"]) for each in deployment["deploymentResult"]["environmentResults"]] == [
+        ("production", "SUCCEEDED", "Deployed successfully"), ("staging", "SUCCEEDED", "Deployed successfully")]
+    assert all(each["time"] >= deployment["startTime"] for each in deployment["deploymentResult"]["environmentResults"])
+
+
+def test_history_never_holds_key_material(embedded_system, project):
+    key = new_key("EC", kid="k")
+    created(embedded_system, project, key=key)
+    answer = embedded_system.api.request("GET", f"{jwk_path(project, 'my-jwk')}deployments/")
+    for member in ("d", "x", "y"):
+        assert key[member].encode() not in answer.body
+
+
+def test_an_update_that_detaches_names_the_source_fields(installation, project):
+    import sqlite3
+    installation.start_api()
+    created(installation, project)
+    with sqlite3.connect(installation.data_directory / "jwk-api.db", timeout=30) as store:
+        store.execute("UPDATE jwk SET source_type = 'URL', source_url = 'https://a.example/'")
+    assert redeploy(installation, project).status == 200
+    assert installation.api.item(project, "my-jwk")["sourceType"] == "URL", "deploying again detaches nothing"
+    installation.api.update(project, "my-jwk", {"description": "mine"})
+    assert history(installation, project)[0]["changed"] == ["description", "sourceType", "sourceUrl"]
+
+
+def test_pages_of_a_history_are_the_whole_of_it(embedded_system, project):
+    created(embedded_system, project)
+    for number in range(6):
+        embedded_system.api.update(project, "my-jwk", {"description": f"{number}"})
+    whole, path = history(embedded_system, project), jwk_path(project, "my-jwk")
+    assert len(whole) == 7
+    pages, cursor = [], ""
+    while cursor is not None:
+        body = page(embedded_system, path, f"?limit=3{cursor and '&cursor=' + cursor}")
+        pages.append(body["resultList"])
+        cursor = body["nextCursor"]
+        embedded_system.api.update(project, "my-jwk", {"description": "later ones do not move the pages"})
+    assert [len(each) for each in pages] == [3, 3, 1]
+    assert [each["deploymentId"] for one in pages for each in one] == [each["deploymentId"] for each in whole]
+
+
+def test_the_history_of_the_project_keeps_deleted_jwks(embedded_system, project):
+    other = embedded_system.add_project(f"{project}-other")
+    created(embedded_system, other)
+    created(embedded_system, project)
+    created(embedded_system, project, "second")
+    first_id = history(embedded_system, project)[0]["jwkId"]
+    assert embedded_system.api.delete(project, "my-jwk").status == 200
+    created(embedded_system, project)
+    body = page(embedded_system, project_path(project))
+    assert "nextCursor" not in body
+    assert [(each["operation"], each["jwkName"]) for each in body["resultList"]] == [
+        ("create", "my-jwk"), ("delete", "my-jwk"), ("create", "second"), ("create", "my-jwk")]
+    body = page(embedded_system, project_path(project), f"?jwkId={first_id}")
+    assert [each["operation"] for each in body["resultList"]] == ["delete", "create"]
+    assert [each["operation"] for each in history(embedded_system, project)] == ["create"], "the new JWK of the name"
+    answer = embedded_system.api.request("GET", f"{project_path(other)}deployments/?jwkId={first_id}")
+    assert (answer.status, answer.json["error_description"]) == (400, f"JWK (id: {first_id}) is not found!")
+
+
+def test_history_of_an_unknown_jwk_is_answered_400(embedded_system, project):
+    answer = embedded_system.api.request("GET", f"{jwk_path(project, 'none')}deployments/")
+    assert (answer.status, answer.json["error_description"]) == (400, "JWK (name: none) is not found!")
+
+
+def test_redeploy_makes_every_replica_apply_and_acknowledge_the_present_state_again(system, project):
+    created(system, project, description="as it is")
+    before = system.api.item(project, "my-jwk")
+    answer = redeploy(system, project)
+    assert answer.status == 200, answer
+    assert answer.json["deploymentResult"]["message"] == "Deployment completed successfully"
+    assert [each["environmentName"] for each in answer.json["deploymentResult"]["environmentResults"]] == ["production", "staging"]
+    assert system.api.item(project, "my-jwk") == before
+    newest, first = history(system, project)
+    assert (newest["operation"], newest["version"], newest["changed"]) == ("redeploy", 2, [])
+    assert answer.headers["Location"].rstrip("/").endswith(newest["deploymentId"])
+    one, two = system.topics.events_of(first["jwkId"])
+    assert two.headers["ce_type"] == "jwk.redeployed.v1" and two.value["jwk"] == one.value["jwk"]
+    acks = [record.value for record in system.topics.read(system.topics.acks) if record.key == newest["deploymentId"]]
+    assert {(ack["environment"], ack["status"]) for ack in acks} == {("production", "applied"), ("staging", "applied")}
+    for worker in system.workers.values():
+        assert [item["version"] for item in worker.items(project)] == [2]
+
+
+def test_redeploy_to_one_environment_is_a_deployment_to_that_one(embedded_system, project):
+    created(embedded_system, project)
+    answer = redeploy(embedded_system, project, body={"environmentName": "staging"})
+    assert answer.status == 200, answer
+    assert answer.json["deploymentResult"] == {
+        "success": True, "message": "Deployment completed successfully",
+        "environmentResults": [{"environmentName": "staging", "success": True, "message": "Deployed successfully"}]}
+    newest = history(embedded_system, project)[0]
+    assert [each["environmentName"] for each in newest["deploymentResult"]["environmentResults"]] == ["staging"]
+
+
+@pytest.mark.parametrize("body, sentence", [
+    ({"environmentName": "nowhere"}, "Environment (name: nowhere) is not found!"),
+    ({"environmentName": ""}, None), ({"environmentName": 1}, None), ({"environment": "staging"}, None), ([], None),
+])
+def test_redeploy_refuses_what_it_does_not_know(embedded_system, project, body, sentence):
+    created(embedded_system, project)
+    answer = redeploy(embedded_system, project, body=body)
+    assert answer.status == 400, answer
+    assert sentence is None or answer.json["error_description"] == sentence
+    assert len(history(embedded_system, project)) == 1
+
+
+def test_redeploy_needs_both_roles_and_a_jwk(embedded_system, project):
+    answer = redeploy(embedded_system, project, "none")
+    assert (answer.status, answer.json["error_description"]) == (400, "JWK (name: none) is not found!")
+    created(embedded_system, project)
+    reader, _ = embedded_system.new_token(roles=["ROLE_API_SECURITY"])
+    assert redeploy(embedded_system, project, token=reader).status == 403
+    assert redeploy(embedded_system, project, body={}).status == 200, "an empty object is everything, as no body is"
+
+
+# ---- drift ----
+
+
+def drift(system, project):
+    answer = system.api.request("GET", f"{project_path(project)}drift/")
+    assert answer.status == 200, answer
+    return {each["environmentName"]: each for each in answer.json["resultList"]}
+
+
+def replica(system, project, environment, name="edge-1"):
+    found = [each for each in drift(system, project)[environment]["replicas"] if each["replicaName"] == name]
+    return found[0] if found else None
+
+
+def fast_worker(installation, environment, name="edge-1"):
+    return installation.start_worker(environment, name, "--heartbeat-interval", "200ms")
+
+
+def test_drift_tells_that_all_is_well(embedded_system, project):
+    created(embedded_system, project)
+    wait_until(lambda: all(each["inSync"] for each in drift(embedded_system, project).values()), "the replicas have told where they are")
+    environments = drift(embedded_system, project)
+    assert list(environments) == ["production", "staging"]
+    one, = environments["production"]["replicas"]
+    assert (one["connected"], one["ready"], one["offlineSince"], one["missing"], one["failing"]) == (True, True, None, [], [])
+    assert one["keys"] >= 1
+    assert len(one["positions"]) == 4 and max(each["sequence"] for each in one["positions"]) > 0
+
+
+def test_drift_names_what_an_offline_replica_lacks_and_forgets_one_that_has_left(installation, project):
+    installation.add_environment("production")
+    installation.add_environment("empty")
+    installation.start_api("--grace", "0ms")
+    one, two = fast_worker(installation, "production", "edge-1"), fast_worker(installation, "production", "edge-2")
+    installation.wait_connected("production")
+    other = installation.add_project(f"{project}-other")
+    for name in ("changed", "deleted", "same"):
+        created(installation, project, name)
+    created(installation, other, "elsewhere")
+    wait_until(lambda: drift(installation, project)["production"]["inSync"], "both have told where they are")
+    two.pause()
+    wait_until(lambda: not replica(installation, project, "production", "edge-2")["connected"], "edge-2 is held offline")
+    assert installation.api.update(project, "changed", {"description": "x"}).status == 200
+    assert installation.api.delete(project, "deleted").status == 200
+    assert installation.api.update(other, "elsewhere", {"description": "x"}).status == 200
+    wait_until(lambda: replica(installation, project, "production", "edge-1")["inSync"], "edge-1 has told where it is")
+    environments = drift(installation, project)
+    assert not environments["production"]["inSync"]
+    assert environments["empty"] == {"environmentName": "empty", "inSync": False, "replicas": []}
+    lacking = replica(installation, project, "production", "edge-2")
+    assert lacking["offlineSince"] is not None and not lacking["ready"] and not lacking["inSync"]
+    assert lacking["missingCount"] == 2
+    assert sorted((each["jwkName"], each["version"], each["deleted"]) for each in lacking["missing"]) == [
+        ("changed", 2, False), ("deleted", 2, True)]
+    two.resume()
+    wait_until(lambda: drift(installation, project)["production"]["inSync"], "edge-2 has caught up")
+    one.stop()
+    wait_until(lambda: replica(installation, project, "production", "edge-1") is None, "edge-1 is not expected any more")
+
+
+def test_drift_names_what_a_replica_can_not_put_to_use(installation, project, tmp_path):
+    installation.add_environment("production")
+    installation.start_api("--grace", "0ms")
+    allowed = tmp_path / "allowed"
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/sh\ncat > /dev/null\n[ -e {allowed} ] || {{ echo no gateway >&2; exit 1; }}\n")
+    hook.chmod(0o755)
+    installation.start_worker("production", "edge-1", "--heartbeat-interval", "200ms", "--hook", hook)
+    answer = wait_until(lambda: (lambda answer: answer if b"no gateway" in answer.body else None)(
+        installation.api.create(project, "my-jwk") if not installation.api.names(project) else redeploy(installation, project)),
+        "the hook fails")
+    assert not answer.json["deploymentResult"]["success"]
+    failing = wait_until(lambda: replica(installation, project, "production")["failing"], "the replica tells of its failing hook")
+    assert [each["jwkName"] for each in failing] == ["my-jwk"]
+    assert not replica(installation, project, "production")["inSync"]
+    allowed.touch()
+    wait_until(lambda: replica(installation, project, "production")["inSync"], "the hook has succeeded")
+
+
+def test_drift_needs_the_security_role_and_a_visible_project(embedded_system, project):
+    deployer, _ = embedded_system.new_token(roles=["ROLE_DEPLOY_UNDEPLOY_PROXIES"])
+    assert embedded_system.api.request("GET", f"{project_path(project)}drift/", token=deployer).status == 403
+    assert embedded_system.api.request("GET", f"{project_path('none')}drift/").status == 404

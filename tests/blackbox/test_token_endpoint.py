@@ -1,0 +1,164 @@
+"""A client gets a token with its secret, as the page says, and nobody else does."""
+
+import sqlite3
+import urllib.parse
+
+import pytest
+
+from harness.installation import ROLE_ADMIN, ROLE_SECURITY, jwks_path
+from harness.program import wait_until
+
+PATH = "/apiops/auth/token"
+FORM = "application/x-www-form-urlencoded"
+
+
+def new_client(installation, *options, roles=("ROLE_API_SECURITY", "ROLE_DEPLOY_UNDEPLOY_PROXIES"), user="robot"):
+    words = [word for role in roles for word in ("--role", role)]
+    done = installation.admin("client", "create", "--user", user, *words, *options)
+    return dict(line.split("=", 1) for line in done.stdout.splitlines())
+
+
+def ask(installation, fields, *, path=PATH, content_type=FORM):
+    body = fields if isinstance(fields, bytes) else urllib.parse.urlencode(fields).encode()
+    return installation.api.request("POST", path, body, token=False, headers={"Content-Type": content_type})
+
+
+def credentials(client, **more):
+    return {"grant_type": "client_credentials", **client, **more}
+
+
+def token_of(installation, client):
+    answer = ask(installation, credentials(client))
+    assert answer.status == 200, answer
+    return answer.json["access_token"]
+
+
+def bad_credentials(answer):
+    assert (answer.status, answer.json) == (401, {"error": "unauthorized_client", "error_description": "Bad credentials"})
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_client_gets_a_token_that_works(embedded_system, project):
+    client = new_client(embedded_system)
+    for path in (PATH, f"{PATH}/"):
+        answer = ask(embedded_system, credentials(client), path=path)
+        assert answer.status == 200, answer
+        assert answer.json["token_type"] == "Bearer" and answer.json["expires_in"] == 3600
+        assert answer.headers["Cache-Control"] == "no-store" and answer.headers["Pragma"] == "no-cache"
+        assert embedded_system.api.create(project, f"by{len(path)}", token=answer.json["access_token"]).status == 200
+    deployments = embedded_system.api.request("GET", f"/apiops/projects/{project}/deployments/").json["resultList"]
+    assert {each["actor"] for each in deployments} == {"robot"}
+
+
+def test_the_form_is_read_as_forms_are_written(embedded_system):
+    client = new_client(embedded_system)
+    encoded = "&".join(f"{name}={''.join(f'%{ord(c):02x}' for c in value)}" for name, value in credentials(client).items())
+    assert ask(embedded_system, encoded.encode()).status == 200
+    assert ask(embedded_system, credentials(client, scope="anything at all", unknown="")).status == 200
+    assert ask(embedded_system, credentials(client), content_type=f"{FORM}; charset=UTF-8").status == 200
+
+
+def test_whoever_is_no_client_or_has_no_right_secret_is_told_the_same(embedded_system):
+    client, other = new_client(embedded_system), new_client(embedded_system)
+    for wrong in (client | {"client_secret": "wrong"}, client | {"client_secret": other["client_secret"]}, client | {"client_id": "nobody"},
+                  client | {"client_id": client["client_id"].upper()}, client | {"client_secret": client["client_secret"] + " "},
+                  client | {"client_id": "é"}):
+        bad_credentials(ask(embedded_system, credentials(wrong)))
+
+
+@pytest.mark.parametrize("change, sentence", [
+    ({"grant_type": None}, "Grant type is required!"), ({"grant_type": ""}, "Grant type is required!"),
+    ({"grant_type": "password"}, "Grant type is not supported! It is one of: client_credentials"),
+    ({"client_id": None}, "Client id is required!"), ({"client_secret": None}, "Client secret is required!"),
+    ({"client_secret": ""}, "Client secret is required!"),
+])
+def test_what_is_missing_is_named(embedded_system, change, sentence):
+    fields = credentials({"client_id": "a", "client_secret": "b"}) | change
+    answer = ask(embedded_system, {name: value for name, value in fields.items() if value is not None})
+    assert (answer.status, answer.json) == (400, {"error": "bad_request", "error_description": sentence})
+
+
+@pytest.mark.parametrize("body", [b"", b"&&&", b"=", b"grant_type", b"grant_type=client_credentials&client_id=a&client_id=b&client_secret=c",
+                                  b"grant_type=%zz", b"grant_type=client_credentials&client_id=%ff&client_secret=a", b"client_id=%00",
+                                  b'{"grant_type":"client_credentials"}', b"\x00\xff" * 100])
+def test_a_bad_form_is_answered_400(embedded_system, body):
+    assert ask(embedded_system, body).status == 400
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "multipart/form-data; boundary=a", "application/x-www-form-urlencodedx"])
+def test_another_content_type_is_answered_415(embedded_system, content_type):
+    client = new_client(embedded_system)
+    assert ask(embedded_system, credentials(client), content_type=content_type).status == 415
+
+
+def test_only_post_and_no_query(embedded_system):
+    client = new_client(embedded_system)
+    assert embedded_system.api.request("GET", PATH, token=False).status == 405
+    assert ask(embedded_system, b"", path=f"{PATH}?{urllib.parse.urlencode(credentials(client))}").status == 400
+
+
+def test_a_token_has_its_clients_roles_and_projects(embedded_system, project):
+    other = embedded_system.add_project(f"{project}-other")
+    reader = token_of(embedded_system, new_client(embedded_system, "--project", project, roles=[ROLE_SECURITY]))
+    assert embedded_system.api.list_jwks(project, token=reader).status == 200
+    assert embedded_system.api.create(project, "a", token=reader).status == 403
+    assert embedded_system.api.list_jwks(other, token=reader).status == 404
+    admin = token_of(embedded_system, new_client(embedded_system, roles=[ROLE_ADMIN]))
+    assert embedded_system.api.request("GET", "/apiops/environments/", token=admin).status == 200
+
+
+def test_a_revoked_client_gets_no_token_and_its_tokens_end(embedded_system, project):
+    client, other = new_client(embedded_system), new_client(embedded_system)
+    token, others = token_of(embedded_system, client), token_of(embedded_system, other)
+    embedded_system.admin("client", "revoke", client["client_id"])
+    bad_credentials(ask(embedded_system, credentials(client)))
+    assert embedded_system.api.list_jwks(project, token=token).status == 401
+    assert embedded_system.api.list_jwks(project, token=others).status == 200
+    assert embedded_system.admin("client", "revoke", client["client_id"], check=False).returncode == 1
+
+
+def test_clients_are_listed_without_their_secrets(embedded_system, project):
+    client = new_client(embedded_system, "--project", project, user="listed")
+    done = embedded_system.admin("client", "list")
+    line, = [line for line in done.stdout.splitlines() if client["client_id"] in line]
+    assert "listed" in line and project in line and "ROLE_API_SECURITY" in line
+    assert client["client_secret"] not in done.stdout
+
+
+def test_the_store_keeps_neither_secrets_nor_tokens_in_clear(installation):
+    installation.start_api()
+    client = new_client(installation)
+    token = token_of(installation, client)
+    installation.api.stop()
+    with sqlite3.connect(installation.data_directory / "jwk-api.db") as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = b"".join(path.read_bytes() for path in installation.data_directory.iterdir())
+    for secret in (client["client_secret"], token):
+        assert secret.encode() not in kept
+        assert secret not in installation.api.log()
+
+
+def test_issued_tokens_expire_and_are_cleared_away(installation, project):
+    installation.start_api("--token-lifetime", "1s")
+    client = new_client(installation)
+    tokens = [token_of(installation, client) for _ in range(5)]
+    wait_until(lambda: all(installation.api.list_jwks(project, token=token).status == 401 for token in tokens), "the tokens have expired")
+    for _ in range(3):
+        token_of(installation, client)
+    with sqlite3.connect(installation.data_directory / "jwk-api.db", timeout=30) as store:
+        kept, = store.execute("SELECT count(*) FROM token WHERE client_id IS NOT NULL").fetchone()
+        personal, = store.execute("SELECT count(*) FROM token WHERE client_id IS NULL").fetchone()
+    assert kept <= 3 and personal == 1
+
+
+@pytest.mark.parametrize("words", [["--user", "a"], ["--role", "ROLE_ADMIN"], ["--user", "a", "--role", "ROLE_NONE"],
+                                   ["--user", "a", "--role", "ROLE_ADMIN", "--project", "none"]])
+def test_client_create_says_what_is_wrong(embedded_system, words):
+    done = embedded_system.admin("client", "create", *words, check=False)
+    assert done.returncode in (1, 2) and done.stdout == "" and done.stderr.startswith("jwk-api: ")
+
+
+def test_an_issued_token_is_no_secret_and_a_secret_is_no_token(embedded_system, project):
+    client = new_client(embedded_system)
+    assert embedded_system.api.request("GET", jwks_path(project), token=client["client_secret"]).status == 401
+    bad_credentials(ask(embedded_system, credentials(client | {"client_secret": token_of(embedded_system, client)})))
