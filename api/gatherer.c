@@ -18,7 +18,8 @@
 #include "settle.h"
 
 enum {
-    BATCH = 1000,             /* records taken from librdkafka at a time */
+    BATCH = 1000,             /* records taken from librdkafka at a time … */
+    BATCHES_MAX = 16,         /* … and so many times before deadlines are looked at, however many come */
     PAUSE_NOTICED_MS = 2000,  /* a longer gap between two rounds means that this process stood still */
     PARTITIONS_CHECK_MS = 30000,
     METADATA_TIMEOUT_MS = 1000,
@@ -47,7 +48,7 @@ struct gatherer {
     pthread_t thread;
     bool started;
     rd_kafka_topic_partition_list_t *assigned; /* with the offset that each partition is to be read from next */
-    int workers_partitions, workers_caught_up;
+    int workers_partitions, workers_caught_up; /* of those, how many were read to their end once */
 
     /* of the thread */
     struct replica_table replicas;
@@ -78,6 +79,12 @@ static void clear_event(int event) {
 
 /* ---- deployments ---- */
 
+/* The store may get a pending result of the environment that only a position will settle. */
+static void note_unsettled(struct replica_environment *environment) {
+    environment->unsettled = true;
+    environment->unsettled_stamp++;
+}
+
 /* Hands over the outcomes that are new, and ends the wait when nothing is open. The deployment may be gone afterwards. */
 static void update(struct gatherer *gatherer, struct deployment *deployment) {
     for (size_t i = 0; i < deployment->change.environments->count; i++) {
@@ -86,10 +93,8 @@ static void update(struct gatherer *gatherer, struct deployment *deployment) {
             continue;
         outcome->stored = true;
         gathered_add_outcome(gatherer->gathered, deployment, i);
-        if (outcome->state == RESULT_PENDING && outcome->environment) {
-            outcome->environment->unsettled = true;
-            outcome->environment->unsettled_stamp++;
-        }
+        if (outcome->state == RESULT_PENDING && outcome->environment)
+            note_unsettled(outcome->environment);
     }
     if (deployment->unsettled > 0)
         return;
@@ -174,6 +179,7 @@ static void on_ack(struct gatherer *gatherer, const rd_kafka_message_t *record) 
     const struct store_change *change = deployment ? &deployment->change : NULL;
     if (!change) {
         gathered_add_late(gatherer->gathered, &ack, replica);
+        note_unsettled(replica->environment); /* a failure that has passed leaves it pending until each replica's success is known */
     } else if (strcmp(change->deployment_id, ack.deployment_id) == 0 && strcmp(change->jwk_id, ack.jwk_id) == 0 &&
                change->epoch == ack.epoch && change->version == ack.version && strcmp(change->event_hash, ack.event_hash) == 0) {
         deployment_note(deployment, replica, ack.status == ACK_APPLIED ? EXPECT_APPLIED : EXPECT_FAILED, ack.message);
@@ -226,7 +232,7 @@ static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *rec
     else if (change == REPLICA_GONE)
         for_all(gatherer, replica, deployment_replica_gone);
     if (change == REPLICA_ARRIVED || change == REPLICA_POSITION)
-        settler_consider(gatherer->settler, replica->environment);
+        settler_consider(gatherer->settler, replica->environment, gathered_all_stored(gatherer->gathered));
 }
 
 static void on_gone(void *context, struct replica *replica) { for_all(context, replica, deployment_replica_gone); }
@@ -254,16 +260,25 @@ static void restart_partition(struct gatherer *gatherer, const char *topic, int3
     rd_kafka_assign(gatherer->consumer, gatherer->assigned);
 }
 
+/* A partition was read to its end, which counts once for each of the workers topic. */
+static void on_end(struct gatherer *gatherer, const char *topic, int32_t partition) {
+    rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
+    if (!entry || entry->opaque || strcmp(topic, gatherer->options.topics->workers) != 0)
+        return;
+    entry->opaque = gatherer; /* says only that it was here */
+    if (++gatherer->workers_caught_up != gatherer->workers_partitions)
+        return;
+    pthread_mutex_lock(&gatherer->lock);
+    gatherer->caught_up = true;
+    pthread_cond_broadcast(&gatherer->caught_up_changed);
+    pthread_mutex_unlock(&gatherer->lock);
+}
+
 static void on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
     const char *topic = record->rkt ? rd_kafka_topic_name(record->rkt) : NULL;
     if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        if (topic && !gatherer->caught_up && strcmp(topic, gatherer->options.topics->workers) == 0 &&
-            ++gatherer->workers_caught_up >= gatherer->workers_partitions) {
-            pthread_mutex_lock(&gatherer->lock);
-            gatherer->caught_up = true;
-            pthread_cond_broadcast(&gatherer->caught_up_changed);
-            pthread_mutex_unlock(&gatherer->lock);
-        }
+        if (topic)
+            on_end(gatherer, topic, record->partition);
     } else if (topic && (record->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || record->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)) {
         restart_partition(gatherer, topic, record->partition, now);
     } else {
@@ -289,19 +304,21 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
     }
 }
 
-/* Takes all that librdkafka has. A deployment is in the inbox before its event is sent, so looking there after each fetch and before its
+/* Takes what librdkafka has; returns whether that was all. A deployment is in the inbox before its event is sent, so looking there after each fetch and before its
  * records means that no ack comes too early. */
-static void consume(struct gatherer *gatherer, rd_kafka_message_t **records, int64_t now) {
-    ssize_t count;
-    do {
-        count = rd_kafka_consume_batch_queue(gatherer->queue, 0, records, BATCH);
+static bool consume(struct gatherer *gatherer, rd_kafka_message_t **records, int64_t now) {
+    for (int batch = 0; batch < BATCHES_MAX; batch++) {
+        ssize_t count = rd_kafka_consume_batch_queue(gatherer->queue, 0, records, BATCH);
         take_inbox(gatherer, now);
         for (ssize_t i = 0; i < count; i++) {
             on_record(gatherer, records[i], now);
             rd_kafka_message_destroy(records[i]);
         }
         gathered_flush(gatherer->gathered);
-    } while (count > 0);
+        if (count <= 0)
+            return true;
+    }
+    return false;
 }
 
 /* ---- partitions ---- */
@@ -333,9 +350,8 @@ static int first_offset(struct gatherer *gatherer, struct store *store, const ch
     if (*offset >= 0)
         return 0;
     int64_t low, high;
-    rd_kafka_resp_err_t result = rd_kafka_query_watermark_offsets(gatherer->consumer, topic, partition, &low, &high, 15000);
-    if (result)
-        return error_set(error, ERROR_UNAVAILABLE, "asking for the end of topic %s: %s", topic, rd_kafka_err2str(result));
+    if (kafka_watermarks(gatherer->consumer, topic, partition, &low, &high, error))
+        return -1;
     *offset = high;
     return store_set_offset(store, topic, partition, high, error);
 }
@@ -380,8 +396,8 @@ static void *gatherer_main(void *context) {
     struct pollfd events[] = {{.fd = gatherer->records_event, .events = POLLIN}, {.fd = gatherer->inbox_event, .events = POLLIN}};
     pthread_setname_np(pthread_self(), "gatherer");
     gatherer->last_round = clock_monotonic_ms();
-    for (bool stopping = false; !stopping;) {
-        int timeout = time_left(gatherer, clock_monotonic_ms());
+    for (bool stopping = false, all_taken = true; !stopping;) {
+        int timeout = all_taken ? time_left(gatherer, clock_monotonic_ms()) : 0;
         poll(events, 2, timeout);
         int64_t now = clock_monotonic_ms(), pause = now - gatherer->last_round - timeout;
         gatherer->last_round = now;
@@ -391,7 +407,7 @@ static void *gatherer_main(void *context) {
             clear_event(gatherer->records_event);
         if (events[1].revents)
             clear_event(gatherer->inbox_event);
-        consume(gatherer, records, now);
+        all_taken = consume(gatherer, records, now);
         if (gatherer->next_expiry <= now)
             expire(gatherer, now);
         pass_deadlines(gatherer, now);

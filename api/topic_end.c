@@ -43,10 +43,9 @@ static int assign_ends(rd_kafka_t *consumer, const char *topic, struct topic_end
     int count = 0;
     for (int32_t i = 0; i < end->partitions; i++) {
         int64_t low, high;
-        rd_kafka_resp_err_t result = rd_kafka_query_watermark_offsets(consumer, topic, i, &low, &high, TIMEOUT_MS);
-        if (result) {
+        if (kafka_watermarks(consumer, topic, i, &low, &high, error)) {
             rd_kafka_topic_partition_list_destroy(list);
-            return error_set(error, ERROR_UNAVAILABLE, "asking for the end of topic %s: %s", topic, rd_kafka_err2str(result));
+            return -1;
         }
         end->empty[i] = high <= low;
         if (high <= low)

@@ -1,6 +1,7 @@
 /* librdkafka, set up the same way everywhere. */
 #include "kafka.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "memory.h"
 
 /* How long one attempt to reach a broker takes before the wait looks at its stop flag again. */
-enum { CONNECT_ATTEMPT_MS = 500, ADMIN_TIMEOUT_MS = 15000, ERROR_TEXT_SIZE = 512 };
+enum { CONNECT_ATTEMPT_MS = 500, ADMIN_TIMEOUT_MS = 15000, ERROR_TEXT_SIZE = 512, LEADER_RETRY_MS = 100 };
 
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics) {
     snprintf(topics->events, sizeof topics->events, "%s.events", prefix);
@@ -221,6 +222,20 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
     }
     rd_kafka_destroy(client);
     return status;
+}
+
+int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high, struct error *error) {
+    rd_kafka_resp_err_t result = RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (int waited = 0; waited < ADMIN_TIMEOUT_MS; waited += LEADER_RETRY_MS) {
+        result = rd_kafka_query_watermark_offsets(client, topic, partition, low, high, ADMIN_TIMEOUT_MS);
+        if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
+            return 0;
+        if (result != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION && result != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE &&
+            result != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && result != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+            break;
+        poll(NULL, 0, LEADER_RETRY_MS); /* the broker tells nobody when a leader is there: it can only be asked again */
+    }
+    return error_set(error, ERROR_UNAVAILABLE, "asking for the end of topic %s: %s", topic, rd_kafka_err2str(result));
 }
 
 rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, void *opaque,

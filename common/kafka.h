@@ -43,6 +43,10 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
 /* Fills partitions_found only. 0 also when some are missing. */
 int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms, struct error *error) MUST_CHECK;
 
+/* The first offset of a partition and the one behind its last record. Waits for a leader: a partition that was just made has none for a
+ * moment. */
+int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high, struct error *error) MUST_CHECK;
+
 /* A client of its own for one purpose. opaque is given to callbacks; delivered may be NULL.
  * Producer: idempotent, acks=all, no delivery time-out, linger.ms 0. Consumer: for assign(), no group management, no auto
  * commit, partition EOF events on, auto.offset.reset=error so that a truncated topic is noticed. */

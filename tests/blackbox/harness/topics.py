@@ -41,6 +41,11 @@ class Topics:
         admin = self.admin()
         admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(PATIENCE)
 
+    def delete(self, topic):
+        admin = self.admin()
+        admin.delete_topics([topic])[topic].result(PATIENCE)
+        wait_until(lambda: topic not in admin.list_topics(timeout=PATIENCE).topics, f"{topic} is gone")
+
     def read(self, topic):
         """All records of a topic up to its present end, in order within each partition, each one judged."""
         consumer = confluent_kafka.Consumer({"bootstrap.servers": self.brokers, "group.id": "auditor", "enable.auto.commit": False,
