@@ -2,6 +2,7 @@
 #include "refresh.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -56,6 +57,7 @@ struct fetch {
     struct refresh *refresh;
     struct fetch *next; /* of refresh->active */
     int64_t jwk_id, failures;
+    char jwk_uid[UUID_SIZE];
     char *url, *kid, *etag, *last_modified;
     struct source_url_request options;
     struct jwk *jwk;    /* what was fetched; NULL: nothing new, or a failure */
@@ -148,13 +150,16 @@ static void outcome_recorded(struct job *job, int status, const struct error *er
     struct api *api = fetch->refresh->api;
     bool deployed = status == 0 && fetch->recorded.environments;
     if (status != 0)
-        log_warning("refresh not recorded", "reason", error->message);
+        log_warning("refresh not recorded", "jwk", fetch->jwk_uid, "reason", error->message);
     else
         metric_add(fetch->has_failed ? &failed : deployed ? &changed : &unchanged, 1);
-    if (status == 0 && fetch->has_failed)
-        log_warning("source failed", "failures", LOG_NUMBER(fetch->failures + 1), "reason", fetch->error.message);
+    /* Once when it begins and once when it ends: get and the metric tell what is between. */
+    if (status == 0 && fetch->has_failed && fetch->failures == 0)
+        log_warning("source fails", "jwk", fetch->jwk_uid, "reason", fetch->error.message);
+    else if (status == 0 && !fetch->has_failed && fetch->failures)
+        log_info("source works again", "jwk", fetch->jwk_uid, "failures", LOG_NUMBER(fetch->failures));
     if (deployed) {
-        log_info("source changed", "deployment", fetch->recorded.deployment_id, "jwk", fetch->recorded.jwk_id);
+        log_info("source changed", "deployment", fetch->recorded.deployment_id, "jwk", fetch->jwk_uid);
         change_announce(api, &fetch->recorded, EVENT_UPDATE, api->limits.deploy_timeout_ms, NULL, NULL);
     }
     end_fetch(fetch);
@@ -219,6 +224,7 @@ static void begin_fetch(void *context, const struct store_url_due *due) {
     fetch->refresh = refresh;
     fetch->jwk_id = due->jwk_id;
     fetch->failures = due->failures;
+    snprintf(fetch->jwk_uid, sizeof fetch->jwk_uid, "%s", due->jwk_uid);
     fetch->url = memory_string(due->url);
     fetch->kid = memory_string(due->options.kid);
     fetch->etag = memory_string(due->options.etag);

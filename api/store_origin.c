@@ -179,8 +179,8 @@ static int find_next_due(struct store *store, int64_t now, int64_t *next_due, st
     return row < 0 ? -1 : 0;
 }
 
-#define DUE_SELECT                                                                                                             \
-    "SELECT jwk_id, failures, source_url, jwk_url.kid, connect_timeout, read_timeout, size_limit, etag, last_modified, due_at" \
+#define DUE_SELECT                                                                                                                  \
+    "SELECT jwk_id, failures, source_url, jwk_url.kid, connect_timeout, read_timeout, size_limit, etag, last_modified, due_at, uid" \
     " FROM jwk_url JOIN jwk ON jwk.id = jwk_id WHERE due_at "
 
 /* Visits the rows of one of the two statements below. */
@@ -194,6 +194,7 @@ static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound
             .jwk_id = sqlite3_column_int64(statement, 0),
             .failures = sqlite3_column_int64(statement, 1),
             .url = store_text(statement, 2),
+            .jwk_uid = store_text(statement, 10),
             .options = {.kid = store_text(statement, 3),
                         .connect_timeout = sqlite3_column_int64(statement, 4),
                         .read_timeout = sqlite3_column_int64(statement, 5),

@@ -53,7 +53,7 @@ int store_attach_url(struct store *store, const char *jwk_uid, const struct stor
 
 struct store_url_due { /* strings are borrowed until the callback returns */
     int64_t jwk_id, failures;
-    const char *url;
+    const char *jwk_uid, *url;
     struct store_url options;
 };
 /* JWKs whose fetch is due at `now`, the longest overdue first, at most limit; then those due after

@@ -1,0 +1,210 @@
+"""JWKs from URLs are fetched again: a change deploys itself, a failing source changes nothing, an update ends it."""
+
+import re
+
+import pytest
+
+from harness import sources
+from harness.keys import new_key, public_half
+from harness.program import wait_until
+from harness.sources import SourceServer, Sources
+
+
+# The bounds are so near that a test sees several fetches, and so far apart that it sees which of them holds.
+BOUNDS = ("--source-refresh-min", "200ms", "--source-refresh-max", "1h", "--source-refresh-default", "300ms")
+
+
+@pytest.fixture(scope="module")
+def system(embedded_broker, tmp_path_factory):
+    installation = sources.start_system(embedded_broker, tmp_path_factory.mktemp("system"), *BOUNDS)
+    yield installation
+    installation.stop()
+
+
+@pytest.fixture
+def server():
+    server = SourceServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def source(system, project):
+    yield Sources(system.api, project)
+    # Their server ends with the test: what would fail from now on is none of the next test's business.
+    for name in system.api.names(project):
+        assert system.api.delete(project, name).status == 200
+
+
+def key(kid):
+    return public_half(new_key("EC", kid=kid))
+
+
+def create(source, url, name="my-jwk", **members):
+    answer = source.create(name, "URL", url=url, urlOptionReadTimeout=500, **members)
+    assert answer.status == 200 and answer.json["deploymentResult"]["success"], answer
+
+
+def wait_fetched(server, url, times):
+    """Until it was fetched so many times more."""
+    target = server.count(url) + times
+    wait_until(lambda: server.count(url) >= target, f"{url} is fetched {times} times more")
+
+
+def metric(system, name, labels=""):
+    text = system.api.request("GET", "/metrics", token=False).body.decode()
+    return int(re.search(re.escape(name + labels) + r" (\d+)", text).group(1))
+
+
+def served(system, project, name="my-jwk"):
+    return system.workers["production", "edge-1"].jwk(project, name)
+
+
+def test_changed_key_deploys_itself_by_the_actor_source_refresh(system, project, source, server):
+    old, new = key("old"), key("new")
+    url = server.put(old)
+    create(source, url)
+    jwk = system.api.item(project, "my-jwk")
+    assert served(system, project) == old
+    server.put(new, url.removeprefix(server.url("")))
+    wait_until(lambda: served(system, project) == new, "the new key is served")
+    events = [record.value for record in system.topics.events_named(project, "my-jwk")]
+    assert [(event["operation"], event["version"], event["actor"]) for event in events] == [("create", 1, "alice"), ("update", 2, "source-refresh")]
+    item = system.api.item(project, "my-jwk")
+    assert item["kid"] == "new" and item["sourceUrl"] == url and item["sourceStatus"] == "OK"
+    assert item["sourceCheckedTime"] > jwk["sourceCheckedTime"]
+
+
+def test_type_of_the_key_may_change(system, project, source, server):
+    url = server.put(key("old"))
+    create(source, url)
+    server.put(public_half(new_key("OKP", kid="new")), url.removeprefix(server.url("")))
+    wait_until(lambda: served(system, project)["kid"] == "new", "the new key is served")
+    item = system.api.item(project, "my-jwk")
+    assert item["type"] == "OKP" and item["okp"]["crv"] == "Ed25519"
+
+
+def test_unchanged_key_is_asked_for_conditionally_and_deploys_nothing(system, project, source, server):
+    document = key("k")
+
+    def conditional(handler):
+        if handler.headers.get("If-None-Match") == '"v1"':
+            handler.send_response(304)
+            handler.send_header("ETag", '"v1"')
+            handler.end_headers()
+        else:
+            handler.answer(sources.json.dumps(document), ETag='"v1"')
+
+    url = server.put(conditional)
+    create(source, url)
+    wait_fetched(server, url, 3)
+    path = url.removeprefix(server.url(""))
+    asked = [headers.get("If-None-Match") for where, headers in server.requests if where == path]
+    assert asked[0] is None and set(asked[1:]) == {'"v1"'}
+    assert len(system.topics.events_named(project, "my-jwk")) == 1
+    assert system.api.item(project, "my-jwk")["sourceStatus"] == "OK"
+
+
+FAILURES = {
+    "status": (lambda handler: handler.answer("{}", 503), "URL answered with status 503!"),
+    "hang": (lambda handler: handler.server.owner.closing.wait(30), "could not be fetched within"),
+    "HTML": ("<html>", "an HTML page"),
+    "gone": (lambda handler: handler.answer("{}", 404), "URL answered with status 404!"),
+    "another kid": ({"keys": [public_half(new_key("EC", kid="a")), public_half(new_key("EC", kid="b"))]}, '"a", "b"'),
+}
+
+
+@pytest.mark.parametrize("failure, part", FAILURES.values(), ids=FAILURES.keys())
+def test_failing_source_is_told_and_never_removes_the_key(system, project, source, server, failure, part):
+    server.server.owner = server
+    document = key("k")
+    url = server.put({"keys": [document]})
+    path = url.removeprefix(server.url(""))
+    create(source, url, kid="k", urlOptionConnectTimeout=500)
+    server.put(failure, path)
+    item = wait_until(lambda: (lambda item: item if item["sourceStatus"] == "FAILING" else None)(system.api.item(project, "my-jwk")),
+                      "the failure is shown")
+    assert part in item["sourceError"]
+    assert served(system, project) == document and item["kid"] == "k"
+    wait_until(lambda: metric(system, "jwk_api_sources_failing") >= 1, "the metric tells it")
+    assert metric(system, "jwk_api_source_refreshes_total", '{result="failed"}') >= 1
+    server.put({"keys": [document]}, path)
+    item = wait_until(lambda: (lambda item: item if item["sourceStatus"] == "OK" else None)(system.api.item(project, "my-jwk")), "it recovers")
+    assert item["sourceError"] is None
+    assert len(system.topics.events_named(project, "my-jwk")) == 1
+    assert system.api.delete(project, "my-jwk").status == 200
+    wait_until(lambda: metric(system, "jwk_api_sources_failing") == 0, "none fails any more")
+
+
+def test_update_ends_the_refresh(system, project, source, server):
+    document = key("k")
+    url, other = server.put(document), server.put(key("other"))
+    create(source, url)
+    create(source, other, "other")
+    wait_fetched(server, url, 1)
+    assert system.api.update(project, "my-jwk", {"description": "mine"}).status == 200
+    server.put(key("new"), url.removeprefix(server.url("")))
+    wait_fetched(server, other, 1)  # one that was under way is over by then
+    count = server.count(url)
+    wait_fetched(server, other, 4)
+    assert server.count(url) <= count + 1
+    assert served(system, project) == document
+    assert "sourceStatus" not in system.api.item(project, "my-jwk")
+
+
+def test_delete_ends_the_refresh(system, project, source, server):
+    url, other = server.put(key("k")), server.put(key("other"))
+    create(source, url)
+    create(source, other, "other")
+    assert system.api.delete(project, "my-jwk").status == 200
+    wait_fetched(server, other, 1)
+    count = server.count(url)
+    wait_fetched(server, other, 4)
+    assert server.count(url) <= count + 1
+
+
+def test_cache_control_is_honoured_within_the_bounds(system, project, source, server):
+    """One that may be kept for long is not fetched while others are, several times; one that may not be kept is, but within the least."""
+    server.fields = {"Cache-Control": "max-age=600"}
+    kept = server.put(key("kept"))
+    create(source, kept, "kept")
+    server.fields = {"Cache-Control": "no-store"}
+    fresh = server.put(key("fresh"))
+    create(source, fresh, "fresh")
+    wait_fetched(server, fresh, 4)
+    assert server.count(kept) == 1
+
+    def pause(name):
+        item = system.api.item(project, name)
+        times = [sources.datetime.datetime.fromisoformat(item[member].replace("Z", "+00:00")) for member in ("sourceCheckedTime", "sourceNextCheckTime")]
+        return (times[1] - times[0]).total_seconds()
+
+    assert 540 <= pause("kept") <= 661, "ten minutes, with a jitter of a tenth"
+    assert 0.17 <= pause("fresh") <= 0.3, "the least pause"
+
+
+def test_schedule_survives_a_restart(installation, server):
+    installation.add_environment("production")
+    installation.start_api("--source-allow-private", "127.0.0.1", "--source-allow-http", *BOUNDS)
+    installation.start_worker("production")
+    installation.wait_connected()
+    project = installation.add_project("MyProject")
+    url = server.put(key("old"))
+    create(Sources(installation.api, project), url)
+    installation.api.kill()
+    new = key("new")
+    server.put(new, url.removeprefix(server.url("")))
+    installation.start_api("--source-allow-private", "127.0.0.1", "--source-allow-http", *BOUNDS)
+    wait_until(lambda: installation.workers["production", "edge-1"].jwk(project, "my-jwk") == new, "it is fetched again")
+
+
+def test_stop_does_not_wait_for_a_source_that_hangs(installation, server):
+    installation.add_environment("production")
+    installation.start_api("--source-allow-private", "127.0.0.1", "--source-allow-http", *BOUNDS)
+    project = installation.add_project("MyProject")
+    url = server.put(key("k"))
+    answer = Sources(installation.api, project).create("my-jwk", "URL", url=url, urlOptionReadTimeout=60000, urlOptionConnectTimeout=60000)
+    assert answer.status == 200
+    server.put(lambda handler: server.closing.wait(120), url.removeprefix(server.url("")))
+    wait_fetched(server, url, 1)
+    installation.api.stop()  # fails when it takes longer than the tests' patience, which is shorter than the read timeout
