@@ -138,14 +138,18 @@ static int store_position(struct consumer *consumer, const struct state_position
     return -1;
 }
 
-/* Begins a partition from its start, though the state has keys of it. */
+/* When the topic was made again, it fills only once the API notices: the delay is to begin when there is something in it. */
+static int64_t sweep_later(const struct consumer *consumer) { return -1 - consumer->options.sweep_delay_ms; }
+
+/* Begins a partition from its start, though the state has keys of it. sweep_after as in struct state_position. */
 static int start_over(struct consumer *consumer, int32_t number, int64_t low, int64_t high, int64_t sweep_after,
                       const char *reason, struct error *error) {
     struct events_partition *partition = &consumer->partitions[number];
     struct state_position position = {
         .position = {.partition = number, .offset = low, .sequence = 0},
         .generation = partition->stored.generation + 1,
-        .sweep_offset = high,
+        /* An empty topic says nothing about what there is. */
+        .sweep_offset = high > low ? high : low + 1,
         .sweep_after = sweep_after,
     };
     if (store_position(consumer, &position, error) ||
@@ -167,11 +171,9 @@ static int begin(struct consumer *consumer, int32_t number, bool known, bool oth
     if (query_watermarks(consumer, topic, number, &low, &high, error))
         return -1;
     if (known && other_cluster)
-        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms,
-                          "the state is of another Kafka cluster", error);
+        return start_over(consumer, number, low, high, sweep_later(consumer), "the state is of another Kafka cluster", error);
     if (known && offset > high)
-        return start_over(consumer, number, low, high, now_ms + consumer->options.sweep_delay_ms,
-                          "its end is before the stored offset", error);
+        return start_over(consumer, number, low, high, sweep_later(consumer), "its end is before the stored offset", error);
     if (known && offset < low && offset > 0)
         return start_over(consumer, number, low, high, now_ms, "its start is behind the stored offset", error);
     if (known && stale)
@@ -208,7 +210,7 @@ static bool is_stale(const struct consumer *consumer, int64_t now_ms) {
 }
 
 /* A topic that was made again with fewer partitions: what the state has of the others is to be found on these, or is gone. */
-static int sweep_lost_partitions(struct consumer *consumer, int64_t now_ms, struct error *error) {
+static int sweep_lost_partitions(struct consumer *consumer, struct error *error) {
     for (size_t i = consumer->topic_count; i < consumer->count; i++) {
         struct state_position *position = &consumer->partitions[i].stored;
         if (position->sweep_offset >= 0 || position->generation == 0)
@@ -216,7 +218,7 @@ static int sweep_lost_partitions(struct consumer *consumer, int64_t now_ms, stru
         *position = (struct state_position){.position.partition = (int32_t)i,
                                             .generation = position->generation + 1,
                                             .sweep_offset = 0,
-                                            .sweep_after = now_ms + consumer->options.sweep_delay_ms};
+                                            .sweep_after = sweep_later(consumer)};
         if (store_position(consumer, position, error))
             return -1;
     }
@@ -262,7 +264,7 @@ int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *erro
             status = begin(consumer, (int32_t)i, known[i], other_cluster, stale, now_ms, error);
     free(known);
     if (status == 0)
-        status = sweep_lost_partitions(consumer, now_ms, error);
+        status = sweep_lost_partitions(consumer, error);
     if (status == 0)
         status = store_contact(consumer, cluster, now_ms, error);
 out:
@@ -287,8 +289,7 @@ int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, 
             log_info("reading an added partition", "topic", consumer->options.topics->events, "partition", LOG_NUMBER(i));
         } else if (partition->gone) {
             if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
-                start_over(consumer, (int32_t)i, low, high, now_ms + consumer->options.sweep_delay_ms, "the topic was gone",
-                           error))
+                start_over(consumer, (int32_t)i, low, high, sweep_later(consumer), "the topic was gone", error))
                 return -1;
         }
     }
@@ -336,8 +337,8 @@ static struct events_partition *find_partition(const struct consumer *consumer, 
                                                                                                  : NULL;
 }
 
-int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms,
-                          enum consumer_error *what, struct error *error) {
+int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, enum consumer_error *what,
+                          struct error *error) {
     *what = CONSUMER_FINE;
     const char *topic = record->rkt ? rd_kafka_topic_name(record->rkt) : NULL;
     bool of_workers = consumer_is_of_workers(consumer, record);
@@ -356,8 +357,7 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
             return 0;
         if (query_watermarks(consumer, topic, record->partition, &low, &high, error))
             return partition->gone = true, 0; /* looked at again with the next refresh */
-        return start_over(consumer, record->partition, low, high, now_ms + consumer->options.sweep_delay_ms,
-                          "its offset is out of range", error);
+        return start_over(consumer, record->partition, low, high, sweep_later(consumer), "its offset is out of range", error);
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
@@ -414,19 +414,36 @@ int64_t consumer_lag(const struct consumer *consumer) {
     return lag;
 }
 
-const struct state_position *consumer_due_sweep(struct consumer *consumer, int64_t now_ms) {
-    for (size_t i = 0; i < consumer->count; i++) {
+/* Whether there is something in the topic that was made again. */
+static bool has_begun(const struct consumer *consumer) {
+    for (size_t i = 0; i < consumer->topic_count; i++)
+        if (settled_offset(consumer, i) > 0)
+            return true;
+    return false;
+}
+
+int consumer_due_sweep(struct consumer *consumer, int64_t now_ms, const struct state_position **due, struct error *error) {
+    *due = NULL;
+    for (size_t i = 0; i < consumer->count && !*due; i++) {
         struct state_position *position = &consumer->partitions[i].stored;
         if (position->sweep_offset < 0 || now_ms < position->sweep_after)
             continue;
         /* A partition that the topic has no more needs no reading. */
-        if (i < consumer->topic_count &&
-            (!consumer->partitions[i].begun || settled_offset(consumer, i) < position->sweep_offset))
+        bool read = i < consumer->topic_count
+                        ? consumer->partitions[i].begun && settled_offset(consumer, i) >= position->sweep_offset
+                        : has_begun(consumer);
+        if (!read)
             continue;
         (void)progress_find(consumer->options.progress, (int32_t)i, NULL, &position->position);
-        return position;
+        if (position->sweep_after >= 0) {
+            *due = position;
+            continue;
+        }
+        position->sweep_after = now_ms + (-1 - position->sweep_after);
+        if (store_position(consumer, position, error))
+            return -1;
     }
-    return NULL;
+    return 0;
 }
 
 void consumer_swept(struct consumer *consumer, int32_t partition) { consumer->partitions[partition].stored.sweep_offset = -1; }

@@ -51,8 +51,8 @@ enum consumer_error {
     CONSUMER_WORKERS_LOST, /* jwk.workers was made again: say hello again */
 };
 /* Handles a record with an error: an offset out of range, a topic that is gone. -1 when the state fails. */
-int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, int64_t now_ms,
-                          enum consumer_error *what, struct error *error) MUST_CHECK;
+int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, enum consumer_error *what,
+                          struct error *error) MUST_CHECK;
 
 /* What is to be known of a record's partition. */
 struct consumer_place {
@@ -70,8 +70,9 @@ int64_t consumer_lag(const struct consumer *consumer);
 /* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
  * it was. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
-/* A position whose sweep is due, or NULL; after the sweep, consumer_swept(). */
-const struct state_position *consumer_due_sweep(struct consumer *consumer, int64_t now_ms);
+/* *due: a position whose sweep is due, or NULL; after the sweep, consumer_swept(). -1 when the state fails. */
+int consumer_due_sweep(struct consumer *consumer, int64_t now_ms, const struct state_position **due,
+                       struct error *error) MUST_CHECK;
 void consumer_swept(struct consumer *consumer, int32_t partition);
 
 #endif

@@ -46,7 +46,8 @@ struct state_position {
      * those which a whole reading did not show are known. */
     int64_t generation;
     int64_t sweep_offset; /* JWKs of older generations are removed once this offset is passed; -1: no sweep is due */
-    int64_t sweep_after;  /* and not before this wall time, ms */
+    /* … and not before this wall time, ms; negative: -1 less the delay, which begins once the offset is passed. */
+    int64_t sweep_after;
 };
 
 /* A transaction. Each of these returns -1 with ERROR_UNAVAILABLE when the disk is full or fails, and the caller rolls back and

@@ -49,6 +49,7 @@ struct worker {
     bool ready, caught_up;
     bool hello_needed; /* to be said at the next heartbeat's time */
     bool contact;      /* a heartbeat was delivered and not looked at */
+    bool swollen;      /* much was fetched ahead since memory was last given back */
     bool effects_started;
     /* Monotonic ms. */
     int64_t heartbeat_at, refresh_at, store_at, retry_at;
@@ -193,7 +194,7 @@ static void watch(struct worker *worker, const rd_kafka_message_t *message) {
 static void handle_error(struct worker *worker, const rd_kafka_message_t *message) {
     struct error problem;
     enum consumer_error what;
-    if (consumer_handle_error(worker->consumer, message, clock_wall_ms(), &what, &problem)) {
+    if (consumer_handle_error(worker->consumer, message, &what, &problem)) {
         log_warning("can not begin a partition again; trying later", "reason", problem.message);
         worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
     }
@@ -238,6 +239,7 @@ static size_t take(struct worker *worker) {
         rd_kafka_message_destroy(taken[i]);
         taken[i] = NULL;
     }
+    worker->swollen = worker->swollen || count >= BATCH_LIVE;
     return count;
 }
 
@@ -274,11 +276,17 @@ static void apply(struct worker *worker) {
 static void note_swept(void *context, const struct state_jwk *jwk) { settle_swept(context, jwk); }
 
 static void sweep(struct worker *worker) {
-    const struct state_position *position = consumer_due_sweep(worker->consumer, clock_wall_ms());
-    struct apply_target target = apply_target_of(worker);
+    const struct state_position *position;
     struct error problem;
-    if (!position || worker->batch->count > 0 || clock_monotonic_ms() < worker->retry_at)
+    if (worker->batch->count > 0 || clock_monotonic_ms() < worker->retry_at)
         return;
+    if (consumer_due_sweep(worker->consumer, clock_wall_ms(), &position, &problem)) {
+        note_state_failure(worker, &problem);
+        return;
+    }
+    if (!position)
+        return;
+    struct apply_target target = apply_target_of(worker);
     int64_t before = state_keys(worker->options.state);
     int status = apply_sweep(&target, position, note_swept, worker->settler, &problem);
     settle_sweep_end(worker->settler, status == 0);
@@ -297,7 +305,6 @@ static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
         worker->caught_up = true;
-        malloc_trim(0); /* what was fetched ahead is not needed again */
         if (effects)
             effects_export_all(effects);
     }
@@ -358,7 +365,13 @@ static int64_t tick(struct worker *worker) {
     int64_t now = clock_monotonic_ms();
     if (now >= worker->heartbeat_at) {
         check_producer(worker);
-        metric_set(&metric_lag, consumer_lag(worker->consumer));
+        int64_t lag = consumer_lag(worker->consumer);
+        metric_set(&metric_lag, lag);
+        if (worker->swollen && lag < BATCH_LIVE) {
+            /* What was fetched ahead is processed: its memory is for others. */
+            malloc_trim(0);
+            worker->swollen = false;
+        }
         if (worker->hello_needed) {
             worker->hello_needed = false;
             announce(worker, PRESENCE_HELLO);
