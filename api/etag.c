@@ -5,8 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 
-void etag_write(const struct store_jwk *jwk, char out[ETAG_SIZE]) {
-    snprintf(out, ETAG_SIZE, "\"%" PRId64 "-%" PRId64 "-%s\"", jwk->epoch, jwk->version, jwk->uid);
+void etag_write(const struct store_jwk *jwk, int64_t shown, char out[ETAG_SIZE]) {
+    char beside[24] = "";
+    if (shown)
+        snprintf(beside, sizeof beside, ".%" PRId64, shown);
+    snprintf(out, ETAG_SIZE, "\"%" PRId64 "-%" PRId64 "-%s%s\"", jwk->epoch, jwk->version, jwk->uid, beside);
+}
+
+/* The length of a tag's part that is about the state: up to the '.' or the last quote. */
+static size_t state_length(const char *quote) { return 1 + strcspn(quote + 1, ".\""); }
+
+static bool is_same(const char *one, const char *other, enum etag_comparison comparison) {
+    size_t length = comparison == ETAG_STATE ? state_length(one) : 2 + strcspn(one + 1, "\"");
+    size_t other_length = comparison == ETAG_STATE ? state_length(other) : 2 + strcspn(other + 1, "\"");
+    return length == other_length && memcmp(one, other, length) == 0;
 }
 
 /* The end of an entity tag's opaque part that begins at its quote; NULL when it does not end. */
@@ -17,7 +29,7 @@ static const char *end_of_tag(const char *quote) {
     return end ? end + 1 : NULL;
 }
 
-bool etag_list_names(const char *list, const char *etag, bool strong) {
+bool etag_list_names(const char *list, const char *etag, enum etag_comparison comparison) {
     static const char blank[] = " \t";
     list += strspn(list, blank);
     if (*list == '*')
@@ -30,8 +42,7 @@ bool etag_list_names(const char *list, const char *etag, bool strong) {
         const char *quote = weak ? list + 2 : list, *end = end_of_tag(quote);
         if (!end)
             return false;
-        size_t length = (size_t)(end - quote);
-        if (!(weak && strong) && strlen(etag) == length && memcmp(etag, quote, length) == 0)
+        if (!(weak && comparison == ETAG_STATE) && is_same(etag, quote, comparison))
             return true;
         list = end + strspn(end, blank);
         if (*list && *list != ',')
@@ -40,16 +51,16 @@ bool etag_list_names(const char *list, const char *etag, bool strong) {
 }
 
 bool etag_if_match_holds(const struct etag_conditions *conditions, const char *etag) {
-    return !conditions->if_match || etag_list_names(conditions->if_match, etag, true);
+    return !conditions->if_match || etag_list_names(conditions->if_match, etag, ETAG_STATE);
 }
 
 bool etag_if_none_match_holds(const struct etag_conditions *conditions, const char *etag) {
-    return !conditions->if_none_match || !etag_list_names(conditions->if_none_match, etag, false);
+    return !conditions->if_none_match || !etag_list_names(conditions->if_none_match, etag, ETAG_WEAK);
 }
 
 int etag_check(const void *context, const struct store_jwk *jwk, struct error *error) {
     char etag[ETAG_SIZE];
-    etag_write(jwk, etag);
+    etag_write(jwk, 0, etag);
     if (!etag_if_match_holds(context, etag))
         return error_set(error, ERROR_PRECONDITION, "JWK (name: %s) is not in the state that If-Match names!", jwk->name);
     if (!etag_if_none_match_holds(context, etag))

@@ -78,7 +78,7 @@ void jwks_get(struct call *call) {
         return;
     }
     char etag[ETAG_SIZE];
-    etag_write(&jwk, etag);
+    etag_write(&jwk, has_source ? source.checked_at : 0, etag);
     if (!etag_if_match_holds(&call->conditions, etag)) {
         answer_fail(call, 412, NULL);
         goto out;

@@ -88,7 +88,8 @@ static int write_material(struct store *store, const struct store_remade *remade
 int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade, struct store_change *change,
                      struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT jwk.uid, jwk.name, jwk.description, jwk.version, jwk.partition, project.id, project.uid, project.name FROM jwk"
+        store, "SELECT jwk.uid, jwk.name, jwk.description, jwk.version, jwk.partition, project.id, project.uid, project.name,"
+               " jwk.type, jwk.kid FROM jwk"
                " JOIN project ON project.id = project_id WHERE jwk.id = ?1"
                " AND (EXISTS (SELECT 1 FROM jwk_origin WHERE jwk_id = ?1) OR EXISTS (SELECT 1 FROM jwk_url WHERE jwk_id = ?1))", error);
     if (!statement)
@@ -102,8 +103,13 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
     project_author.project_id = sqlite3_column_int64(statement, 5);
     project_author.project_uid = store_text(statement, 6);
     project_author.project_name = store_text(statement, 7);
+    const char *kid = store_text(statement, 9);
+    char changed[32];
+    snprintf(changed, sizeof changed, "%s%smaterial", strcmp(store_text(statement, 8), remade->type) != 0 ? "type," : "",
+             !kid != !remade->kid || (kid && strcmp(kid, remade->kid) != 0) ? "kid," : "");
     struct deployment_subject subject = {
         .operation = EVENT_UPDATE,
+        .changed = changed,
         .id = remade->jwk_id,
         .uid = store_text(statement, 0),
         .version = sqlite3_column_int64(statement, 3) + 1,
