@@ -421,6 +421,14 @@ static void loop(struct worker *worker) {
 
 /* ---- start and stop ---- */
 
+/* Makes the producer know its topics: else the first message of each waits for librdkafka's next look at them, up to a second. */
+static void learn_topics(struct worker *worker) {
+    struct kafka_topic_spec specs[] = {{.name = worker->topics.workers}, {.name = worker->topics.acks}};
+    struct error ignored;
+    if (kafka_find_topics(worker->producer, specs, 2, WAIT_FOR_METADATA_MS, &ignored))
+        log_debug("topics not learnt yet", "reason", ignored.message);
+}
+
 static int wait_for_topics(struct worker *worker, struct error *error) {
     const char *told = NULL, *missing = NULL;
     while (!atomic_load(worker->options.stop)) {
@@ -430,6 +438,7 @@ static int wait_for_topics(struct worker *worker, struct error *error) {
                 return *error = problem, -1;
             missing = "metadata";
         } else if (!missing) {
+            learn_topics(worker);
             return 0;
         }
         if (!told || strcmp(told, missing) != 0)
