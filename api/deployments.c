@@ -15,7 +15,7 @@ static const char *const result_names[] = {"IN_PROGRESS", "SUCCEEDED", "FAILED"}
 struct view {
     struct text body;
     int64_t project_id;
-    bool found;
+    bool found, pending;
 };
 
 /* The state of the whole: failed when one environment failed, in progress while one is pending. */
@@ -101,24 +101,69 @@ static void view_deployment(void *context, const struct store_deployment *deploy
     if (deployment->project_id != view->project_id)
         return;
     view->found = true;
+    view->pending = state_of(deployment) == RESULT_PENDING;
     listing_open(&view->body);
     write_deployment(&view->body, deployment);
     listing_close(&view->body);
 }
 
+/* Reads the deployment of the path into a view. */
+static int read_view(struct call *call, struct view *view, struct error *error) {
+    *view = (struct view){.project_id = call->project.id};
+    struct store *store = readers_take(call->api->readers, error);
+    int status = store ? store_find_deployment(store, call->parameters[1], view_deployment, view, error) : -1;
+    readers_give(call->api->readers, store);
+    if (status == 0 && !view->found)
+        status = error_set(error, ERROR_NOT_FOUND, "Deployment (id: %s) is not found!", call->parameters[1]);
+    return status;
+}
+
+static void answer_view(struct call *call, int status, struct view *view, const struct error *error) {
+    if (status == 0)
+        answer_json(call, &view->body);
+    else
+        answer_fail_error(call, error);
+    text_free(&view->body);
+}
+
+/* A second look behind the results that are on their way into the store. */
+struct look {
+    struct job job;
+    struct call *call;
+};
+
+static int run_look(struct job *job, struct store *store, struct error *error) {
+    (void)job, (void)store, (void)error;
+    return 0;
+}
+
+static void look_done(struct job *job, int status, const struct error *reason) {
+    struct call *call = ((struct look *)job)->call;
+    struct error error;
+    struct view view;
+    (void)status, (void)reason; /* whatever became of the transaction: what is stored is the answer */
+    free(job);
+    status = read_view(call, &view, &error);
+    answer_view(call, status, &view, &error);
+}
+
 void deployments_get(struct call *call) {
     struct error error;
-    struct view view = {.project_id = call->project.id};
-    struct store *store = readers_take(call->api->readers, &error);
-    int status = store ? store_find_deployment(store, call->parameters[1], view_deployment, &view, &error) : -1;
-    readers_give(call->api->readers, store);
-    if (status == 0 && !view.found)
-        status = error_set(&error, ERROR_NOT_FOUND, "Deployment (id: %s) is not found!", call->parameters[1]);
-    if (status == 0)
-        answer_json(call, &view.body);
-    else
-        answer_fail_error(call, &error);
+    struct view view;
+    int status = read_view(call, &view, &error);
+    if (status != 0 || !view.pending) {
+        answer_view(call, status, &view, &error);
+        return;
+    }
+    /* An answer leaves before its result is committed: whoever follows its Location at once is to find the same there. */
     text_free(&view.body);
+    struct look *look = memory_new(sizeof *look);
+    *look = (struct look){.job = {.run = run_look, .done = look_done}, .call = call};
+    http_request_defer(call->request);
+    if (writer_submit(call->api->writer, &look->job)) {
+        free(look);
+        answer_fail(call, 503, "The service is stopping");
+    }
 }
 
 /* ---- lists ---- */

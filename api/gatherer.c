@@ -101,6 +101,7 @@ static void update(struct gatherer *gatherer, struct deployment *deployment) {
     HASH_DEL(gatherer->deployments, deployment);
     heap_remove(&gatherer->deadlines, &deployment->deadline);
     metric_set(&waiting, (int64_t)HASH_COUNT(gatherer->deployments));
+    gathered_flush(gatherer->gathered); /* on its way before the answer: who asks for the deployment next finds this outcome */
     deployment->settled(deployment);
     deployment_free(deployment);
 }
