@@ -39,6 +39,10 @@ static int find_parameter(const char *value, const char *end, const char *name, 
         length = (size_t)(at - text);
         if (quoted && (at == end || *at++ != '"'))
             return -1;
+        while (at < end && (*at == ' ' || *at == '\t'))
+            at++;
+        if (at < end && *at != ';')
+            return -1;
         if (wanted) {
             if (length >= out_size)
                 return -1;
@@ -46,10 +50,6 @@ static int find_parameter(const char *value, const char *end, const char *name, 
             out[length] = '\0';
             return 1;
         }
-        while (at < end && (*at == ' ' || *at == '\t'))
-            at++;
-        if (at < end && *at != ';')
-            return -1;
         if (at == end)
             at = NULL;
     }

@@ -68,6 +68,21 @@ int store_add_project(struct store *store, const char *name, struct error *error
     return add_named(store, "INSERT INTO project (uid, name, created_at) VALUES (?1, ?2, ?3)", "Project", name, error);
 }
 
+/* ERROR_CONFLICT while a project has certificates, keys or keystores. */
+static int refuse_sources(struct store *store, const char *name, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT 1 FROM source JOIN project ON project.id = source.project_id WHERE project.name = ?1 LIMIT 1", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, name);
+    int row = store_step(store, statement, "looking for sources of the project", error);
+    if (row == 1) {
+        sqlite3_reset(statement);
+        return error_set(error, ERROR_CONFLICT, "Project (name: %s) has certificates, keys or keystores: delete them first", name);
+    }
+    return row;
+}
+
 int store_remove_project(struct store *store, const char *name, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store, "SELECT 1 FROM jwk JOIN project ON project.id = jwk.project_id WHERE project.name = ?1 LIMIT 1", error);
@@ -79,6 +94,8 @@ int store_remove_project(struct store *store, const char *name, struct error *er
         sqlite3_reset(statement);
         return error_set(error, ERROR_CONFLICT, "Project (name: %s) has or had JWKs: its history stays", name);
     }
+    if (row == 0)
+        row = refuse_sources(store, name, error);
     return row < 0 ? -1 : change_named(store, "DELETE FROM project WHERE name = ?1", "Project", name, 0, error);
 }
 

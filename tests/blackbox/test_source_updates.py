@@ -121,6 +121,7 @@ def test_one_followed_jwk_is_one_deployment_with_a_location(system, project, sou
     answer = update(source, "keys", ec_key())
     deployment = system.api.deployment(answer.headers["Location"])
     assert (deployment["jwkName"], deployment["operation"], deployment["actor"], deployment["version"]) == ("one", "update", "alice", 2)
+    assert deployment["changed"] == ["kid", "material"]
     events = [record.value for record in system.topics.events_named(project, "one")]
     assert [(event["operation"], event["version"]) for event in events] == [("create", 1), ("update", 2)]
 
