@@ -104,7 +104,8 @@ static void conclude(struct judgement *judgement, const cJSON *replicas, const s
         judgement->message = memory_format("Deployment failed on replica %s: %s", failed->string, failed->valuestring);
     } else if (missing) {
         judgement->state = RESULT_PENDING;
-        judgement->message = memory_string(result->message);
+        /* The sentence of a wait that ended stays true; that of a failure which has passed does not. */
+        judgement->message = result->state == RESULT_PENDING ? memory_string(result->message) : NULL;
     } else {
         judgement->state = RESULT_SUCCEEDED;
     }
@@ -271,6 +272,13 @@ void gathered_set_offset(struct gathered *gathered, int32_t partition, int64_t n
     gathered->adding.offsets[partition] = next_offset;
     gathered->adding.has_offsets = true;
     pthread_mutex_unlock(&gathered->lock);
+}
+
+bool gathered_all_stored(struct gathered *gathered) {
+    pthread_mutex_lock(&gathered->lock);
+    bool all_stored = !gathered->busy && gathered->adding.count == 0;
+    pthread_mutex_unlock(&gathered->lock);
+    return all_stored;
 }
 
 void gathered_flush(struct gathered *gathered) {

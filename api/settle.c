@@ -17,7 +17,8 @@ struct settle_job {
     struct job job;
     struct settler *settler;
     char environment[NAME_LENGTH_MAX + 1];
-    uint64_t stamp; /* of the environment when the job began */
+    uint64_t stamp;  /* of the environment when the job began */
+    bool all_stored; /* then: no outcome was on its way into the store behind the job's back */
     struct position *positions;
     size_t position_count;
     char (*failing)[UUID_SIZE];
@@ -99,7 +100,7 @@ static void take_least(struct settle_job *job, const struct replica *replica, bo
     }
 }
 
-void settler_consider(struct settler *settler, struct replica_environment *environment) {
+void settler_consider(struct settler *settler, struct replica_environment *environment, bool all_stored) {
     if (!environment->unsettled || environment->settling)
         return;
     struct settle_job *job = memory_new(sizeof *job);
@@ -107,6 +108,7 @@ void settler_consider(struct settler *settler, struct replica_environment *envir
     job->settler = settler;
     snprintf(job->environment, sizeof job->environment, "%s", environment->name);
     job->stamp = environment->unsettled_stamp;
+    job->all_stored = all_stored;
     bool first = true, unclear = false;
     for (const struct replica *replica = environment->replicas; replica; replica = replica->next) {
         if (!replica_is_live(replica))
@@ -141,7 +143,7 @@ void settler_take_finished(struct settler *settler, struct replica_table *replic
         struct replica_environment *environment = replicas_environment(replicas, job->environment);
         if (environment) {
             environment->settling = false;
-            if (job->left == 0 && environment->unsettled_stamp == job->stamp)
+            if (job->left == 0 && job->all_stored && environment->unsettled_stamp == job->stamp)
                 environment->unsettled = false;
         }
         job_free(job);

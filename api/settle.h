@@ -12,8 +12,9 @@ struct settler;
 
 /* event is an eventfd that is signalled when a job has finished. */
 struct settler *settler_new(struct writer *writer, int event);
-/* Starts a job for the environment when the store may hold something that its positions settle and none is under way. */
-void settler_consider(struct settler *settler, struct replica_environment *environment);
+/* Starts a job for the environment when the store may hold something that its positions settle and none is under way. all_stored: every
+ * outcome gathered so far is in the store; while one is on its way the job settles what it can, and is not the last. */
+void settler_consider(struct settler *settler, struct replica_environment *environment, bool all_stored);
 /* In the gatherer's thread: notes what the finished jobs found. */
 void settler_take_finished(struct settler *settler, struct replica_table *replicas);
 void settler_free(struct settler *settler); /* after the writer has ended */
