@@ -211,9 +211,11 @@ int store_commit(struct store *store, struct error *error) {
 void store_rollback(struct store *store) {
     store->next_sequence = 0;
     struct error ignored;
-    if (!sqlite3_get_autocommit(store->db) && run_literal(store, "ROLLBACK", "rolling back", &ignored))
+    if (store_in_transaction(store) && run_literal(store, "ROLLBACK", "rolling back", &ignored))
         log_error("store did not roll back", "reason", sqlite3_errmsg(store->db));
 }
+
+bool store_in_transaction(struct store *store) { return !sqlite3_get_autocommit(store->db); }
 
 int64_t store_changes(struct store *store) { return sqlite3_total_changes64(store->db); }
 
@@ -229,7 +231,7 @@ int store_release(struct store *store, struct error *error) {
 int store_rollback_savepoint(struct store *store) {
     store->next_sequence = store->savepoint_sequence;
     struct error ignored;
-    if (sqlite3_get_autocommit(store->db))
+    if (!store_in_transaction(store))
         return -1;
     return run_literal(store, "ROLLBACK TO change", "rolling back a change", &ignored) ||
                    run_literal(store, "RELEASE change", "releasing a savepoint", &ignored)

@@ -33,11 +33,13 @@ int store_lock_serving(const char *directory, struct error *error) MUST_CHECK;
 int store_begin(struct store *store, struct error *error) MUST_CHECK;
 int store_commit(struct store *store, struct error *error) MUST_CHECK;
 void store_rollback(struct store *store);
+/* Whether the transaction that was begun is still there: SQLite ends one by itself when the disk is full or fails. */
+bool store_in_transaction(struct store *store);
 /* Grows with every row that this connection has written: tells whether a change wrote anything. */
 int64_t store_changes(struct store *store);
 int store_savepoint(struct store *store, struct error *error) MUST_CHECK;
 int store_release(struct store *store, struct error *error) MUST_CHECK;
-/* -1 when the whole transaction is gone with it: SQLite ends one by itself when the disk is full or fails. */
+/* -1 when the whole transaction is gone with it. */
 int store_rollback_savepoint(struct store *store) MUST_CHECK;
 
 struct store_identity {
@@ -219,6 +221,7 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 
 enum result_state { RESULT_PENDING, RESULT_SUCCEEDED, RESULT_FAILED };
 
+/* A pending result never takes back a success: a position may have settled it while the outcome of a wait was on its way. */
 int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state, const char *message,
                      const char *replicas, int64_t settled_at, struct error *error) MUST_CHECK;
 

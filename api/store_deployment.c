@@ -142,6 +142,9 @@ static int choose_environments(struct store *store, const char *name, struct sto
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) {
     *change = (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
+    if (subject->public_key && strlen(subject->public_key) > EVENT_KEY_MAX)
+        return error_set(error, ERROR_INVALID, "JWK (name: %s) is too large: its public part can have %d bytes!", subject->name,
+                         EVENT_KEY_MAX);
     if (choose_environments(store, subject->environment, &change->environments, error) || take_sequence(store, &change->sequence, error))
         goto failed;
     uuid_new(change->deployment_id);
@@ -257,7 +260,7 @@ int store_set_result(struct store *store, int64_t sequence, int64_t environment_
                      const char *replicas, int64_t settled_at, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store, "UPDATE deployment_result SET state = ?3, message = ?4, replicas = ?5, settled_at = nullif(?6, 0)"
-               " WHERE deployment_id = ?1 AND environment_id = ?2", error);
+               " WHERE deployment_id = ?1 AND environment_id = ?2 AND NOT (?3 = 0 AND state = 1)", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);

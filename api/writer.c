@@ -108,7 +108,7 @@ static int run_job(struct writer *writer, struct job *job, int *status, struct e
     if (job->checks_first) {
         int64_t changes = store_changes(writer->store);
         *status = job->run(job, writer->store, error);
-        return *status != 0 && store_changes(writer->store) != changes ? -1 : 0;
+        return *status != 0 && (store_changes(writer->store) != changes || !store_in_transaction(writer->store)) ? -1 : 0;
     }
     if (store_savepoint(writer->store, error))
         return *status = -1;
@@ -130,8 +130,8 @@ static int run_queue(struct writer *writer, struct queue *queue, struct outcome 
         *outcome = (struct outcome){0};
         metric_add(&jobs_run, 1);
         if (run_job(writer, job, &outcome->status, &outcome->error)) {
-            *error = outcome->error;
-            return -1;
+            /* Its own reason is not that of the others. */
+            return error_set(error, ERROR_UNAVAILABLE, "The store can not be used now; try again later");
         }
     }
     return 0;

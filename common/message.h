@@ -17,6 +17,8 @@
 enum {
     NAME_LENGTH_MAX = 255,            /* bytes of a project's, JWK's, environment's or replica's name */
     MESSAGE_SIZE_MAX = 1024 * 1024,   /* bytes of a value that is accepted from a topic */
+    EVENT_KEY_MAX = 900 * 1000,       /* bytes of the key in an event that is sent: with all the rest below librdkafka's message.max.bytes,
+                                       * or it would block the events behind it for ever */
     POSITION_COUNT_MAX = 1024,        /* partitions of jwk.events */
     FAILING_COUNT_MAX = 100,          /* JWK ids that a heartbeat names */
     ACK_MESSAGE_MAX = 500,            /* bytes of an ack's sentence */
