@@ -16,6 +16,7 @@ enum {
     IN_FLIGHT_MAX = 10000, /* events inside librdkafka: bounds memory when the broker is slow or gone (about 20 MB) */
     BACKLOG_CHUNK = 500,   /* rows read from the outbox at a time */
     POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
+    RESTART_MS = 1000,     /* between two producers: an error that comes back at once must not become a busy loop */
 };
 
 static struct metric published = {.name = "jwk_api_events_published_total", .help = "Events delivered to Kafka.", .type = METRIC_COUNTER};
@@ -50,7 +51,9 @@ struct publisher {
     int64_t last_sent;      /* highest outbox id handed to the producer */
     bool backlogged;        /* rows above last_sent are in the outbox and belong to the thread */
     int in_flight;
-    bool broken;            /* the producer met a fatal error: the thread makes a new one */
+    bool broken;            /* an event was not delivered: the thread makes a new producer */
+    bool resending;         /* … which has to send again what is in the outbox, once that is free of what is delivered */
+    int64_t restart_at;     /* monotonic ms before which no other producer is made */
     struct range *delivered; /* to be marked */
     size_t delivered_count, delivered_capacity;
     bool marking;           /* a mark_job is under way */
@@ -78,6 +81,8 @@ static void done_mark(struct job *job, int status, const struct error *error) {
     pthread_mutex_lock(&publisher->lock);
     publisher->marking = false;
     submit_marks(publisher);
+    if (publisher->resending)
+        rd_kafka_queue_yield(publisher->wake);
     pthread_mutex_unlock(&publisher->lock);
 }
 
@@ -123,10 +128,16 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     metric_set(&in_flight_gauge, publisher->in_flight);
     if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         metric_add(&published, 1);
-        add_delivered(publisher, id);
-    } else if (!atomic_load(&publisher->stopping)) {
-        /* Delivery never times out, so this is for good: a fatal error, a refused message. The outbox has it; the thread starts over. */
-        log_error("event was not delivered", "topic", publisher->topic, "outbox", LOG_NUMBER(id), "reason", rd_kafka_err2str(record->err));
+        /* Behind one that failed, what is delivered stays in the outbox: it may be of the same JWK, and must then be sent once more
+         * after that one. */
+        if (!publisher->broken)
+            add_delivered(publisher, id);
+    } else {
+        /* Delivery never times out, so this is for good: a fatal error, a refused message, or the purge of a stop. The outbox has it, and
+         * nothing may go out before it: the thread starts over. */
+        if (!publisher->broken && !atomic_load(&publisher->stopping))
+            log_error("event was not delivered", "topic", publisher->topic, "outbox", LOG_NUMBER(id), "reason",
+                      rd_kafka_err2str(record->err));
         publisher->broken = true;
     }
     pthread_mutex_unlock(&publisher->lock);
@@ -205,6 +216,11 @@ static void send_stored(void *context, struct store_outgoing *outgoing) {
 /* Sends from the outbox as long as there is room. The lock is held, so that the writer cannot overtake. */
 static void send_backlog(struct publisher *publisher) {
     struct error error;
+    /* What is delivered and not yet marked must not be sent again here, while a later event of its JWK may be marked at any moment:
+     * the older one would be the last. */
+    if (publisher->resending && (publisher->marking || publisher->delivered_count))
+        return;
+    publisher->resending = false;
     while (publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX) {
         struct backlog backlog = {.publisher = publisher};
         if (store_each_outgoing(publisher->reader, publisher->last_sent, BACKLOG_CHUNK, send_stored, &backlog, &error)) {
@@ -222,6 +238,7 @@ static void send_backlog(struct publisher *publisher) {
 /* After a fatal error of the producer: a new one, which sends all unmarked events again from the first. The lock is held. */
 static void start_over(struct publisher *publisher) {
     struct error error;
+    publisher->restart_at = clock_monotonic_ms() + RESTART_MS;
     rd_kafka_t *fresh = kafka_producer_new(publisher->settings, publisher, on_delivered, &error);
     if (!fresh) {
         log_error("producer can not be made again", "reason", error.message);
@@ -236,10 +253,12 @@ static void start_over(struct publisher *publisher) {
     rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
     rd_kafka_destroy(old);
     pthread_mutex_lock(&publisher->lock);
-    log_warning("producer made again after a fatal error", "topic", publisher->topic);
+    log_warning("producer made again after an event was not delivered", "topic", publisher->topic);
     publisher->in_flight = 0;
+    metric_set(&in_flight_gauge, 0);
     publisher->last_sent = 0;
     publisher->backlogged = true;
+    publisher->resending = true;
     publisher->broken = false;
 }
 
@@ -248,11 +267,11 @@ static void *publisher_main(void *context) {
     pthread_setname_np(pthread_self(), "publisher");
     while (!atomic_load(&publisher->stopping)) {
         pthread_mutex_lock(&publisher->lock);
-        if (publisher->broken)
+        if (publisher->broken && clock_monotonic_ms() >= publisher->restart_at)
             start_over(publisher);
+        submit_marks(publisher);
         if (publisher->backlogged)
             send_backlog(publisher);
-        submit_marks(publisher);
         rd_kafka_t *producer = publisher->producer;
         pthread_mutex_unlock(&publisher->lock);
         rd_kafka_poll(producer, POLL_MS);
@@ -288,7 +307,9 @@ void publisher_start(struct publisher *publisher) {
 
 void publisher_stop(struct publisher *publisher, int timeout_ms) {
     atomic_store(&publisher->stopping, true);
+    pthread_mutex_lock(&publisher->lock);
     rd_kafka_queue_yield(publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
     if (publisher->started)
         pthread_join(publisher->thread, NULL);
     publisher->started = false;
