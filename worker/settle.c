@@ -217,6 +217,16 @@ static bool needs_storing(const struct settler *settler, const struct effect_res
     return false;
 }
 
+static void ack_recovered(struct settler *settler, const struct ack_subject *subject) {
+    struct recovered *recovered = memory_new(sizeof *recovered);
+    recovered->number = settler->next_number++;
+    snprintf(recovered->jwk_id, sizeof recovered->jwk_id, "%s", subject->jwk_id);
+    recovered->epoch = subject->epoch;
+    recovered->version = subject->version;
+    HASH_ADD(hh, settler->recovered, number, sizeof recovered->number, recovered);
+    ack_send(settler->options.acks, subject, ACK_APPLIED, NULL, ACK_KIND_RECOVERED, recovered->number);
+}
+
 static void ack_result(struct settler *settler, const struct effect_result *result) {
     const struct effect_change *change = result->change;
     struct ack_subject subject = {
@@ -232,13 +242,7 @@ static void ack_result(struct settler *settler, const struct effect_result *resu
     if (!change->deployment_id || result->outcome == EFFECT_SUPERSEDED)
         return; /* nobody waits for it */
     if (result->outcome == EFFECT_RECOVERED) {
-        struct recovered *recovered = memory_new(sizeof *recovered);
-        recovered->number = settler->next_number++;
-        memcpy(recovered->jwk_id, change->jwk_id, UUID_SIZE);
-        recovered->epoch = change->epoch;
-        recovered->version = change->version;
-        HASH_ADD(hh, settler->recovered, number, sizeof recovered->number, recovered);
-        ack_send(settler->options.acks, &subject, ACK_APPLIED, NULL, ACK_KIND_RECOVERED, recovered->number);
+        ack_recovered(settler, &subject);
         return;
     }
     if (!change->acked) {
@@ -278,6 +282,26 @@ int settle_results(struct settler *settler, struct error *error) {
         effect_result_free(result);
     }
     return 0;
+}
+
+static void recover(void *context, const struct state_failing *failing) {
+    struct ack_subject subject = {
+        .deployment_id = failing->deployment_id,
+        .event_id = failing->event_id,
+        .event_hash = failing->event_hash,
+        .traceparent = failing->traceparent,
+        .jwk_id = failing->jwk_id,
+        .epoch = failing->epoch,
+        .version = failing->version,
+        .sequence = failing->sequence,
+    };
+    ack_recovered(context, &subject);
+}
+
+int settle_recover_all(struct settler *settler, struct error *error) {
+    if (settler->options.effects || state_failing_count(settler->options.state) == 0)
+        return 0;
+    return state_each_failing(settler->options.state, SIZE_MAX, recover, settler, error);
 }
 
 int settle_delivered(struct settler *settler, enum ack_kind kind, uint64_t number, struct error *error) {

@@ -38,6 +38,8 @@ void settle_sweep_end(struct settler *settler, bool committed);
 /* Takes the results of files and hooks: stores what fails, then acks. -1 when the state fails; the results are kept for the
  * next call. */
 int settle_results(struct settler *settler, struct error *error) MUST_CHECK;
+/* Without hook and export nothing fails any more: what failed under an earlier configuration is acked as applied. */
+int settle_recover_all(struct settler *settler, struct error *error) MUST_CHECK;
 /* An ack was delivered. -1 when the state fails. */
 int settle_delivered(struct settler *settler, enum ack_kind kind, uint64_t number, struct error *error) MUST_CHECK;
 

@@ -140,6 +140,8 @@ static void on_hello_delivered(struct worker *worker) {
     ack_sender_set_incarnation(worker->acks, incarnation);
     log_info("announced", "environment", worker->options.environment, "replica", worker->options.replica, "worker", worker->id,
              "incarnation", LOG_NUMBER(incarnation));
+    if (settle_recover_all(worker->settler, &problem))
+        note_state_failure(worker, &problem);
     if (consumer_watch_workers(worker->consumer, announcer_partition(worker->announcer), incarnation + 1, &problem)) {
         log_warning("can not watch for other workers", "reason", problem.message);
         worker->hello_needed = true;
@@ -421,7 +423,8 @@ static void loop(struct worker *worker) {
 
 /* ---- start and stop ---- */
 
-/* Makes the producer know its topics: else the first message of each waits for librdkafka's next look at them, up to a second. */
+/* Makes the producer know its topics: else the first message of each waits for librdkafka's next look at them, up to a second.
+ */
 static void learn_topics(struct worker *worker) {
     struct kafka_topic_spec specs[] = {{.name = worker->topics.workers}, {.name = worker->topics.acks}};
     struct error ignored;

@@ -411,6 +411,20 @@ static void a_failing_hook_is_told_then_named_then_corrected(void **state) {
     assert_int_equal(state_failing_count(running->fixture->state), 0);
 }
 
+static void a_failure_ends_with_the_hook_that_failed(void **state) {
+    struct running *running = *state;
+    start_worker(running, "exit 1");
+    await_ready(running);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 1, ACK_FAILED, "the hook ended with exit status 1");
+    stop_worker(running);
+    start_worker(running, NULL);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    await_ready(running);
+    stop_worker(running);
+    assert_int_equal(state_failing_count(running->fixture->state), 0);
+}
+
 /* Puts JWK B into the state as if read from partition 0 up to an offset. */
 static void pretend_history(struct running *running, int64_t offset, int64_t last_contact) {
     struct state *its_state = running->fixture->state;
@@ -490,6 +504,7 @@ int main(void) {
         TEST(what_is_not_an_event_is_passed_over),
         TEST(a_later_start_of_the_same_replica_fences_this_one),
         TEST(a_failing_hook_is_told_then_named_then_corrected),
+        TEST(a_failure_ends_with_the_hook_that_failed),
         TEST(a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while),
         TEST(after_that_while_it_is_swept),
         TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
