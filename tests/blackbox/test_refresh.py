@@ -1,6 +1,7 @@
 """JWKs from URLs are fetched again: a change deploys itself, a failing source changes nothing, an update ends it."""
 
 import re
+import threading
 
 import pytest
 
@@ -40,8 +41,8 @@ def key(kid):
     return public_half(new_key("EC", kid=kid))
 
 
-def create(source, url, name="my-jwk", **members):
-    answer = source.create(name, "URL", url=url, urlOptionReadTimeout=500, **members)
+def create(source, url, timeout=5000, name="my-jwk", **members):
+    answer = source.create(name, "URL", url=url, urlOptionReadTimeout=timeout, **members)
     assert answer.status == 200 and answer.json["deploymentResult"]["success"], answer
 
 
@@ -120,7 +121,7 @@ def test_failing_source_is_told_and_never_removes_the_key(system, project, sourc
     document = key("k")
     url = server.put({"keys": [document]})
     path = url.removeprefix(server.url(""))
-    create(source, url, kid="k", urlOptionConnectTimeout=500)
+    create(source, url, 500, kid="k", urlOptionConnectTimeout=500)
     server.put(failure, path)
     item = wait_until(lambda: (lambda item: item if item["sourceStatus"] == "FAILING" else None)(system.api.item(project, "my-jwk")),
                       "the failure is shown")
@@ -140,7 +141,7 @@ def test_update_ends_the_refresh(system, project, source, server):
     document = key("k")
     url, other = server.put(document), server.put(key("other"))
     create(source, url)
-    create(source, other, "other")
+    create(source, other, name="other")
     wait_fetched(server, url, 1)
     assert system.api.update(project, "my-jwk", {"description": "mine"}).status == 200
     server.put(key("new"), url.removeprefix(server.url("")))
@@ -152,10 +153,33 @@ def test_update_ends_the_refresh(system, project, source, server):
     assert "sourceStatus" not in system.api.item(project, "my-jwk")
 
 
+def test_update_while_a_fetch_is_under_way_wins(system, project, source, server):
+    document = key("k")
+    url, other = server.put(document), server.put(key("other"))
+    create(source, url)
+    create(source, other, name="other")
+    asked, go = threading.Event(), threading.Event()
+
+    def answer_later(handler):
+        asked.set()
+        go.wait(30)
+        handler.answer(sources.json.dumps(key("new")))
+
+    server.put(answer_later, url.removeprefix(server.url("")))
+    assert asked.wait(30)
+    assert system.api.update(project, "my-jwk", {"description": "mine"}).status == 200
+    before = metric(system, "jwk_api_source_refreshes_total", '{result="unchanged"}')
+    go.set()
+    wait_fetched(server, other, 2)
+    wait_until(lambda: metric(system, "jwk_api_source_refreshes_total", '{result="unchanged"}') > before, "its outcome is known")
+    assert served(system, project) == document
+    assert [record.value["version"] for record in system.topics.events_named(project, "my-jwk")] == [1, 2]
+
+
 def test_delete_ends_the_refresh(system, project, source, server):
     url, other = server.put(key("k")), server.put(key("other"))
     create(source, url)
-    create(source, other, "other")
+    create(source, other, name="other")
     assert system.api.delete(project, "my-jwk").status == 200
     wait_fetched(server, other, 1)
     count = server.count(url)
@@ -167,10 +191,10 @@ def test_cache_control_is_honoured_within_the_bounds(system, project, source, se
     """One that may be kept for long is not fetched while others are, several times; one that may not be kept is, but within the least."""
     server.fields = {"Cache-Control": "max-age=600"}
     kept = server.put(key("kept"))
-    create(source, kept, "kept")
+    create(source, kept, name="kept")
     server.fields = {"Cache-Control": "no-store"}
     fresh = server.put(key("fresh"))
-    create(source, fresh, "fresh")
+    create(source, fresh, name="fresh")
     wait_fetched(server, fresh, 4)
     assert server.count(kept) == 1
 

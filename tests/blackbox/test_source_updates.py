@@ -185,7 +185,9 @@ def test_asynchronous_update_follows_later(system, project, source):
     attach(source, "keys", "two")
     answer = update(source, "keys", new, prefer="respond-async")
     assert answer.status == 202 and "Location" not in answer.headers
-    sources.wait_until(lambda: served(system, project) == {"one": thumbprint(new), "two": thumbprint(new)}, "both follow")
+    want = {"one": thumbprint(new), "two": thumbprint(new)}
+    for worker in system.workers.values():
+        sources.wait_until(lambda worker=worker: {name: worker.jwk(project, name)["kid"] for name in want} == want, "both follow")
 
 
 def test_a_replica_that_does_not_answer_is_told_for_all_jwks(installation):
@@ -210,12 +212,12 @@ def test_a_replica_that_does_not_answer_is_told_for_all_jwks(installation):
 
 def test_updates_and_creates_at_once_leave_every_jwk_at_the_last_key(system, project, source):
     """Each either is in time for an update, or is refused with 503, to be tried again."""
-    keys = [ec_key() for _ in range(4)]
+    keys = [ec_key() for _ in range(20)]
     add(source, "keys", ec_key())
     statuses = []
 
     def create(number):
-        for attempt in range(5):
+        for attempt in range(20):
             answer = source.create(f"j{number}-{attempt}", "PUBLIC_KEY", keyName="source")
             statuses.append(answer.status)
 
@@ -228,7 +230,6 @@ def test_updates_and_creates_at_once_leave_every_jwk_at_the_last_key(system, pro
     for thread in threads:
         thread.join()
     assert set(statuses) <= {200, 503} and 200 in statuses
-    assert update(source, "keys").status == 200
     kids = served(system, project)
     assert kids and set(kids.values()) == {thumbprint(keys[-1])}
     assert len(kids) == statuses.count(200)
