@@ -16,6 +16,7 @@ enum {
     IN_FLIGHT_MAX = 10000, /* events inside librdkafka: bounds memory when the broker is slow or gone (about 20 MB) */
     BACKLOG_CHUNK = 500,   /* rows read from the outbox at a time */
     POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
+    METADATA_MS = 1000,    /* the longest wait for a look at the topic */
     RESTART_MS = 1000,     /* between two producers: an error that comes back at once must not become a busy loop */
 };
 
@@ -47,6 +48,8 @@ struct publisher {
     pthread_t thread;
     bool started;
     atomic_bool stopping;
+    void (*restore)(void *context), (*made_again)(void *context); /* about the topic itself; may be NULL */
+    void *context;
     pthread_mutex_t lock;   /* guards all below */
     int64_t last_sent;      /* highest outbox id handed to the producer */
     bool backlogged;        /* rows above last_sent are in the outbox and belong to the thread */
@@ -57,6 +60,8 @@ struct publisher {
     struct range *delivered; /* to be marked */
     size_t delivered_count, delivered_capacity;
     bool marking;           /* a mark_job is under way */
+    int64_t last_offsets[POSITION_COUNT_MAX]; /* by partition: behind the last event delivered by this process; 0: none */
+    bool is_other_topic;    /* the topic was made again */
 };
 
 /* ---- marks ---- */
@@ -118,6 +123,16 @@ static void add_delivered(struct publisher *publisher, int64_t id) {
     publisher->delivered[publisher->delivered_count++] = (struct range){id, id};
 }
 
+/* Offsets only grow, so one that was given before is of another topic of the same name. The lock is held. */
+static void check_offset(struct publisher *publisher, const rd_kafka_message_t *record) {
+    if (record->offset < 0 || record->partition < 0 || record->partition >= POSITION_COUNT_MAX)
+        return;
+    int64_t *last = &publisher->last_offsets[record->partition];
+    if (record->offset < *last) /* an offset is kept plus one: 0 is none yet */
+        publisher->is_other_topic = true;
+    *last = record->offset + 1;
+}
+
 /* Called by rd_kafka_poll() in the publisher's thread. */
 static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
     (void)client;
@@ -128,6 +143,7 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     metric_set(&in_flight_gauge, publisher->in_flight);
     if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         metric_add(&published, 1);
+        check_offset(publisher, record);
         /* Behind one that failed, what is delivered stays in the outbox: it may be of the same JWK, and must then be sent once more
          * after that one. */
         if (!publisher->broken)
@@ -235,11 +251,33 @@ static void send_backlog(struct publisher *publisher) {
     }
 }
 
+/* A new producer that knows its topic: else its first event waits for librdkafka's next look at it, up to a second. */
+static rd_kafka_t *make_producer(struct publisher *publisher, struct error *error) {
+    rd_kafka_t *producer = kafka_producer_new(publisher->settings, publisher, on_delivered, error);
+    struct kafka_topic_spec spec = {.name = publisher->topic};
+    struct error ignored;
+    if (producer && kafka_find_topics(producer, &spec, 1, POLL_MS, &ignored))
+        log_debug("topic not learnt yet", "topic", publisher->topic, "reason", ignored.message);
+    return producer;
+}
+
+/* Makes a producer know its topic: else its first event waits for librdkafka's next look at it, up to a second. */
+static void learn_topic(const struct publisher *publisher, rd_kafka_t *producer) {
+    struct kafka_topic_spec spec = {.name = publisher->topic};
+    struct error ignored;
+    if (kafka_find_topics(producer, &spec, 1, METADATA_MS, &ignored))
+        log_debug("topic not learnt yet", "topic", publisher->topic, "reason", ignored.message);
+}
+
 /* After a fatal error of the producer: a new one, which sends all unmarked events again from the first. The lock is held. */
 static void start_over(struct publisher *publisher) {
     struct error error;
     publisher->restart_at = clock_monotonic_ms() + RESTART_MS;
-    rd_kafka_t *fresh = kafka_producer_new(publisher->settings, publisher, on_delivered, &error);
+    pthread_mutex_unlock(&publisher->lock);
+    if (publisher->restore)
+        publisher->restore(publisher->context);
+    rd_kafka_t *fresh = make_producer(publisher, &error);
+    pthread_mutex_lock(&publisher->lock);
     if (!fresh) {
         log_error("producer can not be made again", "reason", error.message);
         return;
@@ -252,6 +290,7 @@ static void start_over(struct publisher *publisher) {
     rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
     rd_kafka_destroy(old);
+    learn_topic(publisher, fresh);
     pthread_mutex_lock(&publisher->lock);
     log_warning("producer made again after an event was not delivered", "topic", publisher->topic);
     publisher->in_flight = 0;
@@ -273,7 +312,11 @@ static void *publisher_main(void *context) {
         if (publisher->backlogged)
             send_backlog(publisher);
         rd_kafka_t *producer = publisher->producer;
+        bool is_other_topic = publisher->is_other_topic;
+        publisher->is_other_topic = false;
         pthread_mutex_unlock(&publisher->lock);
+        if (is_other_topic && publisher->made_again)
+            publisher->made_again(publisher->context);
         rd_kafka_poll(producer, POLL_MS);
     }
     return NULL;
@@ -287,16 +330,23 @@ struct publisher *publisher_new(const struct kafka_settings *settings, const cha
     struct store_identity identity;
     *publisher = (struct publisher){.settings = settings, .topic = topic, .reader = reader, .writer = writer, .backlogged = true};
     pthread_mutex_init(&publisher->lock, NULL);
-    publisher->producer = kafka_producer_new(settings, publisher, on_delivered, error);
+    publisher->producer = make_producer(publisher, error);
     if (!publisher->producer || store_read_identity(reader, &identity, error)) {
         publisher_free(publisher);
         return NULL;
     }
+    learn_topic(publisher, publisher->producer);
     publisher->wake = rd_kafka_queue_get_main(publisher->producer);
     publisher->source = memory_format("urn:jwk-api:%s", identity.uid);
     metrics_register(&published);
     metrics_register(&in_flight_gauge);
     return publisher;
+}
+
+void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *context), void (*made_again)(void *context), void *context) {
+    publisher->restore = restore;
+    publisher->made_again = made_again;
+    publisher->context = context;
 }
 
 void publisher_start(struct publisher *publisher) {

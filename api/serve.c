@@ -165,6 +165,22 @@ static int start_sources(struct service *service, struct error *error) {
     return 0;
 }
 
+/* In the publisher's thread: topics that somebody deleted are made again with the right settings. */
+static void restore_topics(void *context) {
+    struct service *service = context;
+    struct error error;
+    int partitions;
+    if (create_topics(service, &partitions, &error))
+        log_warning("topics can not be looked at", "reason", error.message);
+}
+
+/* In the publisher's thread: the events topic is another one, so new replicas would find next to nothing in it. */
+static void publish_again(void *context) {
+    struct service *service = context;
+    log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
+    republisher_start(service->republisher, true);
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     int partitions;
@@ -191,11 +207,12 @@ static int start_pipeline(struct service *service, struct error *error) {
     service->api.publisher = publisher_new(&service->kafka, service->topics.events, reader, service->api.writer, error);
     if (!service->api.publisher)
         return -1;
-    publisher_start(service->api.publisher);
+    publisher_watch_topic(service->api.publisher, restore_topics, publish_again, service);
     gatherer_start(service->api.gatherer);
     if (service->topic_is_new)
         log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
     service->republisher = republisher_new(service->api.writer, service->api.publisher);
+    publisher_start(service->api.publisher);
     republisher_start(service->republisher, service->topic_is_new);
     service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);
     service->refresh = refresh_new(&service->api);

@@ -65,3 +65,16 @@ def test_topic_made_again_is_filled_again_for_new_replicas(started, project, bro
     started.stop()
     if fresh:
         fresh.stop()
+
+
+def test_topic_deleted_while_serving_is_made_again_and_filled(started, project, broker):
+    if broker.kind != "kafka":
+        pytest.skip("the embedded broker cannot delete a topic")
+    for name in ("a", "b"):
+        assert started.api.create(project, name).status == 200
+    started.topics.delete(started.topics.events)
+    # The change is recorded; its event is what shows the API that the topic is gone.
+    assert started.api.create(project, "c", prefer="respond-async").status == 202
+    worker = started.start_worker("production", "edge-2", ready=False)
+    wait_until(lambda: worker.names(project) == ["a", "b", "c"], "a new replica gets what was published before the loss", 120)
+    wait_until(lambda: started.topics.config(started.topics.events)["cleanup.policy"] == "compact", "it has the right settings")
