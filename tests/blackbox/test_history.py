@@ -137,6 +137,17 @@ def test_redeploy_makes_every_replica_apply_and_acknowledge_the_present_state_ag
         assert [item["version"] for item in worker.items(project)] == [2]
 
 
+def test_each_redeploy_is_a_version_of_its_own(embedded_system, project):
+    created(embedded_system, project)
+    tags = [embedded_system.api.get_jwk(project, "my-jwk").headers["ETag"]]
+    for _ in range(2):
+        assert redeploy(embedded_system, project).json["deploymentResult"]["success"]
+        tags.append(embedded_system.api.get_jwk(project, "my-jwk").headers["ETag"])
+    assert embedded_system.api.update(project, "my-jwk", {"description": "x"}).json["deploymentResult"]["success"]
+    assert [each["version"] for each in history(embedded_system, project)] == [4, 3, 2, 1]
+    assert len(set(tags)) == 3
+
+
 def test_redeploy_to_one_environment_is_a_deployment_to_that_one(embedded_system, project):
     created(embedded_system, project)
     answer = redeploy(embedded_system, project, body={"environmentName": "staging"})
