@@ -16,7 +16,6 @@ enum {
     IN_FLIGHT_MAX = 10000, /* events inside librdkafka: bounds memory when the broker is slow or gone (about 20 MB) */
     BACKLOG_CHUNK = 500,   /* rows read from the outbox at a time */
     POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
-    METADATA_MS = 1000,    /* the longest wait for a look at the topic */
     RESTART_MS = 1000,     /* between two producers: an error that comes back at once must not become a busy loop */
 };
 
@@ -261,14 +260,6 @@ static rd_kafka_t *make_producer(struct publisher *publisher, struct error *erro
     return producer;
 }
 
-/* Makes a producer know its topic: else its first event waits for librdkafka's next look at it, up to a second. */
-static void learn_topic(const struct publisher *publisher, rd_kafka_t *producer) {
-    struct kafka_topic_spec spec = {.name = publisher->topic};
-    struct error ignored;
-    if (kafka_find_topics(producer, &spec, 1, METADATA_MS, &ignored))
-        log_debug("topic not learnt yet", "topic", publisher->topic, "reason", ignored.message);
-}
-
 /* After a fatal error of the producer: a new one, which sends all unmarked events again from the first. The lock is held. */
 static void start_over(struct publisher *publisher) {
     struct error error;
@@ -290,7 +281,6 @@ static void start_over(struct publisher *publisher) {
     rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
     rd_kafka_destroy(old);
-    learn_topic(publisher, fresh);
     pthread_mutex_lock(&publisher->lock);
     log_warning("producer made again after an event was not delivered", "topic", publisher->topic);
     publisher->in_flight = 0;
@@ -335,7 +325,6 @@ struct publisher *publisher_new(const struct kafka_settings *settings, const cha
         publisher_free(publisher);
         return NULL;
     }
-    learn_topic(publisher, publisher->producer);
     publisher->wake = rd_kafka_queue_get_main(publisher->producer);
     publisher->source = memory_format("urn:jwk-api:%s", identity.uid);
     metrics_register(&published);
