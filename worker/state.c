@@ -14,8 +14,6 @@
 
 enum {
     APPLICATION_ID = 0x4a574b57, /* "JWKW" */
-    /* 8 MB of log: large enough that pages changed often are written once, small enough to stay in the page cache. */
-    CHECKPOINT_PAGES = 2000,
 };
 
 static const char *const statement_texts[STATEMENT_COUNT] = {
@@ -333,8 +331,8 @@ void state_close(struct state *state) {
     free(state);
 }
 
-void state_checkpoint(struct state *state) {
-    if (state->wal_pages < CHECKPOINT_PAGES)
+void state_checkpoint(struct state *state, int pages) {
+    if (state->wal_pages < pages)
         return;
     /* Passive: never waits for a reader. What a reader holds back is moved by the next one. */
     sqlite3_wal_checkpoint_v2(state->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);

@@ -104,8 +104,8 @@ int64_t state_failing_count(const struct state *state);
 int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing),
                        void *context, struct error *error) MUST_CHECK;
 
-/* Moves what is in the write-ahead log into the file when it has grown; called when no one waits for an ack. */
-void state_checkpoint(struct state *state);
+/* Moves what is in the write-ahead log into the file once it has that many pages; called when no one waits for an ack. */
+void state_checkpoint(struct state *state, int pages);
 /* Opens one more connection to the file, which only reads; closed with sqlite3_close(). Thread-safe. */
 sqlite3 *state_open_reader(const struct state *state, struct error *error) MUST_CHECK;
 

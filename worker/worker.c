@@ -23,7 +23,11 @@
 #include "worker/settle.h"
 
 enum {
-    BATCH_LIVE = 1000,    /* events of one transaction once caught up: bounds how long the first waits for its ack */
+    BATCH_LIVE = 1000, /* events of one transaction once caught up: bounds how long the first waits for its ack */
+    /* Pages of 4 KB. Pages that change often are written once; once caught up, the next event waits for it, so less at a time.
+     */
+    CHECKPOINT_LIVE = 2000,
+    CHECKPOINT_CATCHING_UP = 10000,
     PENDING_MAX = 20000,  /* acks on the way before consuming pauses: bounds memory while the broker is slow */
     TOPIC_WAIT_MS = 1000, /* between looks for topics that are missing */
     WAIT_FOR_METADATA_MS = 5000,
@@ -272,7 +276,7 @@ static void apply(struct worker *worker) {
     settle_batch(worker->settler, batch->records, batch->places, batch->count);
     worker->store_at = clock_monotonic_ms() + STORE_IDLE_MS;
     batch_clear(batch);
-    state_checkpoint(worker->options.state);
+    state_checkpoint(worker->options.state, worker->caught_up ? CHECKPOINT_LIVE : CHECKPOINT_CATCHING_UP);
 }
 
 static void note_swept(void *context, const struct state_jwk *jwk) { settle_swept(context, jwk); }
