@@ -155,6 +155,9 @@ static int prepare_update(struct source_change *update, struct store *store, str
                       call->parameters[1]);
         return -1;
     }
+    /* What is changed after this is refused in the transaction. */
+    if (source_check_conditions(call, update->operations->kind, &update->before, error))
+        return -1;
     if (origin_read_materials(store, update->before.id, input->update_referenced, &stored, error))
         return -1;
     if (update->operations->complete(input, &stored, error) || find_environments(store, input, error))
@@ -226,6 +229,15 @@ void source_change_begin(struct call *call, const struct source_kind_operations 
 
 static int record_delete(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
     const struct source_kind_operations *operations = change->input;
+    if (etag_conditions_exist(&change->call->conditions)) {
+        struct store_source source;
+        if (store_find_source(store, author->project_id, operations->kind, change->call->parameters[1], &source, error))
+            return -1;
+        int status = source_check_conditions(change->call, operations->kind, &source, error);
+        store_source_free(&source);
+        if (status)
+            return -1;
+    }
     return store_remove_source(store, author, operations->kind, change->call->parameters[1], error);
 }
 

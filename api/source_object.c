@@ -2,6 +2,7 @@
 #include "source_object.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,24 @@ static int check_input(const struct source_kind_operations *operations, const st
     return 0;
 }
 
+/* ---- entity tags ---- */
+
+void source_etag(const struct store_source *source, char out[ETAG_SIZE]) {
+    snprintf(out, ETAG_SIZE, "\"%s-%lld\"", source->uid, (long long)source->version);
+}
+
+int source_check_conditions(const struct call *call, enum source_kind kind, const struct store_source *source, struct error *error) {
+    char etag[ETAG_SIZE];
+    source_etag(source, etag);
+    if (!etag_if_match_holds(&call->conditions, etag))
+        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is not in the state that If-Match names!", source_kind_word(kind),
+                         source->name);
+    if (!etag_if_none_match_holds(&call->conditions, etag))
+        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is in the state that If-None-Match names!", source_kind_word(kind),
+                         source->name);
+    return 0;
+}
+
 /* ---- reading ---- */
 
 static void write_item(struct text *body, const struct call *call, const struct source_kind_operations *operations,
@@ -117,7 +136,14 @@ void source_object_get(struct call *call, const struct source_kind_operations *o
     if (status == 0)
         status = origin_read_materials(store, source.id, false, &materials, &error);
     readers_give(call->api->readers, store);
-    if (status == 0) {
+    char etag[ETAG_SIZE];
+    if (status == 0)
+        source_etag(&source, etag);
+    if (status == 0 && !etag_if_match_holds(&call->conditions, etag)) {
+        answer_fail(call, 412, NULL);
+    } else if (status == 0 && !etag_if_none_match_holds(&call->conditions, etag)) {
+        answer_not_modified(call, etag);
+    } else if (status == 0) {
         struct text body = TEXT_EMPTY;
         listing_open(&body);
         text_json_open(&body, NULL, '{');
@@ -125,7 +151,7 @@ void source_object_get(struct call *call, const struct source_kind_operations *o
         operations->write_details(&body, &materials);
         text_json_close(&body, '}');
         listing_close(&body);
-        answer_json(call, &body);
+        answer_json_tagged(call, &body, etag);
     } else {
         answer_fail_error(call, &error);
     }

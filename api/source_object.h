@@ -46,6 +46,11 @@ void source_object_create(struct call *call, const struct source_kind_operations
 void source_object_update(struct call *call, const struct source_kind_operations *operations, struct source_input *input);
 void source_object_delete(struct call *call, const struct source_kind_operations *operations);
 
+/* The strong entity tag of a source's present state. */
+void source_etag(const struct store_source *source, char out[ETAG_SIZE]);
+/* Whether the request's conditions let it change the source: 0, or -1 with ERROR_PRECONDITION. */
+int source_check_conditions(const struct call *call, enum source_kind kind, const struct store_source *source, struct error *error) MUST_CHECK;
+
 /* Reads members that JSON bodies have in common: name, description, updateReferencedJwks, updateScope. */
 int source_input_read(const cJSON *body, struct source_input *input, struct error *error) MUST_CHECK;
 /* Reads `updateScope`; NULL and "" are SAME_PROJECT. */

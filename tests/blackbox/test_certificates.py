@@ -140,6 +140,43 @@ def test_roles(system, source, kind):
         assert answer.status == status, answer
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_conditions_hold_on_the_state_that_was_read(source, kind):
+    add(source, kind, "a")
+    answer = source.api.request("GET", source.path(kind, "a"))
+    tag = answer.headers["ETag"]
+    assert source.api.request("GET", source.path(kind, "a"), headers={"If-None-Match": tag}).status == 304
+
+    def put(condition):
+        if kind == "certificates":
+            body, headers = multipart({"certificateDescription": "x"})
+            return source.api.request("PUT", source.path(kind, "a"), body, headers=headers | {"If-Match": condition})
+        return source.api.request("PUT", source.path(kind, "a"), json_body={"description": "x"}, headers={"If-Match": condition})
+
+    assert put('"other"').status == 412
+    assert put(tag).status == 200
+    stale = put(tag)
+    assert stale.status == 412
+    assert stale.json["error_description"] == f"{WORDS[kind]} (name: a) is not in the state that If-Match names!"
+    assert source.api.request("DELETE", source.path(kind, "a"), headers={"If-Match": tag}).status == 412
+    tag = source.api.request("GET", source.path(kind, "a")).headers["ETag"]
+    assert source.api.request("DELETE", source.path(kind, "a"), headers={"If-Match": tag}).status == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_repeated_create_with_one_idempotency_key_is_answered_again(source, kind):
+    key = ec_key()
+    if kind == "certificates":
+        body, headers = multipart({"certificateName": "a", "environmentList": "production", "pemEncodedFile": certificate_pem(certificate(key))})
+        answers = [source.api.request("POST", source.path(kind), body, headers=headers | {"Idempotency-Key": source.project}) for _ in range(2)]
+    else:
+        body = (source.key_body("a", private_pem(key)) if kind == "keys" else source.keystore_body("a", keystore(key, certificate(key))))
+        answers = [source.api.request("POST", source.path(kind), json_body=body, headers={"Idempotency-Key": source.project}) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200] and answers[0].body == answers[1].body
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    assert len(source.list(kind)) == 1
+
+
 def test_sources_survive_a_restart(installation):
     installation.add_environment("production")
     installation.start_api()
