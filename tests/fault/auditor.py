@@ -1,0 +1,102 @@
+"""Keeps every record of the three topics as it comes, as an auditor would: brokers forget, and topics are deleted."""
+
+import base64
+import json
+import threading
+import time
+
+import confluent_kafka
+
+from .history import now
+
+PARTITIONS_EVERY_S = 1.0
+
+
+class Auditor:
+    """Appends to a file of JSON lines. `life` counts how often the topics have begun again."""
+
+    def __init__(self, path, address, prefix="jwk"):
+        self.file = open(path, "a", encoding="utf-8")
+        self.names = [f"{prefix}.{name}" for name in ("events", "acks", "workers")]
+        self.life = 0
+        self.start(address)
+
+    def start(self, address):
+        self.address = address
+        self.stopping = threading.Event()
+        self.consumer = confluent_kafka.Consumer({
+            "bootstrap.servers": address, "group.id": "fault-auditor", "enable.auto.commit": False, "auto.offset.reset": "earliest",
+            "log_level": 0, "fetch.wait.max.ms": 20, "topic.metadata.refresh.interval.ms": 1000, "reconnect.backoff.max.ms": 500,
+            "enable.partition.eof": True})
+        self.assigned, self.next, self.ends = set(), {}, {}
+        self.thread = threading.Thread(target=self._run, name="auditor", daemon=True)
+        self.thread.start()
+
+    def _look_for_partitions(self):
+        try:
+            topics = self.consumer.list_topics(timeout=2).topics
+        except confluent_kafka.KafkaException:
+            return  # the broker is away
+        found = {(name, number) for name in self.names if name in topics for number in topics[name].partitions} - self.assigned
+        if found:
+            self.consumer.incremental_assign([confluent_kafka.TopicPartition(name, number, confluent_kafka.OFFSET_BEGINNING)
+                                              for name, number in sorted(found)])
+            self.assigned |= found
+
+    def _run(self):
+        look_at = 0.0
+        while not self.stopping.is_set():
+            if time.monotonic() >= look_at:
+                self._look_for_partitions()
+                look_at = time.monotonic() + PARTITIONS_EVERY_S
+            for message in self.consumer.consume(500, 0.1):
+                where = (message.topic(), message.partition())
+                if message.error():
+                    if message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF:
+                        self.ends[where] = message.offset()
+                    continue
+                if message.offset() < self.next.get(where, 0):
+                    self.life += 1
+                self.next[where] = message.offset() + 1
+                self._write(message)
+
+    def _write(self, message):
+        value = message.value()
+        try:
+            text = value.decode() if value is not None else None
+        except UnicodeDecodeError:
+            text = "base64:" + base64.b64encode(value).decode()
+        headers = {name: (content or b"").decode(errors="replace") for name, content in message.headers() or []}
+        line = {"seen": now(), "life": self.life, "topic": message.topic().rpartition(".")[2], "partition": message.partition(), "offset": message.offset(),
+                "timestamp": message.timestamp()[1], "key": (message.key() or b"").decode(errors="replace"), "headers": headers,
+                "value": text}
+        self.file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+    def restart(self, address):
+        """The topics begin again, on this broker."""
+        self.stop()
+        self.life += 1
+        self.start(address)
+
+    def catch_up(self, patience=30):
+        """Until everything that is on the topics now is written down."""
+        deadline = time.monotonic() + patience
+        # A client of its own: one that fetches answers such questions late.
+        asking = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": "fault-ends", "log_level": 0})
+        highs = {where: asking.get_watermark_offsets(confluent_kafka.TopicPartition(*where), timeout=10)[1] for where in sorted(self.assigned)}
+        asking.close()
+        for where, high in highs.items():
+            while max(self.next.get(where, 0), self.ends.get(where, 0)) < high:
+                assert time.monotonic() < deadline, f"the auditor does not reach the end of {where}"
+                time.sleep(0.02)  # between two looks
+        self.file.flush()
+
+    def stop(self):
+        self.stopping.set()
+        self.thread.join()
+        self.consumer.close()
+        self.file.flush()
+
+    def close(self):
+        self.stop()
+        self.file.close()

@@ -1,0 +1,321 @@
+"""Judges a run by the invariants, from what it has left behind alone. Each judge yields sentences that begin with its invariant.
+
+1. What was answered is stored and stays.
+2. Every recorded change reaches every replica, by itself.
+3. When all is quiet each replica equals the API, and none ever goes back.
+4. Success means applied, durable, and served.
+5. Each event is on its topic, in order, and a duplicate is marked.
+6. Nothing private leaves.
+7. Memory is bounded.
+0. And no program ends by itself, or in another way than it should."""
+
+import collections
+import json
+import re
+import sys
+
+from .evidence import Evidence, digest
+from .load import SHARED_PROJECT
+
+PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+STATUS_OUT_OF_MEMORY = 71
+RESIDENT_MAX = 400 << 20
+SETTLING_S = 3.0  # a replica that was ready for this long is known to the API
+AT_MOST = 20  # sentences of one sort
+
+
+# ---- 1 ----
+
+def answered_is_stored(evidence):
+    described = {value["deploymentId"]: value for _, value in evidence.events if value}
+    for line in evidence.lines["request"]:
+        if line["status"] not in (200, 202) or line["operation"] == "get":
+            continue
+        what = f"invariant 1: {line['operation']} {line['number']} of client {line['client']}, answered {line['status']}"
+        if not line["location"]:
+            yield f"{what}, names no deployment"
+            continue
+        deployment = evidence.deployments.get(line["location"].rstrip("/").rpartition("/")[2])
+        if deployment is None:
+            yield f"{what}, is not in the store: {line['location']}"
+            continue
+        name = line.get("new_name") or line["name"]
+        if deployment["operation"] != line["operation"] or deployment["jwk_name"] != name:
+            yield f"{what}, is stored as {deployment['operation']} of {deployment['jwk_name']}: {line['location']}"
+        event = described.get(deployment["uid"])
+        if event and line.get("description") and event["jwk"]["description"] != line["description"]:
+            yield f"{what}, was published with another description: {line['location']}"
+
+
+def readers_see_their_writes(evidence):
+    """Names that one client alone changes: what it was answered must agree with what it did."""
+    by_client = collections.defaultdict(list)
+    for line in evidence.lines["request"]:
+        if line["project"] != SHARED_PROJECT:
+            by_client[line["client"]].append(line)
+    for client, lines in by_client.items():
+        known = {}  # name -> description, or None when it is known not to exist
+        for line in sorted(lines, key=lambda each: each["start"]):
+            name, new_name, status, operation = line["name"], line.get("new_name"), line["status"], line["operation"]
+            said = (line["answer"] or {}).get("error_description", "") if status and status >= 400 else ""
+            what = f"invariant 1: {operation} {line['number']} of client {client}"
+            if "is not found" in said and known.get(name) is not None:
+                yield f"{what} was answered {said!r}, but {name} exists"
+            if "already exist" in said and known.get(new_name or name, "") is None:
+                yield f"{what} was answered {said!r}, but there is none"
+            if operation == "get":
+                if status == 200 and name in known and known[name] is None:
+                    yield f"{what} found {name}, which was deleted"
+                elif status == 200 and known.get(name) and line["answer"]["description"] != known[name]:
+                    yield f"{what} found {line['answer']['description']!r}, but {known[name]!r} was answered before"
+            elif status in (200, 202):
+                if operation in ("create", "update"):
+                    if new_name:
+                        known[name] = None
+                    known[new_name or name] = line["description"]
+                elif operation == "delete":
+                    known[name] = None
+            elif status is None or status >= 500:
+                known.pop(name, None)  # it may have been recorded
+                known.pop(new_name, None)
+
+
+def published_is_stored(evidence):
+    for record, value in evidence.events:
+        if value and value["deploymentId"] not in evidence.deployments:
+            yield f"invariant 1: the event at {record['partition']}@{record['offset']} was sent, but its change is not in the store"
+
+
+# ---- 2 ----
+
+def everything_arrives(evidence):
+    for line in evidence.lines["never"]:
+        yield f"invariant 2: in vain until the patience ended: {line['what']}: {line['detail']}"
+    for row in evidence.unsettled:
+        yield f"invariant 2: {row['name']} never confirmed deployment {row['uid']} ({row['message']})"
+
+
+# ---- 3 ----
+
+def replicas_equal_the_api(evidence):
+    for quiet in evidence.lines["quiet"]:
+        expected, keys = collections.defaultdict(list), collections.defaultdict(list)
+        for uid, project, name, version, deleted, kid, kind, public_key, _ in quiet["api"]:
+            if not deleted:
+                expected[project].append((uid, name, version, kid, kind))
+                if public_key and kind != "OCT":
+                    keys[project].append(json.dumps(json.loads(public_key), sort_keys=True))
+        for replica, projects in quiet["replicas"].items():
+            for project, served in projects.items():
+                items = sorted((each["id"], each["name"], each["version"], each["kid"], each["type"]) for each in served["items"])
+                if items != sorted(expected[project]):
+                    yield (f"invariant 3: round {quiet['round']}: {replica} and the API differ on {project}: "
+                           f"{sorted(set(items) ^ set(expected[project]))[:4]}")
+                if sorted(json.dumps(each, sort_keys=True) for each in served["keys"]) != sorted(keys[project]):
+                    yield f"invariant 3: round {quiet['round']}: the set of {project} that {replica} serves is not that of the API"
+
+
+def no_replica_goes_back(evidence):
+    resets = collections.defaultdict(list)
+    for line in evidence.lines["state_lost"]:
+        resets[line["node"]].append(line["at"])
+    steps = sorted([(line["at"], "observed", line) for line in evidence.lines["observed"]]
+                   + [(line["at"], "state", line) for line in evidence.lines["state"]], key=lambda each: each[0])
+    seen, gone = collections.defaultdict(dict), collections.defaultdict(set)
+    for at, kind, line in steps:
+        replica = line["replica"]
+        while resets[replica] and resets[replica][0] < at:
+            resets[replica].pop(0)
+            seen[replica], gone[replica] = {}, set()
+        if kind == "state":
+            for identifier, version in seen[replica].items():
+                stored = line["items"].get(identifier)
+                if stored is None or stored[:2] < version:
+                    yield f"invariant 3: {replica} served {identifier} in version {version}, but had stored {stored} when it died"
+            continue
+        for identifier, version in line["changed"].items():
+            before = seen[replica].get(identifier, [0, 0])
+            if version < before:
+                yield f"invariant 3: {replica} went back from {before} to {version} of {identifier}"
+            if identifier in gone[replica]:
+                yield f"invariant 3: {replica} served {identifier} again after its deletion"
+            seen[replica][identifier] = version
+        gone[replica].update(line["gone"])
+
+
+# ---- 4 ----
+
+def success_is_served(evidence):
+    starts = {line["location"]: line["start"] for line in evidence.lines["request"] if line["location"] and line["status"] == 200}
+    deleted = {deployment["jwk"]: deployment["version"] for deployment in evidence.deployments.values()
+               if deployment["operation"] == "delete"}
+    for probe in evidence.lines["probe"]:
+        deployment = evidence.deployments.get(probe["location"].rstrip("/").rpartition("/")[2])
+        if deployment is None or probe["message"] not in ("Deployed successfully", "Undeployed successfully"):
+            continue  # the message names who was not there
+        if starts.get(probe["location"], 0) < probe["undisturbed_since"] + SETTLING_S or probe["start"] < probe["answered"]:
+            continue
+        found = probe["items"].get(deployment["jwk"])
+        what = f"invariant 4: {probe['location']} had succeeded in {probe['environment']}, but then {probe['replica']}"
+        if deployment["operation"] == "delete":
+            if found is not None:
+                yield f"{what} still served the deleted JWK"
+        elif found is None:
+            if deployment["jwk"] not in deleted:
+                yield f"{what} did not have it"
+        elif found < [deployment["epoch"], deployment["version"]]:
+            yield f"{what} had {found}, not version {deployment['version']}"
+
+
+def acks_are_durable(evidence):
+    copies = {line["copy_worker"] for line in evidence.lines["fenced"]}
+    lost = collections.defaultdict(list)
+    for line in evidence.lines["state_lost"]:
+        lost[line["node"]].append(line["at"])
+    acks = collections.defaultdict(list)
+    for record, ack in evidence.acks:
+        if ack["status"] == "applied" and ack["worker"] not in copies:
+            acks[f"{ack['environment']}-{ack['replica']}"].append((record["seen"], ack))
+    for state in evidence.lines["state"]:
+        since = max([0.0] + [at for at in lost[state["replica"]] if at < state["at"]])
+        for seen, ack in acks[state["replica"]]:
+            if not since < seen < state["at"] or ack["jwkId"] not in state["items"] and ack["jwkId"] in tombstoned(evidence):
+                continue
+            stored = state["items"].get(ack["jwkId"])
+            if stored is None or stored[:2] < [ack["epoch"], ack["version"]]:
+                yield (f"invariant 4: {state['replica']} had acked version {ack['version']} of {ack['jwkId']},"
+                       f" but had stored {stored} when it died")
+
+
+def tombstoned(evidence):
+    return {record["key"] for record in evidence.genuine if record["topic"] == "events" and record["value"] is None}
+
+
+# ---- 5 ----
+
+def events_are_in_order(evidence):
+    by_jwk = collections.defaultdict(list)
+    for record, value in evidence.events:
+        if value is None:
+            yield f"invariant 5: the event at {record['partition']}@{record['offset']} is not JSON"
+            continue
+        by_jwk[record["life"], record["key"]].append((record, value))
+    first_life = min((record["life"] for record, _ in evidence.events), default=0)
+    for (life, key), found in by_jwk.items():
+        if len({record["partition"] for record, _ in found}) > 1:
+            yield f"invariant 5: JWK {key} is on more than one partition"
+        first, highest = {}, None
+        for record, value in found:
+            order = (value["epoch"], value["version"])
+            mark = (record["headers"].get("ce_id"), record["value"])
+            if order in first:
+                if first[order] != mark:
+                    yield f"invariant 5: version {order} of {key} was sent twice, and the second is not the same"
+                continue
+            first[order] = mark
+            if highest is not None and order < highest:
+                yield f"invariant 5: version {order} of {key} came after {highest}"
+            elif life == first_life and order[1] != (highest[1] + 1 if highest else 1):
+                yield f"invariant 5: version {order} of {key} came after {highest}: one is missing"
+            highest = max(highest or order, order)
+        last = found[-1][1]
+        if (last["epoch"], last["version"]) != highest:
+            yield f"invariant 5: the last event of {key} is version {last['version']}, but {highest} was sent before"
+
+
+def events_are_all_there(evidence):
+    if not evidence.complete:
+        return
+    sent, identifiers = {}, collections.defaultdict(set)
+    for record, value in evidence.events:
+        if value:
+            sent.setdefault(value["deploymentId"], digest(record["value"]))
+            identifiers[record["headers"].get("ce_id")].add(value["deploymentId"])
+    for uid, deployment in evidence.deployments.items():
+        if uid not in sent:
+            yield f"invariant 5: the event of deployment {uid} (version {deployment['version']} of {deployment['jwk']}) is not on the topic"
+        elif sent[uid] != deployment["event_hash"]:
+            yield f"invariant 5: the event of deployment {uid} is not the one that was recorded"
+    for identifier, of in identifiers.items():
+        if len(of) > 1 or identifier is None:
+            yield f"invariant 5: ce_id {identifier} is that of {len(of)} events"
+
+
+# ---- 6 ----
+
+def nothing_private_leaves(evidence):
+    secrets = evidence.secrets()
+
+    def look(text, where):
+        for word in set(re.findall(r"[A-Za-z0-9_-]{20,}", text)) & secrets:
+            yield f"invariant 6: private material ({word[:4]}…) in {where}"
+    for record in evidence.genuine:
+        if record["value"]:
+            yield from look(record["value"], f"{record['topic']} {record['partition']}@{record['offset']}")
+    for name, text in evidence.logs():
+        yield from look(text, f"log {name}")
+    for record, value in evidence.events:
+        key = (value or {}).get("jwk", {}).get("publicKey") or {}
+        if PRIVATE_MEMBERS & set(key):
+            yield f"invariant 6: private member {sorted(PRIVATE_MEMBERS & set(key))} in the event at {record['partition']}@{record['offset']}"
+    for quiet in evidence.lines["quiet"]:
+        for replica, projects in quiet["replicas"].items():
+            yield from look(json.dumps(projects), f"what {replica} serves")
+            for served in projects.values():
+                for key in served["keys"]:
+                    if PRIVATE_MEMBERS & set(key) or key["kty"] == "oct":
+                        yield f"invariant 6: {replica} serves a private member or a symmetric key ({key.get('kid')})"
+    for line in evidence.lines["request"]:
+        yield from look(json.dumps(line["answer"]), f"answer to {line['operation']} {line['number']} of client {line['client']}")
+
+
+# ---- 7 and 0 ----
+
+def memory_is_bounded(evidence):
+    most = collections.defaultdict(int)
+    for line in evidence.lines["usage"]:
+        most[line["node"]] = max(most[line["node"]], line["resident"])
+    for node, resident in most.items():
+        if resident > RESIDENT_MAX:
+            yield f"invariant 7: {node} used {resident >> 20} MB"
+
+
+def programs_end_as_they_should(evidence):
+    for line in evidence.lines["ended"]:
+        yield f"invariant 0: {line['node']} ended by itself with status {line['status']}: …{line['log'][-600:]}"
+    for line in evidence.lines["crashed"]:
+        yield f"invariant 0: {line['node']} crashed with status {line['status']}: …{line['log'][-600:]}"
+    for line in evidence.lines["out_of_memory"]:
+        if line["status"] != STATUS_OUT_OF_MEMORY or "out of memory" not in line["log"]:
+            yield f"invariant 0: {line['node']} without memory ended with status {line['status']}: …{line['log'][-300:]}"
+    for line in evidence.lines["second_api"]:
+        if line["status"] in (0, None) or line["status"] < 0 or not line["first_running"]:
+            yield f"invariant 0: a second API on one store: {line}"
+    for line in evidence.lines["fenced"]:
+        if line["status"] != line["expected"] or line["copy_status"] is not None:
+            yield f"invariant 0: two workers with one identity: {line}"
+
+
+JUDGES = (answered_is_stored, readers_see_their_writes, published_is_stored, everything_arrives, replicas_equal_the_api,
+          no_replica_goes_back, success_is_served, acks_are_durable, events_are_in_order, events_are_all_there, nothing_private_leaves,
+          memory_is_bounded, programs_end_as_they_should)
+
+
+def judge(directory):
+    """All violations that a run shows, as sentences."""
+    evidence = Evidence(directory)
+    found = []
+    for each in JUDGES:
+        if not evidence.complete and each in (answered_is_stored, published_is_stored, success_is_served):
+            continue  # the run was given up before the store was kept
+        sentences = list(each(evidence))
+        found += sentences[:AT_MOST]
+        if len(sentences) > AT_MOST:
+            found.append(f"… and {len(sentences) - AT_MOST} more of {each.__name__}")
+    return found
+
+
+if __name__ == "__main__":
+    violations = judge(sys.argv[1])
+    print("\n".join(violations) or "every invariant holds")
+    sys.exit(bool(violations))

@@ -1,0 +1,264 @@
+"""One run: rounds of load with faults under it, each followed by silence in which everything must become equal."""
+
+import json
+import pathlib
+import random
+import shutil
+import signal
+import sqlite3
+import time
+
+from harness import http
+from harness.installation import quote
+
+from .auditor import Auditor
+from .cluster import Cluster, find_database, read_copy
+from .faults import FAULTS
+from .history import History, now
+from .load import PROJECTS, Load, Secrets
+from .observer import Observer
+
+QUIET_PATIENCE_S = 60  # what is not equal by then never will be
+ENVIRONMENTS = ("production", "staging")
+API_DUMP = ("SELECT jwk.uid, project.name, jwk.name, jwk.version, jwk.deleted_at IS NOT NULL, jwk.kid, jwk.type, public_key, description"
+            " FROM jwk JOIN project ON project.id = project_id LEFT JOIN jwk_material ON jwk_id = jwk.id")
+
+
+class Skip(Exception):
+    """What a fault wants is taken by another."""
+
+
+class Run:
+    def __init__(self, directory, seed, broker, clients=8, pause_s=0.15, faults=None, faults_per_round=3, round_s=5.0,
+                 workers=(("production", "edge-1"), ("production", "edge-2"), ("staging", "edge-1")), most_workers=5, **options):
+        self.directory, self.seed, self.kind = pathlib.Path(directory), seed, broker
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.random = random.Random(f"{seed}/faults")
+        self.names = [name for name, (_, _, brokers) in FAULTS.items() if broker in brokers and (faults is None or name in faults)]
+        self.faults_per_round, self.round_s, self.most_workers = faults_per_round, round_s, most_workers
+        self.topics_path = self.directory / "topics.jsonl"
+        self.history = History(self.directory / "history.jsonl")
+        self.history.add("run", seed=seed, broker=broker, clock=[now(), time.time()])
+        self.copies = self.rounds = 0
+        self.broker_taken = False
+        self.recoveries = []
+        self.cluster = Cluster(broker, self.directory, self.history, ENVIRONMENTS, **options)
+        self.auditor = self.observer = self.load = None
+        try:
+            for project in PROJECTS:
+                self.cluster.admin("project", "add", project)
+            self.second_environment = {"FAULT_CONTROL": ""}
+            self.cluster.api.start()
+            self.cluster.api.wait_ready()
+            for environment, replica in workers:
+                self.cluster.add_worker(environment, replica)
+            for node in self.cluster.workers.values():
+                node.wait_ready()
+            self.auditor = Auditor(self.topics_path, self.cluster.broker.address)
+            self.observer = Observer(self.cluster, self.history)
+            self.observer.start()
+            self.load = Load(self.cluster, self.history, seed, clients, pause_s, Secrets(self.directory / "secrets.txt"))
+        except BaseException:
+            self.close()
+            raise
+
+    # ---- what faults ask for ----
+
+    @staticmethod
+    def _free(node):
+        return node.running and not node.busy and not node.program.paused
+
+    def take_api(self):
+        if not self._free(self.cluster.api):
+            raise Skip
+        return self.cluster.api
+
+    def take_worker(self, chance):
+        free = [node for node in self.cluster.workers.values() if self._free(node)]
+        if not free:
+            raise Skip
+        return chance.choice(free)
+
+    def take_all_workers(self):
+        nodes = list(self.cluster.workers.values())
+        if not all(self._free(node) for node in nodes):
+            raise Skip
+        return nodes
+
+    def take_broker(self):
+        if self.broker_taken:
+            raise Skip
+        self.broker_taken = True
+
+    def release_broker(self):
+        self.broker_taken = False
+
+    def revive(self, node):
+        """Starts it again when it does not run, and has it looked after again."""
+        with node.lock:
+            if not node.running:
+                status = node.program.process.returncode
+                if status < 0 and status != -signal.SIGKILL:
+                    self.history.add("crashed", node=node.name, status=status, log=node.program.log()[-1500:])
+                node.start()
+            node.expect_end = False
+
+    def note_state(self, node):
+        """What a worker that has just died had made durable."""
+        if node is not self.cluster.api and not node.running:
+            self.history.add("state", replica=node.name, items=node.read_state(), life=self.auditor.life)
+
+    # ---- rounds ----
+
+    def schedule(self):
+        weights = [FAULTS[name][1] for name in self.names]
+        count = self.random.randint(1, self.faults_per_round) if self.names else 0
+        return sorted((self.random.uniform(0.2, self.round_s), name, self.random.randrange(2 ** 32))
+                      for name in (self.random.choices(self.names, weights, k=count) if count else ()))
+
+    def begin(self, name, seed):
+        """Starts a fault; returns (when to go on, generator), or None when it is over or had no room."""
+        generator = FAULTS[name][0](self, random.Random(seed))
+        try:
+            pause = next(generator)
+        except Skip:
+            self.history.add("skipped", name=name)
+            return None
+        except StopIteration:
+            pause = None
+        self.history.add("fault", name=name, seed=seed, round=self.rounds)
+        return None if pause is None else (now() + pause, generator)
+
+    def round(self, plan=None):
+        """One round: load with faults, then silence until all are equal. plan: (seconds from its begin, fault, seed) each."""
+        self.rounds += 1
+        plan = self.schedule() if plan is None else plan
+        self.history.add("round", number=self.rounds, plan=plan)
+        self.load.resume()
+        begin, waiting, active = now(), list(plan), []
+        while waiting or active or now() < begin + self.round_s:
+            if waiting and now() >= begin + waiting[0][0]:
+                _, name, seed = waiting.pop(0)
+                started = self.begin(name, seed)
+                if started:
+                    active.append(started)
+            for each in list(active):
+                if now() >= each[0]:
+                    active.remove(each)
+                    try:
+                        active.append((now() + next(each[1]), each[1]))
+                    except StopIteration:
+                        pass
+            time.sleep(0.005)  # the schedule's grain
+        ended = now()
+        self.history.add("faults_end", round=self.rounds)
+        self.become_quiet(ended)
+
+    def become_quiet(self, ended):
+        self.load.pause()
+        quiet_from = now()
+        for node in self.cluster.nodes:
+            self.wait_for(node.is_ready, f"{node.name} is ready")
+        self.wait_for(self.all_equal, "all replicas are equal to the API")
+        equal_at = now()
+        self.recoveries.append(max(0.0, equal_at - max(ended, quiet_from)))
+        self.wait_for(self.all_settled, "every result is settled")
+        self.auditor.catch_up()
+        self.history.add("quiet", round=self.rounds, recovery=self.recoveries[-1], settled=now() - max(ended, quiet_from),
+                         life=self.auditor.life, api=[list(row) for row in self.api_rows(API_DUMP)],
+                         replicas={node.name: self.served(node) for node in self.cluster.workers.values()})
+        self.history.flush()
+
+    def wait_for(self, condition, what):
+        deadline = now() + QUIET_PATIENCE_S
+        while not condition():
+            if now() > deadline:
+                self.history.add("never", what=what, detail=getattr(self, "difference", None))
+                self.history.flush()
+                raise AssertionError(f"seed {self.seed}: {QUIET_PATIENCE_S} s after the last fault in vain: {what}"
+                                     f" ({getattr(self, 'difference', None)}); see {self.directory}")
+            time.sleep(0.02)  # between two looks
+
+    # ---- looks ----
+
+    def api_rows(self, statement):
+        return self._rows(self.cluster.api.directory, statement)
+
+    @staticmethod
+    def _rows(directory, statement):
+        database = find_database(directory)
+        if database is None:
+            return []
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    def all_equal(self):
+        """Compares the databases themselves: JWK ids with their versions, of what is not deleted."""
+        try:
+            expected = dict(self.api_rows("SELECT uid, version FROM jwk WHERE deleted_at IS NULL"))
+            for node in self.cluster.workers.values():
+                there = dict(self._rows(node.directory, "SELECT id, version FROM jwk WHERE NOT deleted"))
+                if there != expected:
+                    self.difference = {"replica": node.name, "missing": sorted(set(expected.items()) - set(there.items()))[:5],
+                                       "too_many": sorted(set(there.items()) - set(expected.items()))[:5]}
+                    return False
+        except sqlite3.OperationalError as problem:
+            self.difference = str(problem)
+            return False
+        self.difference = None
+        return True
+
+    def all_settled(self):
+        """Every environment has confirmed every deployment, and nothing waits in the outbox."""
+        pending = self.api_rows("SELECT deployment_id, environment_id, state, message FROM deployment_result WHERE state <> 1 LIMIT 5")
+        outgoing = self.api_rows("SELECT count(*) FROM outbox")[0][0]
+        self.difference = {"unsettled": pending, "outbox": outgoing} if pending or outgoing else None
+        return self.difference is None
+
+    def served(self, node):
+        """What a reader gets of a replica."""
+        result = {}
+        for project in PROJECTS:
+            answer = http.request(node.address, "GET", f"/projects/{quote(project)}/.well-known/jwks.json", headers={"Host": "x"})
+            items = http.request(node.address, "GET", f"/projects/{quote(project)}/jwks/", headers={"Host": "x"})
+            result[project] = {"keys": answer.json["keys"] if answer.status == 200 else [],
+                               "items": items.json if items.status == 200 else []}
+        return result
+
+    # ---- life ----
+
+    def go(self, seconds):
+        end = now() + seconds
+        while now() < end:
+            self.round()
+        self.finish()
+
+    def finish(self):
+        """Ends the programs and keeps their databases for the checker."""
+        self.load.stop()
+        self.auditor.catch_up()
+        self.close()
+        for node in self.cluster.nodes:
+            place = self.directory / "final" / node.name
+            read_copy(node.directory, place)
+        (self.directory / "final" / "replicas.json").write_text(json.dumps(
+            {node.name: {"environment": node.environment, "replica": node.replica} for node in self.cluster.workers.values()}))
+        shutil.rmtree(self.directory / "shims", ignore_errors=True)
+
+    def close(self):
+        if self.load:
+            self.load.stop()
+            self.load = None
+        if self.observer:
+            self.observer.stop()
+            self.observer = None
+        for node in self.cluster.nodes:
+            node.expect_end = True
+        self.cluster.stop()
+        if self.auditor:
+            self.auditor.close()
+            self.auditor = None
+        self.history.close()

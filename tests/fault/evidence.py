@@ -1,0 +1,88 @@
+"""What a run has left behind, read for the checker: history, records of the topics, databases, logs."""
+
+import base64
+import collections
+import functools
+import hashlib
+import json
+import pathlib
+import sqlite3
+
+from .cluster import find_database
+from .history import read_lines
+
+OPERATIONS = ("create", "update", "delete", "redeploy")  # enum event_operation
+
+
+def digest(text):
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def rows(directory, statement):
+    database = find_database(directory) if pathlib.Path(directory).is_dir() else None
+    if database is None:
+        return []
+    connection = sqlite3.connect(database)
+    connection.row_factory = sqlite3.Row
+    try:
+        return connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+class Evidence:
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.lines = collections.defaultdict(list)
+        for line in read_lines(self.directory / "history.jsonl"):
+            self.lines[line["kind"]].append(line)
+        topics = self.directory / "topics.jsonl"
+        self.records = read_lines(topics) if topics.exists() else []
+        forged = {(line["topic"], line["partition"], line["offset"], line["life"]) for line in self.lines["forged"]}
+        self.genuine = [record for record in self.records
+                        if (record["topic"], record["partition"], record["offset"], record["life"]) not in forged]
+        self.final = self.directory / "final"
+        self.complete = (self.final / "replicas.json").exists()  # false when the run was given up
+        self.replicas = json.loads((self.final / "replicas.json").read_text()) if self.complete else {}
+
+    @functools.cached_property
+    def deployments(self):
+        """By id, in the order of commits."""
+        return {row["uid"]: dict(row) | {"operation": OPERATIONS[row["operation"]]} for row in rows(
+            self.final / "api", "SELECT deployment.id AS sequence, deployment.uid, jwk.uid AS jwk, deployment.operation, epoch,"
+            " deployment.version, jwk_name, event_hash FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
+
+    @functools.cached_property
+    def jwks(self):
+        return [dict(row) for row in rows(self.final / "api", "SELECT uid, name, description, version, deleted_at FROM jwk")]
+
+    @functools.cached_property
+    def unsettled(self):
+        return [dict(row) for row in rows(self.final / "api", "SELECT deployment.uid, environment.name, state, message FROM deployment_result"
+                                          " JOIN deployment ON deployment.id = deployment_id"
+                                          " JOIN environment ON environment.id = environment_id WHERE state <> 1")]
+
+    @functools.cached_property
+    def events(self):
+        """(record, value) of each genuine event, in the order of each partition, life after life."""
+        result = []
+        for record in sorted((each for each in self.genuine if each["topic"] == "events" and each["value"] is not None),
+                             key=lambda each: (each["life"], each["partition"], each["offset"])):
+            try:
+                result.append((record, json.loads(record["value"])))
+            except ValueError:
+                result.append((record, None))
+        return result
+
+    @functools.cached_property
+    def acks(self):
+        """(record, value) of each genuine ack, as it was seen."""
+        return [(record, json.loads(record["value"])) for record in self.genuine if record["topic"] == "acks" and record["value"]]
+
+    def logs(self):
+        for path in sorted((self.directory / "logs").glob("*.log")):
+            yield path.name, path.read_text(errors="replace")
+
+    def secrets(self):
+        path = self.directory / "secrets.txt"
+        return {line for line in path.read_text().split() if len(line) >= 20} if path.exists() else set()

@@ -1,0 +1,375 @@
+"""The faults that a schedule is made of. Each is a generator: it does its harm, yields for how many seconds that lasts, and mends it.
+
+What is killed is started again by the fault itself, as a supervisor would. `run` is the driver's Run; every choice comes from `random`."""
+
+import contextlib
+import errno
+import re
+import resource
+import shutil
+import signal
+
+from harness.program import Program, wait_until
+
+from . import poison
+from .cluster import HEARTBEAT_MS, STATUS_FENCED, WorkerNode
+
+FAULTS = {}  # name -> (function, weight, kinds of broker)
+HOURS_MS = 3_600_000
+
+
+def fault(weight=1, brokers=("embedded", "kafka")):
+    def register(function):
+        FAULTS[function.__name__] = (function, weight, brokers)
+        return function
+    return register
+
+
+@contextlib.contextmanager
+def disturbing(node):
+    """While a fault has this node, no other takes it, and nobody relies on it."""
+    node.busy = True
+    node.undisturbed_since = None
+    try:
+        yield
+    finally:
+        node.undisturbed_since = None
+        node.busy = False
+
+
+# ---- death ----
+
+def die_and_return(run, random, node, power_loss):
+    with disturbing(node), node.lock:
+        node.expect_end = True
+        node.kill()
+        lost = node.shim.power_loss(random) if power_loss else 0
+        run.note_state(node)
+    run.history.add("power_loss" if power_loss else "killed", node=node.name, lost_writes=lost)
+    with disturbing(node):
+        yield random.choice((0, random.uniform(0, 3)))
+        run.revive(node)
+
+
+@fault(weight=4)
+def kill_api(run, random):
+    yield from die_and_return(run, random, run.take_api(), False)
+
+
+@fault(weight=4)
+def kill_worker(run, random):
+    yield from die_and_return(run, random, run.take_worker(random), False)
+
+
+@fault(weight=4)
+def power_loss_api(run, random):
+    yield from die_and_return(run, random, run.take_api(), True)
+
+
+@fault(weight=4)
+def power_loss_worker(run, random):
+    yield from die_and_return(run, random, run.take_worker(random), True)
+
+
+# Where a program dies or freezes: (the n-th of this, counted from the first of that on).
+POINTS = {
+    "before a write": ("write", None), "before a sync": ("sync_begin", None), "after a sync": ("sync_end", None),
+    "after the commit, before the produce": ("produce_begin", "sync_end"), "after the produce": ("produce_end", None),
+    "between delivery and mark": ("write", "produce_end"), "on the report of a delivery": ("receive_end", "produce_end"),
+}
+
+
+def stop_at_point(run, random, node, power_loss):
+    point = random.choice(sorted(POINTS))
+    then, first = POINTS[point]
+    action = random.choice(("kill", "kill", "stop"))
+    with disturbing(node):
+        with node.lock:
+            node.expect_end = True
+        node.shim.trigger(then, random.randint(1, 6), action, first, random.randint(1, 6))
+        run.history.add("point", node=node.name, point=point, action=action)
+        yield random.uniform(1, 2.5)
+        fired = bool(node.shim.fields.fired)
+        node.shim.clear()
+        run.history.add("point_reached", node=node.name, point=point, action=action, fired=fired)
+        if action == "stop":
+            if fired:
+                yield random.uniform(0, 8 * HEARTBEAT_MS / 1000)
+            node.signal(signal.SIGCONT)
+            with node.lock:
+                node.expect_end = False
+            return
+        if fired:
+            node.program.process.wait()
+        with node.lock:
+            if not node.running:
+                if power_loss:
+                    run.history.add("power_loss", node=node.name, lost_writes=node.shim.power_loss(random))
+                run.note_state(node)
+        run.revive(node)
+
+
+@fault(weight=6)
+def point_api(run, random):
+    yield from stop_at_point(run, random, run.take_api(), random.random() < 0.5)
+
+
+@fault(weight=6)
+def point_worker(run, random):
+    yield from stop_at_point(run, random, run.take_worker(random), random.random() < 0.5)
+
+
+@fault(weight=2)
+def kill_everything(run, random):
+    nodes = [run.take_api(), *run.take_all_workers()]
+    with contextlib.ExitStack() as stack:
+        for node in nodes:
+            stack.enter_context(disturbing(node))
+            with node.lock:
+                node.expect_end = True
+                node.kill()
+        for node in nodes:
+            with node.lock:
+                lost = node.shim.power_loss(random)
+                run.note_state(node)
+            run.history.add("power_loss", node=node.name, lost_writes=lost)
+        yield random.uniform(0, 1)
+        random.shuffle(nodes)
+        for node in nodes:
+            run.revive(node)
+
+
+# ---- standing still ----
+
+def freeze(node, random, run):
+    with disturbing(node):
+        node.program.pause()
+        run.history.add("stopped", node=node.name)
+        yield random.uniform(2 * HEARTBEAT_MS / 1000, 14 * HEARTBEAT_MS / 1000)
+        node.program.resume()
+
+
+@fault(weight=2)
+def freeze_api(run, random):
+    yield from freeze(run.take_api(), random, run)
+
+
+@fault(weight=3)
+def freeze_worker(run, random):
+    yield from freeze(run.take_worker(random), random, run)
+
+
+@fault(weight=2)
+def freeze_broker(run, random):
+    run.take_broker()
+    run.cluster.broker.program.pause()
+    yield random.uniform(1, 6)
+    run.cluster.broker.program.resume()
+    run.release_broker()
+
+
+@fault(weight=2, brokers=("kafka",))
+def restart_broker(run, random):
+    run.take_broker()
+    broker = run.cluster.broker.program
+    clean = random.random() < 0.5
+    run.history.add("broker_ended", clean=clean)
+    if clean:
+        broker.terminate()
+        broker.wait_exit(60)
+    else:
+        broker.kill()
+    yield random.uniform(0, 3)
+    run.cluster.start_broker()
+    run.release_broker()
+
+
+# ---- network ----
+
+@fault(weight=6)
+def break_network(run, random):
+    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+    way = random.choice(("cut", "to the broker", "from the broker", "refused", "reset", "slow"))
+    run.history.add("network", node=node.name, way=way)
+    with disturbing(node):
+        proxy = node.proxy
+        if way == "reset":
+            for _ in range(random.randint(1, 4)):
+                proxy.reset()
+                yield random.uniform(0.1, 0.8)
+            return
+        if way == "refused":
+            proxy.refuse()
+        elif way == "slow":
+            proxy.slow(random.uniform(0.02, 0.4))
+        else:
+            proxy.hold(*{"cut": ("up", "down"), "to the broker": ("up",), "from the broker": ("down",)}[way])
+        yield random.uniform(0.5, 6)
+        if random.random() < 0.5:
+            proxy.reset()
+        proxy.heal()
+
+
+# ---- disk ----
+
+@fault(weight=6)
+def break_disk(run, random):
+    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+    how = random.choice(("full", "read-only", "failing", "sync fails", "short writes", "short, then full"))
+    run.history.add("disk", node=node.name, how=how)
+    fields = node.shim.fields
+    with disturbing(node):
+        with node.lock:
+            node.expect_end = True  # a program may end when its disk fails; it may not lose anything
+        if how == "sync fails":
+            fields.sync_error = errno.EIO
+        elif how == "short writes":
+            fields.write_short = 1
+        elif how == "short, then full":
+            fields.write_short = 1
+            yield random.uniform(0.1, 0.5)
+            fields.write_error = errno.ENOSPC
+        else:
+            fields.write_error = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO}[how]
+        yield random.uniform(0.3, 4)
+        node.shim.clear()
+        if random.random() < 0.3:
+            with node.lock:
+                node.kill()
+                run.history.add("power_loss", node=node.name, lost_writes=node.shim.power_loss(random))
+                run.note_state(node)
+        run.revive(node)
+
+
+# ---- resources, clock ----
+
+@fault(weight=2)
+def exhaust_memory(run, random):
+    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+    with disturbing(node):
+        with node.lock:
+            node.expect_end = True
+        node.shim.fields.allocation_left = random.randint(1, 400)
+        yield random.uniform(1, 2)
+        fired = node.shim.fields.allocation_left == 0
+        node.shim.clear()
+        if fired:
+            status = node.program.process.wait(10)
+            run.history.add("out_of_memory", node=node.name, status=status, log=node.program.log()[-300:])
+            with node.lock:
+                run.note_state(node)
+        run.revive(node)
+
+
+@fault(weight=2)
+def exhaust_descriptors(run, random):
+    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+    with disturbing(node):
+        with node.lock:
+            node.expect_end = True
+        before = resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE, (random.choice((3, 20, 30)), before[1]))
+        run.history.add("descriptors", node=node.name)
+        node.proxy.reset()  # now it needs new ones
+        yield random.uniform(0.5, 4)
+        if node.running:
+            resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE, before)
+        run.revive(node)
+
+
+@fault(weight=2)
+def turn_clock(run, random):
+    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+    with disturbing(node):
+        hours = random.choice((-30, -5, -1, 1, 5, 30))
+        run.history.add("clock", node=node.name, hours=hours)
+        node.shim.fields.clock_offset_ms = hours * HOURS_MS
+        yield random.uniform(0.5, 3)
+        node.shim.fields.clock_offset_ms = 0
+
+
+# ---- messages ----
+
+@fault(weight=2)
+def poison_topics(run, random):
+    poison.malformed(run, random)
+    yield 0
+
+
+@fault(weight=2)
+def late_acks(run, random):
+    poison.repeat_acks(run, random)
+    yield 0
+
+
+@fault(weight=2)
+def repeated_events(run, random):
+    poison.repeat_events(run, random)
+    yield 0
+
+
+# ---- identity ----
+
+@fault(weight=1)
+def second_api(run, random):
+    """Refused by the lock, and the first goes on."""
+    api = run.take_api()
+    with disturbing(api):
+        second = Program("second-api", api.arguments(run.directory / "second-api.address"), run.cluster.logs, run.second_environment)
+        run.cluster.extra.append(second)
+        status = second.wait_exit(10)
+        run.history.add("second_api", status=status, first_running=api.running)
+        yield 0
+
+
+@fault(weight=2)
+def copied_identity(run, random):
+    """A copy of a state directory is started elsewhere: the earlier process ends with a status of its own."""
+    node = run.take_worker(random)
+    with disturbing(node):
+        with node.lock:
+            node.expect_end = True
+        run.copies += 1
+        place = run.cluster.directory / "copies" / str(run.copies)
+        with node.lock:  # a snapshot of a machine is of one moment
+            node.program.pause()
+            shutil.copytree(node.directory, place, ignore=shutil.ignore_patterns("*-shm"))
+            node.program.resume()
+        copy = WorkerNode(run.cluster, node.environment, node.replica, place, f"{node.name}-copy-{run.copies}")
+        copy.start()
+        run.cluster.extra.append(copy.program)
+        wait_until(lambda: not node.running or not copy.running, "one of two equal workers ends", 30)
+        status = node.program.process.poll()
+        found = re.findall(r"worker=([0-9a-f-]{36})", copy.program.log())
+        run.history.add("fenced", node=node.name, status=status, copy_status=copy.program.process.poll(), expected=STATUS_FENCED,
+                        copy_worker=found[-1] if found else None)
+        yield random.uniform(0, 1)
+        copy.kill()
+        copy.proxy.close()
+        with node.lock:
+            run.note_state(node)
+        run.revive(node)
+
+
+@fault(weight=2)
+def new_replica(run, random):
+    if len(run.cluster.workers) < run.most_workers:
+        environment = random.choice(("production", "staging"))
+        run.cluster.add_worker(environment, f"edge-{len(run.cluster.workers) + 1}")
+    yield 0
+
+
+@fault(weight=2)
+def lost_state(run, random):
+    """A replica's disk is gone; it is rebuilt from the topic. The embedded broker may have forgotten too much for that in long runs."""
+    node = run.take_worker(random)
+    with disturbing(node), node.lock:
+        node.expect_end = node.rebuilding = True
+        node.kill()
+        shutil.rmtree(node.directory)
+        node.directory.mkdir(mode=0o700)
+        node.shim.rebase()
+    run.history.add("state_lost", node=node.name)
+    with disturbing(node):
+        yield random.uniform(0, 1)
+        run.revive(node)

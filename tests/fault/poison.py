@@ -1,0 +1,96 @@
+"""Records that no program of ours would write, or would not write now."""
+
+import json
+import uuid
+
+import confluent_kafka
+
+from .history import read_lines
+
+
+def produce(run, records):
+    """Writes (topic, partition, key, value, headers) straight to the broker, and tells the checker which they are."""
+    producer = confluent_kafka.Producer({"bootstrap.servers": run.cluster.broker.address, "log_level": 0, "message.timeout.ms": 5000})
+
+    def delivered(error, message):
+        if not error:
+            run.history.add("forged", topic=message.topic().rpartition(".")[2], partition=message.partition(), offset=message.offset(),
+                            life=run.auditor.life)
+    for topic, partition, key, value, headers in records:
+        producer.produce(f"jwk.{topic}", value, key, partition, on_delivery=delivered, headers=headers)
+    producer.flush(8)
+
+
+def headers_of(kind, source):
+    return {"ce_specversion": "1.0", "ce_id": str(uuid.uuid4()), "ce_source": source, "ce_type": kind, "ce_subject": "x",
+            "ce_time": "2026-01-01T00:00:00.000Z", "content-type": "application/json"}
+
+
+def own_events(run):
+    run.auditor.file.flush()
+    return [line for line in read_lines(run.topics_path) if line["topic"] == "events" and line["value"] and line["headers"].get("ce_id")]
+
+
+def malformed(run, random):
+    """Garbage of every sort on every topic, some with the headers of a real one."""
+    events = own_events(run)
+    source = events[-1]["headers"]["ce_source"] if events else "urn:jwk-api:x"
+    records = []
+    for topic, kind in (("events", "jwk.updated.v1"), ("acks", "jwk.ack.v1"), ("workers", "jwk.worker.heartbeat.v1")):
+        partition = random.randrange(4) if topic == "events" else 0
+        values = [b"", b"\xff\xfe\x00", b"{", b"null", b"[]", b"{}", b'{"operation":"update"}', b"[" * 5000, random.randbytes(200),
+                  b'{"jwk":{"id":7},"version":1e999}', b"\xef\xbb\xbf{}"]
+        for value in random.sample(values, 4):
+            headers = random.choice((None, headers_of(kind, source), headers_of("jwk.unknown.v9", source)))
+            records.append((topic, partition, random.choice((None, b"\xff", str(uuid.uuid4()).encode())), value, headers))
+    records.append(("workers", 0, b"nobody/nothing", None, None))
+    if events:
+        # A sound event but for a private member, which must not be served; and one under a key that is not its JWK's.
+        event = json.loads(random.choice(events)["value"])
+        if event["jwk"]["publicKey"]:
+            stranger = str(uuid.uuid4())
+            forged = event | {"jwk": event["jwk"] | {"id": stranger, "publicKey": event["jwk"]["publicKey"] | {"d": "AAAA"}},
+                              "deploymentId": str(uuid.uuid4())}
+            kind = {"create": "jwk.created.v1", "update": "jwk.updated.v1", "redeploy": "jwk.redeployed.v1"}[event["operation"]]
+            records.append(("events", 0, stranger.encode(), json.dumps(forged).encode(), headers_of(kind, source)))
+            records.append(("events", 1, stranger.encode(), json.dumps(event).encode(), headers_of(kind, source)))
+    random.shuffle(records)
+    produce(run, records)
+    run.history.add("poisoned", records=len(records))
+
+
+def repeat_acks(run, random):
+    """Acks of long ago come again, in another order, some changed so that they fit no deployment."""
+    run.auditor.file.flush()
+    acks = [line for line in read_lines(run.topics_path) if line["topic"] == "acks" and line["headers"].get("ce_type") == "jwk.ack.v1"]
+    chosen = random.sample(acks, min(len(acks), 40))
+    records = []
+    for line in chosen:
+        try:
+            ack = json.loads(line["value"])
+        except ValueError:
+            continue
+        change = random.randrange(5)
+        if change == 0:
+            ack["version"] += 1
+        elif change == 1:
+            ack["eventHash"] = "A" * 43
+        elif change == 2:
+            ack["incarnation"] += 1_000_000
+            ack["status"], ack["message"] = "failed", "forged"
+        records.append(("acks", 0, line["key"].encode(), json.dumps(ack).encode(), line["headers"]))
+    produce(run, records)
+    run.history.add("acks_repeated", records=len(records))
+
+
+def repeat_events(run, random):
+    """Events come again as a producer would send them again: of one JWK, from some version through its latest."""
+    events, by_jwk = own_events(run), {}
+    for line in events:
+        by_jwk.setdefault((line["key"], line["partition"]), []).append(line)
+    records = []
+    for (key, partition), lines in random.sample(sorted(by_jwk.items()), min(len(by_jwk), 5)):
+        for line in lines[random.randrange(len(lines)):]:
+            records.append(("events", partition, key.encode(), line["value"].encode(), line["headers"]))
+    produce(run, records)
+    run.history.add("events_repeated", records=len(records))

@@ -1,0 +1,109 @@
+"""A small TCP proxy before the broker, one for each program, so that the network between them can be cut, delayed, or made one-way."""
+
+import asyncio
+import contextlib
+import threading
+
+CHUNK = 65536
+
+
+class Network:
+    """The thread that runs all proxies."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, name="network", daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+
+class Proxy:
+    """One way to the broker. What is held back arrives when the fault ends, as TCP would have it."""
+
+    def __init__(self, network, target):
+        self.network, self.target = network, target
+        self.delay = 0.0
+        self.refusing = False
+        self.connections = set()
+        self.open_gates = {}
+        network.run(self._start())
+
+    async def _start(self):
+        for direction in ("up", "down"):
+            self.open_gates[direction] = asyncio.Event()
+            self.open_gates[direction].set()
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def _pump(self, reader, writer, direction):
+        while data := await reader.read(CHUNK):
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            await self.open_gates[direction].wait()
+            writer.write(data)
+            await writer.drain()
+
+    async def _serve(self, reader, writer):
+        if self.refusing:
+            writer.transport.abort()
+            return
+        other = None
+        task = asyncio.current_task()
+        self.connections.add(task)
+        try:
+            other_reader, other = await asyncio.open_connection("127.0.0.1", self.target)
+            pumps = [asyncio.ensure_future(self._pump(reader, other, "up")),
+                     asyncio.ensure_future(self._pump(other_reader, writer, "down"))]
+            try:
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.gather(*pumps, return_exceptions=True)
+        except (OSError, asyncio.CancelledError):
+            pass  # an end of the connection like any other
+        finally:
+            self.connections.discard(task)
+            for each in (writer, other):
+                if each:
+                    with contextlib.suppress(Exception):
+                        each.transport.abort()
+
+    def _call(self, function):
+        async def call():
+            function()
+        self.network.run(call())
+
+    def hold(self, *directions):
+        """Nothing passes in these directions ("up" is to the broker)."""
+        self._call(lambda: [self.open_gates[direction].clear() for direction in directions])
+
+    def reset(self):
+        """Ends every connection."""
+        self._call(lambda: [task.cancel() for task in list(self.connections)])
+
+    def refuse(self):
+        """Ends every connection, and takes no new one."""
+        self.refusing = True
+        self.reset()
+
+    def slow(self, seconds):
+        self.delay = seconds
+
+    def heal(self):
+        self.delay, self.refusing = 0.0, False
+        self._call(lambda: [gate.set() for gate in self.open_gates.values()])
+
+    def close(self):
+        async def close():
+            self.server.close()
+            for task in list(self.connections):
+                task.cancel()
+            await asyncio.gather(*list(self.connections), return_exceptions=True)
+        self.network.run(close())

@@ -1,0 +1,34 @@
+"""The numbers of a run."""
+
+import collections
+import pathlib
+
+from .history import read_lines
+
+
+def percentile(values, share):
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def summary(directory):
+    lines = read_lines(pathlib.Path(directory) / "history.jsonl")
+    of_kind = collections.defaultdict(list)
+    for line in lines:
+        of_kind[line["kind"]].append(line)
+    statuses = collections.Counter(str(line["status"] or "no answer") for line in of_kind["request"])
+    faults = collections.Counter(line["name"] for line in of_kind["fault"])
+    points = collections.Counter(line["point"] for line in of_kind["point_reached"] if line["fired"])
+    recoveries = [line["recovery"] for line in of_kind["quiet"]]
+    resident = collections.defaultdict(int)
+    for line in of_kind["usage"]:
+        resident[line["node"]] = max(resident[line["node"]], line["resident"])
+    told = [f"rounds: {len(of_kind['quiet'])}, requests: {len(of_kind['request'])} ({dict(sorted(statuses.items()))}), "
+            f"probes: {len(of_kind['probe'])}, observations: {len(of_kind['observed'])}",
+            f"faults: {dict(sorted(faults.items()))}",
+            f"points reached: {dict(sorted(points.items()))}",
+            f"writes lost to power: {sum(line['lost_writes'] for line in of_kind['power_loss'])} in {len(of_kind['power_loss'])} losses",
+            f"recovery: p50 {percentile(recoveries, 0.5):.2f} s, p99 {percentile(recoveries, 0.99):.2f} s, "
+            f"worst {max(recoveries, default=0):.2f} s",
+            f"memory at most: {({name: f'{size >> 20} MB' for name, size in sorted(resident.items())})}"]
+    return "\n".join(told)

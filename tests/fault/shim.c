@@ -1,0 +1,329 @@
+/* Stands between a program under test and the kernel (LD_PRELOAD), so that what is rare happens when a test wants it: death at the
+ * n-th write, sync or produce request, a disk that is full or lies, a clock that jumps, memory that runs out, and a network whose
+ * every connection goes through a proxy. Each write below the watched directory is also noted in a journal before it is done, with the
+ * syncs that made it durable, so that a power loss can be played afterwards.
+ *
+ * The test sets the fields of struct control in a file that both map; shim.py names them in the same order. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <link.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum operation { WRITE, SYNC_BEGIN, SYNC_END, PRODUCE_BEGIN, PRODUCE_END, RECEIVE_END, OPERATIONS };
+enum action { ACT_NOTHING, ACT_KILL, ACT_STOP };
+
+struct control {
+    int64_t counts[OPERATIONS];
+    /* The trigger: once `first` has happened first_left times, the left-th `then` acts. */
+    int64_t first, first_left, then, left, action, fired;
+    int64_t write_error, write_short, sync_error; /* errno values and a flag */
+    int64_t clock_offset_ms;                      /* of the wall clock */
+    int64_t connect_port;                         /* where every connection goes; 0: where it was meant to */
+    int64_t allocation_left;                      /* the program's own allocation that fails; 0: none */
+};
+
+struct note { /* one entry of the journal; the name and, for 'W', the data follow */
+    uint32_t kind, name_length;
+    int64_t offset, length;
+};
+
+static struct control *control;
+static struct control idle;
+static int journal = -1;
+static char directory[PATH_MAX];
+static size_t directory_length;
+static uintptr_t program_begin, program_end;
+static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER; /* the journal's order is that of the writes */
+
+static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
+static ssize_t (*next_recvmsg)(int, struct msghdr *, int);
+static int (*next_fdatasync)(int), (*next_fsync)(int), (*next_ftruncate)(int, off_t), (*next_unlink)(const char *);
+static int (*next_connect)(int, const struct sockaddr *, socklen_t);
+static int (*next_clock_gettime)(clockid_t, struct timespec *);
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *block, size_t size);
+
+static int note_program(struct dl_phdr_info *info, size_t size, void *context) {
+    (void)size, (void)context;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type == PT_LOAD && part->p_flags & PF_X) {
+            program_begin = info->dlpi_addr + part->p_vaddr;
+            program_end = program_begin + part->p_memsz;
+        }
+    }
+    return 1; /* the program itself is the first */
+}
+
+__attribute__((constructor)) static void start(void) {
+    *(void **)&next_pwrite = dlsym(RTLD_NEXT, "pwrite64");
+    *(void **)&next_sendmsg = dlsym(RTLD_NEXT, "sendmsg");
+    *(void **)&next_recvmsg = dlsym(RTLD_NEXT, "recvmsg");
+    *(void **)&next_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+    *(void **)&next_fsync = dlsym(RTLD_NEXT, "fsync");
+    *(void **)&next_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
+    *(void **)&next_unlink = dlsym(RTLD_NEXT, "unlink");
+    *(void **)&next_connect = dlsym(RTLD_NEXT, "connect");
+    *(void **)&next_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
+    dl_iterate_phdr(note_program, NULL);
+    const char *path = getenv("FAULT_CONTROL"), *where = getenv("FAULT_DIRECTORY"), *log = getenv("FAULT_JOURNAL");
+    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    void *mapped = file >= 0 ? mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+    control = mapped == MAP_FAILED ? &idle : mapped;
+    if (file >= 0)
+        close(file);
+    if (where && realpath(where, directory))
+        directory_length = strlen(directory);
+    if (log)
+        journal = open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    unsetenv("LD_PRELOAD"); /* a hook that the program runs is not under test */
+}
+
+static int64_t get(const int64_t *field) { return __atomic_load_n(field, __ATOMIC_SEQ_CST); }
+
+/* Counts one down; true for the caller that reaches zero. */
+static bool count_down(int64_t *field) {
+    return get(field) > 0 && __atomic_sub_fetch(field, 1, __ATOMIC_SEQ_CST) == 0;
+}
+
+static void happened(enum operation operation) {
+    if (!control)
+        return;
+    __atomic_add_fetch(&control->counts[operation], 1, __ATOMIC_SEQ_CST);
+    if (get(&control->action) == ACT_NOTHING)
+        return;
+    if (get(&control->first_left) > 0) {
+        if (get(&control->first) == operation)
+            count_down(&control->first_left);
+        return;
+    }
+    if (get(&control->then) != operation || !count_down(&control->left))
+        return;
+    int64_t action = __atomic_exchange_n(&control->action, ACT_NOTHING, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&control->fired, 1, __ATOMIC_SEQ_CST);
+    kill(getpid(), action == ACT_KILL ? SIGKILL : SIGSTOP);
+    while (action == ACT_KILL)
+        pause(); /* nothing more is done by this thread */
+}
+
+/* ---- files ---- */
+
+/* The name of a watched file, or NULL. The shared index of a write-ahead log is memory, not disk. */
+static const char *watched(int file, char path[PATH_MAX]) {
+    char link[32] = "/proc/self/fd/";
+    char digits[12];
+    size_t length = 0, end = strlen(link);
+    if (!directory_length || file < 0)
+        return NULL;
+    for (unsigned rest = (unsigned)file; length == 0 || rest; rest /= 10)
+        digits[length++] = (char)('0' + rest % 10);
+    while (length)
+        link[end++] = digits[--length];
+    link[end] = '\0';
+    ssize_t count = readlink(link, path, PATH_MAX - 1);
+    if (count <= (ssize_t)directory_length + 1)
+        return NULL;
+    path[count] = '\0';
+    if (memcmp(path, directory, directory_length) != 0 || path[directory_length] != '/')
+        return NULL;
+    const char *name = path + directory_length + 1;
+    size_t size = strlen(name);
+    return strchr(name, '/') || (size > 4 && strcmp(name + size - 4, "-shm") == 0) ? NULL : name;
+}
+
+static int64_t journal_end(void) { return journal < 0 ? 0 : lseek(journal, 0, SEEK_END); }
+
+static void note(char kind, const char *name, int64_t offset, const void *data, int64_t length) {
+    if (journal < 0)
+        return;
+    struct note entry = {.kind = (uint32_t)kind, .name_length = (uint32_t)strlen(name), .offset = offset, .length = length};
+    struct iovec parts[] = {{&entry, sizeof entry}, {(void *)name, entry.name_length}, {(void *)data, data ? (size_t)length : 0}};
+    if (writev(journal, parts, 3) < 0)
+        abort(); /* the test's own disk is full */
+}
+
+ssize_t pwrite64(int file, const void *data, size_t size, off64_t offset) {
+    char path[PATH_MAX];
+    const char *name = watched(file, path);
+    if (!name)
+        return next_pwrite(file, data, size, offset);
+    happened(WRITE);
+    if (get(&control->write_short) && size > 1)
+        size = (size_t)(offset % 3 == 0 ? 1 : size / 2);
+    int64_t failure = get(&control->write_error);
+    if (failure) {
+        errno = (int)failure;
+        return -1;
+    }
+    pthread_mutex_lock(&file_lock);
+    note('W', name, offset, data, (int64_t)size);
+    ssize_t written = next_pwrite(file, data, size, offset);
+    pthread_mutex_unlock(&file_lock);
+    return written;
+}
+
+ssize_t pwrite(int file, const void *data, size_t size, off_t offset) { return pwrite64(file, data, size, offset); }
+
+int ftruncate64(int file, off64_t size) {
+    char path[PATH_MAX];
+    const char *name = watched(file, path);
+    if (!name)
+        return next_ftruncate(file, size);
+    int64_t failure = get(&control->write_error);
+    if (failure) {
+        errno = (int)failure;
+        return -1;
+    }
+    pthread_mutex_lock(&file_lock);
+    note('T', name, size, NULL, 0);
+    int status = next_ftruncate(file, size);
+    pthread_mutex_unlock(&file_lock);
+    return status;
+}
+
+int ftruncate(int file, off_t size) { return ftruncate64(file, size); }
+
+int unlink(const char *path) {
+    if (directory_length && strncmp(path, directory, directory_length) == 0 && path[directory_length] == '/') {
+        pthread_mutex_lock(&file_lock);
+        note('U', path + directory_length + 1, 0, NULL, 0);
+        pthread_mutex_unlock(&file_lock);
+    }
+    return next_unlink(path);
+}
+
+static int synchronize(int file, int (*next)(int)) {
+    char path[PATH_MAX];
+    const char *name = watched(file, path);
+    if (!name)
+        return next(file);
+    happened(SYNC_BEGIN);
+    pthread_mutex_lock(&file_lock);
+    int64_t begin = journal_end(); /* what is written from here on may miss this sync */
+    pthread_mutex_unlock(&file_lock);
+    int64_t failure = get(&control->sync_error);
+    /* The kernel forgets which pages a failed sync left behind: a later one that succeeds does not bring them to the disk. */
+    int status = failure ? -1 : next(file);
+    pthread_mutex_lock(&file_lock);
+    note(status ? 'F' : 'S', name, begin, NULL, 0);
+    pthread_mutex_unlock(&file_lock);
+    happened(SYNC_END);
+    if (failure)
+        errno = (int)failure;
+    return status;
+}
+
+int fdatasync(int file) { return synchronize(file, next_fdatasync); }
+int fsync(int file) { return synchronize(file, next_fsync); }
+
+/* ---- network ---- */
+
+/* Whether a message begins a Produce request: length, then key 0 and a small version (Kafka protocol, request header). */
+static bool is_produce(const struct msghdr *message) {
+    if (message->msg_iovlen == 0 || message->msg_iov[0].iov_len < 8)
+        return false;
+    const unsigned char *head = message->msg_iov[0].iov_base;
+    return head[0] == 0 && head[4] == 0 && head[5] == 0 && head[6] == 0 && head[7] < 20;
+}
+
+ssize_t sendmsg(int socket, const struct msghdr *message, int flags) {
+    bool produce = is_produce(message);
+    if (produce)
+        happened(PRODUCE_BEGIN);
+    ssize_t sent = next_sendmsg(socket, message, flags);
+    if (produce && sent > 0)
+        happened(PRODUCE_END);
+    return sent;
+}
+
+ssize_t recvmsg(int socket, struct msghdr *message, int flags) {
+    ssize_t received = next_recvmsg(socket, message, flags);
+    if (received > 0)
+        happened(RECEIVE_END);
+    return received;
+}
+
+int connect(int socket, const struct sockaddr *address, socklen_t length) {
+    struct sockaddr_in there;
+    int64_t port = control ? get(&control->connect_port) : 0;
+    if (port == 0 || address->sa_family != AF_INET || length < sizeof there)
+        return next_connect(socket, address, length);
+    memcpy(&there, address, sizeof there);
+    there.sin_port = htons((uint16_t)port);
+    return next_connect(socket, (struct sockaddr *)&there, sizeof there);
+}
+
+/* ---- clock and memory ---- */
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int status = next_clock_gettime ? next_clock_gettime(clock, time) : (int)syscall(SYS_clock_gettime, clock, time);
+    int64_t offset = control ? get(&control->clock_offset_ms) : 0;
+    if (status == 0 && clock == CLOCK_REALTIME && offset) {
+        int64_t nanoseconds = time->tv_nsec + offset % 1000 * 1000000;
+        time->tv_sec += offset / 1000 + (nanoseconds < 0 ? -1 : nanoseconds / 1000000000);
+        time->tv_nsec = (nanoseconds + 1000000000) % 1000000000;
+    }
+    return status;
+}
+
+int gettimeofday(struct timeval *restrict time, void *restrict zone) {
+    struct timespec now;
+    (void)zone;
+    if (clock_gettime(CLOCK_REALTIME, &now))
+        return -1;
+    *time = (struct timeval){now.tv_sec, now.tv_nsec / 1000};
+    return 0;
+}
+
+time_t time(time_t *out) {
+    struct timespec now = {0};
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (out)
+        *out = now.tv_sec;
+    return now.tv_sec;
+}
+
+/* Only what the program itself asks for fails: what libraries make of it is their own test. */
+static bool refuses(const void *caller) {
+    uintptr_t where = (uintptr_t)caller;
+    return control && get(&control->allocation_left) > 0 && where >= program_begin && where < program_end &&
+           count_down(&control->allocation_left);
+}
+
+void *malloc(size_t size) {
+    if (refuses(__builtin_return_address(0)))
+        return errno = ENOMEM, NULL;
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size) {
+    if (refuses(__builtin_return_address(0)))
+        return errno = ENOMEM, NULL;
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *block, size_t size) {
+    if (refuses(__builtin_return_address(0)))
+        return errno = ENOMEM, NULL;
+    return __libc_realloc(block, size);
+}
