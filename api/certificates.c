@@ -33,7 +33,8 @@ static int read_fields(const struct form *form, struct source_input *input, stru
     char *list = NULL, *scope = NULL;
     int status = -1;
     if (form_get_text(form, "certificateName", &input->name, error) || form_get_text(form, "alias", &input->alias, error) ||
-        form_get_text(form, "certificateDescription", &input->description, error) || form_get_text(form, "environmentList", &list, error) ||
+        form_get_text(form, "certificateDescription", &input->description, error) ||
+        form_get_text(form, "environmentList", &list, error) ||
         form_get_boolean(form, "updateReferencedJwks", &input->update_referenced, error) ||
         form_get_text(form, "updateScope", &scope, error) || source_input_read_scope(scope, input, error) ||
         (list && read_environments(list, input, error)))
@@ -107,8 +108,8 @@ static char *write_facts(const struct source_certificate *certificate) {
 }
 
 /* Gives each environment of the input, or else each that there was, the certificate. */
-static int spread(struct source_input *input, const struct origin_materials *stored, const struct source_certificate *certificate,
-                  struct error *error) {
+static int spread(struct source_input *input, const struct origin_materials *stored,
+                  const struct source_certificate *certificate, struct error *error) {
     for (size_t i = 0; input->materials.count < stored->count && i < stored->count; i++)
         if (!source_input_add(input, stored->items[i].environment, error))
             return -1;

@@ -20,7 +20,8 @@ struct change_group {
     struct group_environment outcomes[];     /* as environments */
 };
 
-struct change_group *change_group_new(struct call *call, enum event_operation operation, struct store_environments *environments, size_t count) {
+struct change_group *change_group_new(struct call *call, enum event_operation operation,
+                                      struct store_environments *environments, size_t count) {
     struct change_group *group = memory_new(sizeof *group + environments->count * sizeof group->outcomes[0]);
     group->call = call;
     group->operation = operation;
@@ -44,7 +45,8 @@ static void count_failures(struct group_environment *total, size_t count) {
     if (total->failed == 0)
         return;
     char *first = total->message;
-    total->message = memory_format("%zu of %zu JWKs did not confirm: %s", total->failed, count, first ? first : "no reason given");
+    total->message =
+        memory_format("%zu of %zu JWKs did not confirm: %s", total->failed, count, first ? first : "no reason given");
     free(first);
 }
 

@@ -7,7 +7,8 @@
 struct change_group;
 
 /* For count deployments to these environments, shared. It frees itself once the last is settled. */
-struct change_group *change_group_new(struct call *call, enum event_operation operation, struct store_environments *environments, size_t count);
+struct change_group *change_group_new(struct call *call, enum event_operation operation,
+                                      struct store_environments *environments, size_t count);
 /* settled() of each deployment, whose context is the group: in the gatherer's thread. Answers the call with the last one. */
 void change_group_settled(struct deployment *deployment);
 

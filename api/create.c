@@ -31,11 +31,13 @@ static int read_pasted(struct creation *creation, const cJSON *body, struct erro
 /* ---- the source types ---- */
 
 #define NAMES "name", "description", "sourceType"
-static const char *const url_members[] = {NAMES, "url", "urlOptionConnectTimeout", "urlOptionReadTimeout", "urlOptionSizeLimit", "kid", NULL};
+static const char *const url_members[] = {NAMES, "url", "urlOptionConnectTimeout", "urlOptionReadTimeout", "urlOptionSizeLimit",
+                                          "kid", NULL};
 static const char *const pasted_members[] = {NAMES, "jwkStr", "kid", NULL};
 static const char *const certificate_members[] = {NAMES, "certificateName", "environmentName", "useType", "algorithm", NULL};
 static const char *const key_members[] = {NAMES, "keyName", "environmentName", "useType", "algorithm", NULL};
-static const char *const keystore_members[] = {NAMES, "keyStoreName", "environmentName", "aliasName", "useType", "algorithm", NULL};
+static const char *const keystore_members[] = {NAMES, "keyStoreName", "environmentName", "aliasName", "useType", "algorithm",
+                                               NULL};
 
 static const struct source_type {
     const char *name;

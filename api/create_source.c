@@ -77,7 +77,8 @@ static int read_source_members(struct creation *creation, const cJSON *body, enu
         read_string(body, "algorithm", &creation->algorithm, error))
         return -1;
     if (!creation->source_name)
-        return error_set(error, ERROR_INVALID, "%s name is required for %s source type!", source_kind_word(kind), creation->source_type);
+        return error_set(error, ERROR_INVALID, "%s name is required for %s source type!", source_kind_word(kind),
+                         creation->source_type);
     if (name_check(source_kind_word(kind), creation->source_name, error) ||
         (creation->environment && name_check("Environment", creation->environment, error)) ||
         algorithm_use_parse("useType", creation->use_type, &use, error))

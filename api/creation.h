@@ -1,4 +1,5 @@
-/* One JWK on its way to being created: made on a thread of a pool, then recorded by the writer. Between the files create*.c only. */
+/* One JWK on its way to being created: made on a thread of a pool, then recorded by the writer. Between the files create*.c
+ * only. */
 #ifndef API_CREATION_H
 #define API_CREATION_H
 

@@ -16,7 +16,7 @@ static int malformed(struct error *error, const char *reason) {
     return error_set(error, ERROR_INVALID, "Request body is not a valid form: %s", reason);
 }
 
-/* Copies the value of a parameter ("boundary", "name") of a header value into out. 1 found, 0 absent, -1 malformed or too long. */
+/* Copies the value of a parameter ("boundary", "name") of a header value. 1 found, 0 absent, -1 malformed or too long. */
 static int find_parameter(const char *value, const char *end, const char *name, char *out, size_t out_size) {
     size_t name_length = strlen(name);
     const char *at = memchr(value, ';', (size_t)(end - value));

@@ -19,7 +19,8 @@ static int read_environment(cJSON *item, struct source_input *input, struct erro
         return error_set(error, ERROR_INVALID, "\"cryptoKeyInfoEnvironmentList\" must hold objects");
     members_drop_null(item);
     if (json_refuse_unknown(item, known, error) || json_get_string(item, "environmentName", false, &environment, error) ||
-        json_get_string(item, "publicKey", false, &public_key, error) || json_get_string(item, "privateKey", false, &private_key, error))
+        json_get_string(item, "publicKey", false, &public_key, error) ||
+        json_get_string(item, "privateKey", false, &private_key, error))
         return -1;
     struct origin_material *material = source_input_add(input, environment, error);
     if (!material)
@@ -30,8 +31,8 @@ static int read_environment(cJSON *item, struct source_input *input, struct erro
 }
 
 static int read_members(cJSON *body, struct source_input *input, struct error *error) {
-    static const char *const known[] = {"name", "description", "keyType", "cryptoKeyInfoEnvironmentList", "updateReferencedJwks",
-                                        "updateScope", NULL};
+    static const char *const known[] = {
+        "name", "description", "keyType", "cryptoKeyInfoEnvironmentList", "updateReferencedJwks", "updateScope", NULL};
     const char *key_type = NULL;
     const cJSON *list = NULL;
     cJSON *item;
@@ -78,8 +79,8 @@ static int complete(struct source_input *input, const struct origin_materials *s
         if (!input->key_type)
             input->key_type = memory_string(type);
         if (strcmp(input->key_type, type) != 0)
-            return error_set(error, ERROR_INVALID, "Key type is %s, and the key of environment (name: %s) is %s!", input->key_type,
-                             material->environment, type);
+            return error_set(error, ERROR_INVALID, "Key type is %s, and the key of environment (name: %s) is %s!",
+                             input->key_type, material->environment, type);
         material->details = write_facts(&description);
     }
     return 0;

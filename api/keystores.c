@@ -36,7 +36,8 @@ static int read_environment(cJSON *item, struct source_input *input, struct erro
 }
 
 static int read_members(cJSON *body, struct source_input *input, struct error *error) {
-    static const char *const known[] = {"name", "description", "keyStoreEnvironmentList", "updateReferencedJwks", "updateScope", NULL};
+    static const char *const known[] = {"name",        "description", "keyStoreEnvironmentList", "updateReferencedJwks",
+                                        "updateScope", NULL};
     const cJSON *list = NULL;
     cJSON *item;
     members_drop_null(body);
@@ -71,8 +72,8 @@ static int complete(struct source_input *input, const struct origin_materials *s
         return error_set(error, ERROR_INVALID, "Keystore environment list can not be empty!");
     for (size_t i = 0; i < input->materials.count; i++) {
         struct origin_material *material = &input->materials.items[i];
-        struct source_keystore *keystore = source_keystore_open_text(material->type, material->private_material,
-                                                                     strlen(material->private_material), material->password, error);
+        struct source_keystore *keystore = source_keystore_open_text(
+            material->type, material->private_material, strlen(material->private_material), material->password, error);
         if (!keystore)
             return error_prefix(error, "Environment (name: %s)", material->environment);
         material->details = write_entries(keystore);

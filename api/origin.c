@@ -29,7 +29,8 @@ static void copy_material(void *context, const struct store_material *stored) {
     material->details = memory_string(stored->details);
 }
 
-int origin_read_materials(struct store *store, int64_t source_id, bool secrets, struct origin_materials *materials, struct error *error) {
+int origin_read_materials(struct store *store, int64_t source_id, bool secrets, struct origin_materials *materials,
+                          struct error *error) {
     *materials = (struct origin_materials){0};
     if (store_each_material(store, source_id, secrets, copy_material, materials, error) == 0)
         return 0;
@@ -57,8 +58,9 @@ static void list_environments(const struct origin_materials *materials, struct t
         text_add_format(text, "%s%s", i ? ", " : "", materials->items[i].environment);
 }
 
-const struct origin_material *origin_choose(enum source_kind kind, const char *source_name, const struct origin_materials *materials,
-                                            int64_t environment_id, const char *environment, struct error *error) {
+const struct origin_material *origin_choose(enum source_kind kind, const char *source_name,
+                                            const struct origin_materials *materials, int64_t environment_id,
+                                            const char *environment, struct error *error) {
     const char *word = source_kind_word(kind);
     bool by_name = environment && *environment;
     if (!environment_id && !by_name && (materials->count == 1 || (materials->count > 1 && kind == SOURCE_CERTIFICATE)))
@@ -72,20 +74,22 @@ const struct origin_material *origin_choose(enum source_kind kind, const char *s
     if (materials->count == 0)
         error_set(error, ERROR_INVALID, "%s (name: %s) has no environment!", word, source_name);
     else if (by_name)
-        error_set(error, ERROR_INVALID, "%s (name: %s) is not defined in environment (name: %s)! It is defined in: %s", word, source_name,
-                  environment, names.bytes);
+        error_set(error, ERROR_INVALID, "%s (name: %s) is not defined in environment (name: %s)! It is defined in: %s", word,
+                  source_name, environment, names.bytes);
     else if (environment_id)
-        error_set(error, ERROR_INVALID, "%s (name: %s) is not defined in its environment any more! It is defined in: %s", word, source_name,
-                  names.bytes);
+        error_set(error, ERROR_INVALID, "%s (name: %s) is not defined in its environment any more! It is defined in: %s", word,
+                  source_name, names.bytes);
     else
-        error_set(error, ERROR_INVALID, "Environment name is required! %s (name: %s) is defined in: %s", word, source_name, names.bytes);
+        error_set(error, ERROR_INVALID, "Environment name is required! %s (name: %s) is defined in: %s", word, source_name,
+                  names.bytes);
     text_free(&names);
     return NULL;
 }
 
 /* ---- making ---- */
 
-static struct jwk *from_certificate(const struct origin_material *material, const struct algorithm_request *request, struct error *error) {
+static struct jwk *from_certificate(const struct origin_material *material, const struct algorithm_request *request,
+                                    struct error *error) {
     struct source_certificate certificate = SOURCE_CERTIFICATE_EMPTY;
     struct jwk *jwk = NULL;
     if (source_certificate_read(material->public_material, strlen(material->public_material), &certificate, error) == 0)
@@ -94,8 +98,8 @@ static struct jwk *from_certificate(const struct origin_material *material, cons
     return jwk;
 }
 
-static struct jwk *from_keystore(const struct origin_material *material, const char *alias, const struct algorithm_request *request,
-                                 struct error *error) {
+static struct jwk *from_keystore(const struct origin_material *material, const char *alias,
+                                 const struct algorithm_request *request, struct error *error) {
     struct source_keystore *keystore = source_keystore_open_text(material->type, material->private_material,
                                                                  strlen(material->private_material), material->password, error);
     struct jwk *jwk = keystore ? source_keystore_jwk(keystore, alias, request, error) : NULL;
@@ -103,14 +107,14 @@ static struct jwk *from_keystore(const struct origin_material *material, const c
     return jwk;
 }
 
-struct jwk *origin_make_jwk(enum source_kind kind, const char *source_type, const struct origin_material *material, const char *alias,
-                            const struct algorithm_request *request, struct error *error) {
+struct jwk *origin_make_jwk(enum source_kind kind, const char *source_type, const struct origin_material *material,
+                            const char *alias, const struct algorithm_request *request, struct error *error) {
     switch (kind) {
     case SOURCE_CERTIFICATE:
         return from_certificate(material, request, error);
     case SOURCE_KEY:
-        return source_key_object_jwk(material->public_material, material->private_material, strcmp(source_type, "PRIVATE_KEY") == 0,
-                                     request, error);
+        return source_key_object_jwk(material->public_material, material->private_material,
+                                     strcmp(source_type, "PRIVATE_KEY") == 0, request, error);
     default:
         return from_keystore(material, alias, request, error);
     }

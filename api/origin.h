@@ -18,20 +18,22 @@ struct origin_materials {
 };
 
 /* Reads what a source consists of. Freed with origin_materials_free(). */
-int origin_read_materials(struct store *store, int64_t source_id, bool secrets, struct origin_materials *materials, struct error *error)
-    MUST_CHECK;
+int origin_read_materials(struct store *store, int64_t source_id, bool secrets, struct origin_materials *materials,
+                          struct error *error) MUST_CHECK;
 /* Adds an empty one for an environment. */
 struct origin_material *origin_add_material(struct origin_materials *materials, const char *environment);
 /* Wipes what was secret. */
 void origin_materials_free(struct origin_materials *materials);
 
-/* The material of an environment, by its id (0: by name), or by name (NULL or "": the only one, or any of a certificate). NULL with a
- * sentence about the source when there is none, or when the choice is open. */
-const struct origin_material *origin_choose(enum source_kind kind, const char *source_name, const struct origin_materials *materials,
-                                            int64_t environment_id, const char *environment, struct error *error) MUST_CHECK;
+/* The material of an environment, by its id (0: by name), or by name (NULL or "": the only one, or any of a certificate). NULL
+ * with a sentence about the source when there is none, or when the choice is open. */
+const struct origin_material *origin_choose(enum source_kind kind, const char *source_name,
+                                            const struct origin_materials *materials, int64_t environment_id,
+                                            const char *environment, struct error *error) MUST_CHECK;
 
-/* source_type: "PRIVATE_KEY" asks for the private half of a key. alias: of a keystore's entry. Takes long for a keystore. Thread-safe. */
-struct jwk *origin_make_jwk(enum source_kind kind, const char *source_type, const struct origin_material *material, const char *alias,
-                            const struct algorithm_request *request, struct error *error) MUST_CHECK;
+/* source_type: "PRIVATE_KEY" asks for the private half of a key. alias: of a keystore's entry. Takes long for a keystore.
+ * Thread-safe. */
+struct jwk *origin_make_jwk(enum source_kind kind, const char *source_type, const struct origin_material *material,
+                            const char *alias, const struct algorithm_request *request, struct error *error) MUST_CHECK;
 
 #endif

@@ -1,4 +1,5 @@
-/* The thread that looks for what is due, and the fetches. The schedule is in the store: it survives a restart and takes no memory. */
+/* The thread that looks for what is due, and the fetches. The schedule is in the store: it survives a restart and takes no
+ * memory. */
 #include "refresh.h"
 
 #include <pthread.h>
@@ -22,12 +23,16 @@ enum {
     RETRY_MS = 1000,       /* until the store is asked again after it failed */
 };
 
-static struct metric unchanged = {.name = "jwk_api_source_refreshes_total", .labels = "result=\"unchanged\"",
-                                  .help = "Fetches of JWKs from their URLs on the schedule, by what came of them.", .type = METRIC_COUNTER};
-static struct metric changed = {.name = "jwk_api_source_refreshes_total", .labels = "result=\"changed\"", .type = METRIC_COUNTER};
+static struct metric unchanged = {.name = "jwk_api_source_refreshes_total",
+                                  .labels = "result=\"unchanged\"",
+                                  .help = "Fetches of JWKs from their URLs on the schedule, by what came of them.",
+                                  .type = METRIC_COUNTER};
+static struct metric changed = {
+    .name = "jwk_api_source_refreshes_total", .labels = "result=\"changed\"", .type = METRIC_COUNTER};
 static struct metric failed = {.name = "jwk_api_source_refreshes_total", .labels = "result=\"failed\"", .type = METRIC_COUNTER};
-static struct metric failing = {
-    .name = "jwk_api_sources_failing", .help = "JWKs whose URL could not be fetched or used the last time.", .type = METRIC_GAUGE};
+static struct metric failing = {.name = "jwk_api_sources_failing",
+                                .help = "JWKs whose URL could not be fetched or used the last time.",
+                                .type = METRIC_GAUGE};
 
 __attribute__((constructor)) static void register_metrics(void) {
     metrics_register(&unchanged);

@@ -1,8 +1,9 @@
 /* Fetching the JWKs that came from URLs again, on a schedule.
  *
- * When to look again is what Cache-Control allows, within bounds and spread by a jitter; after a failure sooner at first, and more and more
- * rarely. A key that has changed is deployed as an update by the actor "source-refresh"; a source that fails is told by get and by a metric,
- * and never removes or changes the key. An update through the API detaches a JWK, which ends it. */
+ * When to look again is what Cache-Control allows, within bounds and spread by a jitter; after a failure sooner at first, and
+ * more and more rarely. A key that has changed is deployed as an update by the actor "source-refresh"; a source that fails is
+ * told by get and by a metric, and never removes or changes the key. An update through the API detaches a JWK, which ends it.
+ */
 #ifndef API_REFRESH_H
 #define API_REFRESH_H
 

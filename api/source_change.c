@@ -48,8 +48,8 @@ static void free_input(struct change *change) { source_change_free(change->input
 /* ---- in the writer's transaction ---- */
 
 /* Makes the attached JWKs again; one that was detached meanwhile is left alone. */
-static int record_remade(struct change *change, const struct source_change *update, struct store *store, const struct store_author *author,
-                         struct error *error) {
+static int record_remade(struct change *change, const struct source_change *update, struct store *store,
+                         const struct store_author *author, struct error *error) {
     if (update->remade_count)
         change->more = memory_new(update->remade_count * sizeof *change->more);
     for (size_t i = 0; i < update->remade_count; i++) {
@@ -114,14 +114,16 @@ static void add_attached(void *context, const struct store_attached *attached) {
 }
 
 /* Makes the attached JWKs from the material that the source has after the update. */
-static int remake(struct source_change *update, struct store *store, const struct origin_materials *materials, struct error *error) {
+static int remake(struct source_change *update, struct store *store, const struct origin_materials *materials,
+                  struct error *error) {
     enum source_kind kind = update->operations->kind;
     int64_t project_id = update->input->all_projects ? 0 : update->call->project.id;
     /* Collected first: a keystore takes long, and a statement that stays open keeps the store's log from being cut. */
     if (store_each_attached(store, update->before.id, project_id, SOURCE_REMADE_MAX + 1, add_attached, update, error))
         return -1;
     if (update->remade_count > SOURCE_REMADE_MAX)
-        return error_set(error, ERROR_INVALID, "More than %d JWKs are made from it: they can not be updated at once!", SOURCE_REMADE_MAX);
+        return error_set(error, ERROR_INVALID, "More than %d JWKs are made from it: they can not be updated at once!",
+                         SOURCE_REMADE_MAX);
     for (size_t i = 0; i < update->remade_count; i++) {
         struct remade *remade = &update->remade[i];
         struct algorithm_request request = {.use_type = remade->use_type, .algorithm = remade->algorithm};
@@ -138,7 +140,8 @@ static int remake(struct source_change *update, struct store *store, const struc
 /* Finds the ids of the environments that the request names, and refuses those that there are not. */
 static int find_environments(struct store *store, struct source_input *input, struct error *error) {
     for (size_t i = 0; i < input->materials.count; i++)
-        if (store_find_environment(store, input->materials.items[i].environment, &input->materials.items[i].environment_id, error))
+        if (store_find_environment(store, input->materials.items[i].environment, &input->materials.items[i].environment_id,
+                                   error))
             return -1;
     return 0;
 }
@@ -151,8 +154,8 @@ static int prepare_update(struct source_change *update, struct store *store, str
     /* Without asking for private material where nothing is made of it. */
     if (store_find_source(store, call->project.id, update->operations->kind, call->parameters[1], &update->before, error)) {
         if (error->code == ERROR_NOT_FOUND)
-            error_set(error, ERROR_NOT_FOUND, "%s (name: %s) is not found! Try create operation.", source_kind_word(update->operations->kind),
-                      call->parameters[1]);
+            error_set(error, ERROR_NOT_FOUND, "%s (name: %s) is not found! Try create operation.",
+                      source_kind_word(update->operations->kind), call->parameters[1]);
         return -1;
     }
     /* What is changed after this is refused in the transaction. */

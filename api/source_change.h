@@ -1,5 +1,5 @@
-/* A change of a certificate, key or keystore on its way: what takes long on a thread of the pool, then a change of the store, in which the
- * JWKs that are attached to it are made again when that was asked for. */
+/* A change of a certificate, key or keystore on its way: what takes long on a thread of the pool, then a change of the store,
+ * in which the JWKs that are attached to it are made again when that was asked for. */
 #ifndef API_SOURCE_CHANGE_H
 #define API_SOURCE_CHANGE_H
 

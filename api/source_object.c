@@ -39,7 +39,8 @@ int source_input_read_scope(const char *scope, struct source_input *input, struc
 
 int source_input_read(const cJSON *body, struct source_input *input, struct error *error) {
     const char *name = NULL, *description = NULL, *scope = NULL;
-    if (json_get_string(body, "name", false, &name, error) || json_get_string(body, "description", false, &description, error) ||
+    if (json_get_string(body, "name", false, &name, error) ||
+        json_get_string(body, "description", false, &description, error) ||
         json_get_boolean(body, "updateReferencedJwks", false, &input->update_referenced, error) ||
         json_get_string(body, "updateScope", false, &scope, error) || source_input_read_scope(scope, input, error))
         return -1;
@@ -83,15 +84,16 @@ void source_etag(const struct store_source *source, char out[ETAG_SIZE]) {
     snprintf(out, ETAG_SIZE, "\"%s-%lld\"", source->uid, (long long)source->version);
 }
 
-int source_check_conditions(const struct call *call, enum source_kind kind, const struct store_source *source, struct error *error) {
+int source_check_conditions(const struct call *call, enum source_kind kind, const struct store_source *source,
+                            struct error *error) {
     char etag[ETAG_SIZE];
     source_etag(source, etag);
     if (!etag_if_match_holds(&call->conditions, etag))
-        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is not in the state that If-Match names!", source_kind_word(kind),
-                         source->name);
+        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is not in the state that If-Match names!",
+                         source_kind_word(kind), source->name);
     if (!etag_if_none_match_holds(&call->conditions, etag))
-        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is in the state that If-None-Match names!", source_kind_word(kind),
-                         source->name);
+        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is in the state that If-None-Match names!",
+                         source_kind_word(kind), source->name);
     return 0;
 }
 
@@ -106,7 +108,8 @@ static void write_item(struct text *body, const struct call *call, const struct 
 
 /* The kind of source that a list is of. */
 static const struct source_kind_operations *operations_of(const struct listing *listing) {
-    return (const struct source_kind_operations *)((const char *)listing->kind - offsetof(struct source_kind_operations, listing));
+    return (const struct source_kind_operations *)((const char *)listing->kind -
+                                                   offsetof(struct source_kind_operations, listing));
 }
 
 static void list_one(void *context, const struct store_source *source) {
@@ -119,8 +122,8 @@ static void list_one(void *context, const struct store_source *source) {
 }
 
 int source_object_read_list(struct listing *listing, struct store *store, struct error *error) {
-    return store_each_source(store, listing->call->project.id, operations_of(listing)->kind, listing->name, listing->page + 1, list_one, listing,
-                             error);
+    return store_each_source(store, listing->call->project.id, operations_of(listing)->kind, listing->name, listing->page + 1,
+                             list_one, listing, error);
 }
 
 void source_object_list(struct call *call, const struct source_kind_operations *operations) {
@@ -132,7 +135,8 @@ void source_object_get(struct call *call, const struct source_kind_operations *o
     struct store_source source = {0};
     struct origin_materials materials = {0};
     struct store *store = readers_take(call->api->readers, &error);
-    int status = store ? store_find_source(store, call->project.id, operations->kind, call->parameters[1], &source, &error) : -1;
+    int status =
+        store ? store_find_source(store, call->project.id, operations->kind, call->parameters[1], &source, &error) : -1;
     if (status == 0)
         status = origin_read_materials(store, source.id, false, &materials, &error);
     readers_give(call->api->readers, store);
@@ -193,4 +197,6 @@ void source_object_update(struct call *call, const struct source_kind_operations
     change_object(call, operations, input);
 }
 
-void source_object_delete(struct call *call, const struct source_kind_operations *operations) { source_change_delete(call, operations); }
+void source_object_delete(struct call *call, const struct source_kind_operations *operations) {
+    source_change_delete(call, operations);
+}

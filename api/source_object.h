@@ -29,8 +29,8 @@ struct source_kind_operations {
     enum source_kind kind;
     struct listing_kind listing; /* with source_object_read_list() */
     const char *name_label; /* begins sentences about the name: "Certificate" */
-    /* Validates what was given and completes its materials with their details; stored is what the object consists of so far (nothing for
-     * a create). Not on an HTTP thread: it may take long. */
+    /* Validates what was given and completes its materials with their details; stored is what the object consists of so far
+     * (nothing for a create). Not on an HTTP thread: it may take long. */
     int (*complete)(struct source_input *input, const struct origin_materials *stored, struct error *error);
     /* Writes the members of a list's item, behind `id` and `projectId`. */
     void (*write_item)(struct text *body, const struct store_source *source);
@@ -49,13 +49,15 @@ void source_object_delete(struct call *call, const struct source_kind_operations
 /* The strong entity tag of a source's present state. */
 void source_etag(const struct store_source *source, char out[ETAG_SIZE]);
 /* Whether the request's conditions let it change the source: 0, or -1 with ERROR_PRECONDITION. */
-int source_check_conditions(const struct call *call, enum source_kind kind, const struct store_source *source, struct error *error) MUST_CHECK;
+int source_check_conditions(const struct call *call, enum source_kind kind, const struct store_source *source,
+                            struct error *error) MUST_CHECK;
 
 /* Reads members that JSON bodies have in common: name, description, updateReferencedJwks, updateScope. */
 int source_input_read(const cJSON *body, struct source_input *input, struct error *error) MUST_CHECK;
 /* Reads `updateScope`; NULL and "" are SAME_PROJECT. */
 int source_input_read_scope(const char *scope, struct source_input *input, struct error *error) MUST_CHECK;
-/* Adds material for an environment that is named in a request: refuses an empty name and one that was named before. NULL with an error. */
+/* Adds material for an environment that is named in a request: refuses an empty name and one that was named before. NULL with
+ * an error. */
 struct origin_material *source_input_add(struct source_input *input, const char *environment, struct error *error) MUST_CHECK;
 
 #endif

@@ -19,8 +19,10 @@ static void bind_optional(sqlite3_stmt *statement, int index, int64_t value) {
 
 int store_attach_source(struct store *store, const char *jwk_uid, const struct store_origin *origin, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO jwk_origin (jwk_id, source_id, environment_id, use_type, algorithm, alias)"
-               " SELECT jwk.id, source.id, ?4, ?5, ?6, ?7 FROM jwk, source WHERE jwk.uid = ?1 AND source.uid = ?2 AND source.version = ?3",
+        store,
+        "INSERT INTO jwk_origin (jwk_id, source_id, environment_id, use_type, algorithm, alias)"
+        " SELECT jwk.id, source.id, ?4, ?5, ?6, ?7 FROM jwk, source"
+        " WHERE jwk.uid = ?1 AND source.uid = ?2 AND source.version = ?3",
         error);
     sqlite3_stmt *count = store_statement(store, "UPDATE source SET attachments = attachments + 1 WHERE uid = ?1", error);
     if (!statement || !count)
@@ -41,10 +43,13 @@ int store_attach_source(struct store *store, const char *jwk_uid, const struct s
 }
 
 int store_each_attached(struct store *store, int64_t source_id, int64_t project_id, int limit,
-                        void (*visit)(void *context, const struct store_attached *attached), void *context, struct error *error) {
+                        void (*visit)(void *context, const struct store_attached *attached), void *context,
+                        struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT jwk.id, coalesce(environment_id, 0), name, source_type, use_type, algorithm, alias FROM jwk_origin"
-               " JOIN jwk ON jwk.id = jwk_id WHERE jwk_origin.source_id = ?1 AND (?2 = 0 OR project_id = ?2) ORDER BY jwk.id LIMIT ?3", error);
+        store,
+        "SELECT jwk.id, coalesce(environment_id, 0), name, source_type, use_type, algorithm, alias FROM jwk_origin"
+        " JOIN jwk ON jwk.id = jwk_id WHERE jwk_origin.source_id = ?1 AND (?2 = 0 OR project_id = ?2) ORDER BY jwk.id LIMIT ?3",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, source_id);
@@ -82,16 +87,20 @@ static int write_material(struct store *store, const struct store_remade *remade
     store_bind_integer(material, 1, remade->jwk_id);
     store_bind_text(material, 2, remade->public_key);
     store_bind_text(material, 3, remade->private_key);
-    return store_run(store, statement, "making a JWK again", error) || store_run(store, material, "storing a JWK's material", error) ? -1 : 0;
+    if (store_run(store, statement, "making a JWK again", error))
+        return -1;
+    return store_run(store, material, "storing a JWK's material", error);
 }
 
-int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade, struct store_change *change,
-                     struct error *error) {
+int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,
+                     struct store_change *change, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT jwk.uid, jwk.name, jwk.description, jwk.version, jwk.partition, project.id, project.uid, project.name,"
-               " jwk.type, jwk.kid FROM jwk"
-               " JOIN project ON project.id = project_id WHERE jwk.id = ?1"
-               " AND (EXISTS (SELECT 1 FROM jwk_origin WHERE jwk_id = ?1) OR EXISTS (SELECT 1 FROM jwk_url WHERE jwk_id = ?1))", error);
+        store,
+        "SELECT jwk.uid, jwk.name, jwk.description, jwk.version, jwk.partition, project.id, project.uid, project.name,"
+        " jwk.type, jwk.kid FROM jwk"
+        " JOIN project ON project.id = project_id WHERE jwk.id = ?1"
+        " AND (EXISTS (SELECT 1 FROM jwk_origin WHERE jwk_id = ?1) OR EXISTS (SELECT 1 FROM jwk_url WHERE jwk_id = ?1))",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, remade->jwk_id);
@@ -122,7 +131,8 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
         .now = now,
     };
     /* The row's strings are borrowed from the statement, which is reset only after all that. */
-    int status = write_material(store, remade, now, error) || store_record_deployment(store, &project_author, &subject, change, error);
+    int status =
+        write_material(store, remade, now, error) || store_record_deployment(store, &project_author, &subject, change, error);
     sqlite3_reset(statement);
     return status ? -1 : 0;
 }
@@ -157,8 +167,10 @@ int store_refresh_jwk(struct store *store, const struct store_author *author, co
 
 int store_attach_url(struct store *store, const char *jwk_uid, const struct store_url *url, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO jwk_url (jwk_id, kid, connect_timeout, read_timeout, size_limit, etag, last_modified, due_at, checked_at)"
-               " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM jwk WHERE uid = ?1", error);
+        store,
+        "INSERT INTO jwk_url (jwk_id, kid, connect_timeout, read_timeout, size_limit, etag, last_modified, due_at, checked_at)"
+        " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM jwk WHERE uid = ?1",
+        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, jwk_uid);
@@ -175,7 +187,8 @@ int store_attach_url(struct store *store, const char *jwk_uid, const struct stor
 
 /* When the first that is not due yet is. */
 static int find_next_due(struct store *store, int64_t now, int64_t *next_due, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT due_at FROM jwk_url WHERE due_at > ?1 ORDER BY due_at LIMIT 1", error);
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT due_at FROM jwk_url WHERE due_at > ?1 ORDER BY due_at LIMIT 1", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, now);
@@ -185,9 +198,9 @@ static int find_next_due(struct store *store, int64_t now, int64_t *next_due, st
     return row < 0 ? -1 : 0;
 }
 
-#define DUE_SELECT                                                                                                                  \
-    "SELECT jwk_id, failures, source_url, jwk_url.kid, connect_timeout, read_timeout, size_limit, etag, last_modified, due_at, uid" \
-    " FROM jwk_url JOIN jwk ON jwk.id = jwk_id WHERE due_at "
+#define DUE_SELECT                                                                        \
+    "SELECT jwk_id, failures, source_url, jwk_url.kid, connect_timeout, read_timeout,"    \
+    " size_limit, etag, last_modified, due_at, uid FROM jwk_url JOIN jwk ON jwk.id = jwk_id WHERE due_at "
 
 /* Visits the rows of one of the two statements below. */
 static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound, int limit,
@@ -215,7 +228,8 @@ static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound
 }
 
 int store_each_due(struct store *store, int64_t now, int64_t horizon, int limit,
-                   void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due, struct error *error) {
+                   void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due,
+                   struct error *error) {
     /* Two statements, so that each reads no more of the index than it returns. */
     sqlite3_stmt *due = store_statement(store, DUE_SELECT "<= ?1 ORDER BY due_at LIMIT ?2", error);
     sqlite3_stmt *beyond = store_statement(store, DUE_SELECT "> ?1 ORDER BY due_at LIMIT ?2", error);
@@ -247,7 +261,8 @@ int store_set_url_outcome(struct store *store, const struct store_url_outcome *o
 
 int store_find_url_status(struct store *store, int64_t jwk_id, struct store_url_status *status, struct error *error) {
     *status = (struct store_url_status){0};
-    sqlite3_stmt *statement = store_statement(store, "SELECT checked_at, due_at, failures, error FROM jwk_url WHERE jwk_id = ?1", error);
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT checked_at, due_at, failures, error FROM jwk_url WHERE jwk_id = ?1", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, jwk_id);

@@ -1,4 +1,5 @@
-/* Where JWKs come from, in the store: what attaches one to a certificate, a key, a keystore or a URL, and making it again from there.
+/* Where JWKs come from, in the store: what attaches one to a certificate, a key, a keystore or a URL, and making it again from
+ * there.
  *
  * An update through the API and a delete end the attachment (a trigger of the schema sees to it). */
 #ifndef API_STORE_ORIGIN_H
@@ -15,7 +16,8 @@ struct store_origin { /* strings are borrowed */
     const char *use_type, *algorithm, *alias;
 };
 /* Attaches a JWK that was just created. ERROR_UNAVAILABLE when the source was changed or deleted since it was read. */
-int store_attach_source(struct store *store, const char *jwk_uid, const struct store_origin *origin, struct error *error) MUST_CHECK;
+int store_attach_source(struct store *store, const char *jwk_uid, const struct store_origin *origin,
+                        struct error *error) MUST_CHECK;
 
 struct store_attached { /* strings are borrowed until the callback returns */
     int64_t jwk_id, environment_id; /* environment_id 0: as above */
@@ -23,7 +25,8 @@ struct store_attached { /* strings are borrowed until the callback returns */
 };
 /* The JWKs that are attached to a source: of one project, or with project_id 0 of all. At most limit. */
 int store_each_attached(struct store *store, int64_t source_id, int64_t project_id, int limit,
-                        void (*visit)(void *context, const struct store_attached *attached), void *context, struct error *error) MUST_CHECK;
+                        void (*visit)(void *context, const struct store_attached *attached), void *context,
+                        struct error *error) MUST_CHECK;
 
 /* ---- making again: inside a transaction of the writer ---- */
 
@@ -31,13 +34,13 @@ struct store_remade { /* strings are borrowed */
     int64_t jwk_id;
     const char *type, *kid, *public_key, *private_key;
 };
-/* Gives an attached JWK new material, as its next version, and records the deployment. author: user and traceparent are looked at; the
- * project is the JWK's own. ERROR_NOT_FOUND when it is not attached to anything any more. */
-int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade, struct store_change *change,
-                     struct error *error) MUST_CHECK;
+/* Gives an attached JWK new material, as its next version, and records the deployment. author: user and traceparent are looked
+ * at; the project is the JWK's own. ERROR_NOT_FOUND when it is not attached to anything any more. */
+int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,
+                     struct store_change *change, struct error *error) MUST_CHECK;
 
-/* The same where the new material may be what the JWK has already, and the JWK detached meanwhile: then nothing is changed, and *change is
- * left empty. */
+/* The same where the new material may be what the JWK has already, and the JWK detached meanwhile: then nothing is changed, and
+ * *change is left empty. */
 int store_refresh_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,
                       struct store_change *change, struct error *error) MUST_CHECK;
 
@@ -59,8 +62,8 @@ struct store_url_due { /* strings are borrowed until the callback returns */
 /* JWKs whose fetch is due at `now`, the longest overdue first, at most limit; then those due after
  * `horizon`, at most limit too: the clock was set back. *next_due is when the first of the others is (INT64_MAX: never). */
 int store_each_due(struct store *store, int64_t now, int64_t horizon, int limit,
-                   void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due, struct error *error)
-    MUST_CHECK;
+                   void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due,
+                   struct error *error) MUST_CHECK;
 
 /* Records how a fetch went: error NULL for well, then etag and last_modified are replaced. In the writer's transaction. */
 struct store_url_outcome {

@@ -18,9 +18,10 @@ const char *source_kind_word(enum source_kind kind) {
 
 /* ---- reading ---- */
 
-#define SOURCE_COLUMNS                                                                                                        \
-    "id, uid, name, description, alias, key_type, version, attachments, (SELECT json_group_array(name) FROM"                  \
-    " (SELECT environment.name FROM source_material JOIN environment ON environment.id = environment_id AND removed_at IS NULL" \
+#define SOURCE_COLUMNS                                                                        \
+    "id, uid, name, description, alias, key_type, version, attachments,"                      \
+    " (SELECT json_group_array(name) FROM (SELECT environment.name FROM source_material"      \
+    " JOIN environment ON environment.id = environment_id AND removed_at IS NULL"             \
     " WHERE source_id = source.id ORDER BY environment.name))"
 
 /* Reads SOURCE_COLUMNS; the strings belong to the statement. */
@@ -58,11 +59,11 @@ int store_each_source(struct store *store, int64_t project_id, enum source_kind 
     return row;
 }
 
-int store_find_source(struct store *store, int64_t project_id, enum source_kind kind, const char *name, struct store_source *source,
-                      struct error *error) {
+int store_find_source(struct store *store, int64_t project_id, enum source_kind kind, const char *name,
+                      struct store_source *source, struct error *error) {
     *source = (struct store_source){0};
-    sqlite3_stmt *statement =
-        store_statement(store, "SELECT " SOURCE_COLUMNS " FROM source WHERE project_id = ?1 AND kind = ?2 AND name = ?3", error);
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT " SOURCE_COLUMNS " FROM source WHERE project_id = ?1 AND kind = ?2 AND name = ?3", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);
@@ -96,15 +97,21 @@ void store_source_free(struct store_source *source) {
 }
 
 int store_each_material(struct store *store, int64_t source_id, bool secrets,
-                        void (*visit)(void *context, const struct store_material *material), void *context, struct error *error) {
+                        void (*visit)(void *context, const struct store_material *material), void *context,
+                        struct error *error) {
     /* Two statements: what is not asked for is not even read from the disk. */
     sqlite3_stmt *statement =
-        secrets ? store_statement(store, "SELECT environment_id, name, type, details, public_material, private_material, password"
-                                         " FROM source_material JOIN environment ON environment.id = environment_id AND removed_at IS NULL"
-                                         " WHERE source_id = ?1 ORDER BY name", error)
-                : store_statement(store, "SELECT environment_id, name, type, details, public_material, NULL, NULL"
-                                         " FROM source_material JOIN environment ON environment.id = environment_id AND removed_at IS NULL"
-                                         " WHERE source_id = ?1 ORDER BY name", error);
+        secrets
+            ? store_statement(store,
+                              "SELECT environment_id, name, type, details, public_material, private_material, password"
+                              " FROM source_material JOIN environment ON environment.id = environment_id AND removed_at IS NULL"
+                              " WHERE source_id = ?1 ORDER BY name",
+                              error)
+            : store_statement(store,
+                              "SELECT environment_id, name, type, details, public_material, NULL, NULL"
+                              " FROM source_material JOIN environment ON environment.id = environment_id AND removed_at IS NULL"
+                              " WHERE source_id = ?1 ORDER BY name",
+                              error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, source_id);
@@ -125,7 +132,8 @@ int store_each_material(struct store *store, int64_t source_id, bool secrets,
 }
 
 int store_find_environment(struct store *store, const char *name, int64_t *id, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL", error);
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL", error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, name);
@@ -155,10 +163,13 @@ static int name_is_taken(struct store *store, int64_t project_id, enum source_ki
     return row;
 }
 
-static int insert_materials(struct store *store, int64_t source_id, const struct store_new_source *source, struct error *error) {
+static int insert_materials(struct store *store, int64_t source_id, const struct store_new_source *source,
+                            struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO source_material (source_id, environment_id, type, public_material, private_material, password, details)"
-               " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", error);
+        store,
+        "INSERT INTO source_material (source_id, environment_id, type, public_material, private_material, password, details)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        error);
     if (!statement)
         return -1;
     for (size_t i = 0; i < source->material_count; i++) {
@@ -179,7 +190,8 @@ static int insert_materials(struct store *store, int64_t source_id, const struct
     return 0;
 }
 
-int store_add_source(struct store *store, const struct store_author *author, const struct store_new_source *source, struct error *error) {
+int store_add_source(struct store *store, const struct store_author *author, const struct store_new_source *source,
+                     struct error *error) {
     int taken = name_is_taken(store, author->project_id, source->kind, source->name, 0, error);
     if (taken)
         return taken < 0 ? -1
@@ -211,11 +223,14 @@ int store_change_source(struct store *store, const struct store_source *before, 
     int taken = source->name ? name_is_taken(store, author->project_id, source->kind, source->name, before->id, error) : 0;
     if (taken)
         return taken < 0 ? -1
-                         : error_set(error, ERROR_CONFLICT, "%s (name: %s) is already exist!", source_kind_word(source->kind), source->name);
+                         : error_set(error, ERROR_CONFLICT, "%s (name: %s) is already exist!", source_kind_word(source->kind),
+                                     source->name);
     sqlite3_stmt *statement = store_statement(
-        store, "UPDATE source SET name = coalesce(?4, name), description = coalesce(?5, description), alias = coalesce(?6, alias),"
-               " key_type = coalesce(?7, key_type), version = version + 1, updated_at = ?8"
-               " WHERE id = ?1 AND version = ?2 AND attachments = ?3", error);
+        store,
+        "UPDATE source SET name = coalesce(?4, name), description = coalesce(?5, description), alias = coalesce(?6, alias),"
+        " key_type = coalesce(?7, key_type), version = version + 1, updated_at = ?8"
+        " WHERE id = ?1 AND version = ?2 AND attachments = ?3",
+        error);
     sqlite3_stmt *clear = store_statement(store, "DELETE FROM source_material WHERE source_id = ?1", error);
     if (!statement || !clear)
         return -1;
@@ -241,7 +256,8 @@ int store_change_source(struct store *store, const struct store_source *before, 
 }
 
 /* ERROR_CONFLICT with the names of the JWKs that are made from it, if any. */
-static int refuse_dependents(struct store *store, const struct store_source *source, enum source_kind kind, struct error *error) {
+static int refuse_dependents(struct store *store, const struct store_source *source, enum source_kind kind,
+                             struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store, "SELECT name, count(*) OVER () FROM jwk_origin JOIN jwk ON jwk.id = jwk_id WHERE jwk_origin.source_id = ?1"
                " ORDER BY name LIMIT ?2", error);
@@ -259,8 +275,8 @@ static int refuse_dependents(struct store *store, const struct store_source *sou
     if (row == 0 && all) {
         if (all > shown)
             text_add_format(&names, " and %lld more", (long long)(all - shown));
-        row = error_set(error, ERROR_CONFLICT, "%s (name: %s) can not be deleted! %lld JWK%s made from it: %s", source_kind_word(kind),
-                        source->name, (long long)all, all == 1 ? " is" : "s are", names.bytes);
+        row = error_set(error, ERROR_CONFLICT, "%s (name: %s) can not be deleted! %lld JWK%s made from it: %s",
+                        source_kind_word(kind), source->name, (long long)all, all == 1 ? " is" : "s are", names.bytes);
     }
     text_free(&names);
     return row;

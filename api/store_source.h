@@ -28,15 +28,17 @@ struct store_material {
 
 /* In the order of names, from behind the name `after` ("": from the first) on, at most limit; reads no material. */
 int store_each_source(struct store *store, int64_t project_id, enum source_kind kind, const char *after, int limit,
-                      void (*visit)(void *context, const struct store_source *source), void *context, struct error *error) MUST_CHECK;
-/* ERROR_NOT_FOUND with "Certificate (name: X) is not found!". Freed with store_source_free(). */
-int store_find_source(struct store *store, int64_t project_id, enum source_kind kind, const char *name, struct store_source *source,
+                      void (*visit)(void *context, const struct store_source *source), void *context,
                       struct error *error) MUST_CHECK;
+/* ERROR_NOT_FOUND with "Certificate (name: X) is not found!". Freed with store_source_free(). */
+int store_find_source(struct store *store, int64_t project_id, enum source_kind kind, const char *name,
+                      struct store_source *source, struct error *error) MUST_CHECK;
 void store_source_free(struct store_source *source);
-/* Its material in the order of environments. Without `secrets` private material and password are not read and NULL. The strings of a
- * visited one live until visit returns. */
+/* Its material in the order of environments. Without `secrets` private material and password are not read and NULL. The strings
+ * of a visited one live until visit returns. */
 int store_each_material(struct store *store, int64_t source_id, bool secrets,
-                        void (*visit)(void *context, const struct store_material *material), void *context, struct error *error) MUST_CHECK;
+                        void (*visit)(void *context, const struct store_material *material), void *context,
+                        struct error *error) MUST_CHECK;
 
 /* ---- inside a transaction of the writer ---- */
 
@@ -47,10 +49,10 @@ struct store_new_source {
     size_t material_count;
 };
 /* ERROR_CONFLICT when the name is taken, ERROR_NOT_FOUND for an unknown environment. */
-int store_add_source(struct store *store, const struct store_author *author, const struct store_new_source *source, struct error *error)
-    MUST_CHECK;
-/* Replaces what is not NULL; materials, where there are any, replace all there were. ERROR_UNAVAILABLE when the source is not as it was
- * read any more (version and attachments of `before`): to be tried again. */
+int store_add_source(struct store *store, const struct store_author *author, const struct store_new_source *source,
+                     struct error *error) MUST_CHECK;
+/* Replaces what is not NULL; materials, where there are any, replace all there were. ERROR_UNAVAILABLE when the source is not
+ * as it was read any more (version and attachments of `before`): to be tried again. */
 int store_change_source(struct store *store, const struct store_source *before, const struct store_author *author,
                         const struct store_new_source *source, struct error *error) MUST_CHECK;
 /* ERROR_CONFLICT naming them when JWKs are attached to it. */

@@ -1,5 +1,5 @@
-/* Threads for work that takes long: fetching a URL, making an RSA key, opening a keystore. Neither an HTTP thread nor the writer
- * waits for it.
+/* Threads for work that takes long: fetching a URL, making an RSA key, opening a keystore. Neither an HTTP thread nor the
+ * writer waits for it.
  *
  * Each kind of work has a pool of its own, so that a server that hangs holds up no import. */
 #ifndef API_WORKPOOL_H

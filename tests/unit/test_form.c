@@ -83,9 +83,15 @@ static void boundaries_are_read_as_rfc_2046_has_them(void **state) {
     assert_int_equal(parse("multipart/form-data; charset=utf-8; boundary=\"a b:c\"", body, sizeof body - 1, &form), 0);
     check(&form, "n", "v");
     static const char *const types[] = {
-        "multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=\"", "multipart/form-data; boundary=\"b",
-        "multipart/form-data; boundary", "multipart/form-data; boundary=\"b \"", "multipart/form-data; boundary=b{",
-        "multipart/form-data; boundary=\"b\"x", "multipart/form-data; boundary=01234567890123456789012345678901234567890123456789012345678901234567890"};
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=\"",
+        "multipart/form-data; boundary=\"b",
+        "multipart/form-data; boundary",
+        "multipart/form-data; boundary=\"b \"",
+        "multipart/form-data; boundary=b{",
+        "multipart/form-data; boundary=\"b\"x",
+        "multipart/form-data; boundary=01234567890123456789012345678901234567890123456789012345678901234567890"};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         assert_int_equal(parse(types[i], "--b--", 5, &form), -1);
 }
@@ -93,12 +99,27 @@ static void boundaries_are_read_as_rfc_2046_has_them(void **state) {
 static void what_is_no_form_is_refused(void **state) {
     (void)state;
     static const char *const bodies[] = {
-        "", "-", "--", "--b", "--bx", "--b\r", "--b\r\n", "x--b--", "--b--x", "--b--\r\nx", "--b\r\n\r\nv\r\n--b--",
-        "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv", "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv\r\n--",
-        "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv\r\n--b", "--b\r\nContent-Disposition: form-data; name=a",
-        "--b\r\nContent-Disposition: form-data; name=a\r\n--b--", "--b\r\nno colon\r\n\r\nv\r\n--b--",
-        "--b\r\nContent-Disposition: attachment; name=a\r\n\r\nv\r\n--b--", "--b\r\nContent-Disposition: form-data\r\n\r\nv\r\n--b--",
-        "--b\r\nContent-Disposition: form-data; name=\"\"\r\n\r\nv\r\n--b--", "--b\r\nContent-Disposition: form-data; name=\"a\r\n\r\nv\r\n--b--",
+        "",
+        "-",
+        "--",
+        "--b",
+        "--bx",
+        "--b\r",
+        "--b\r\n",
+        "x--b--",
+        "--b--x",
+        "--b--\r\nx",
+        "--b\r\n\r\nv\r\n--b--",
+        "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv",
+        "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv\r\n--",
+        "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv\r\n--b",
+        "--b\r\nContent-Disposition: form-data; name=a",
+        "--b\r\nContent-Disposition: form-data; name=a\r\n--b--",
+        "--b\r\nno colon\r\n\r\nv\r\n--b--",
+        "--b\r\nContent-Disposition: attachment; name=a\r\n\r\nv\r\n--b--",
+        "--b\r\nContent-Disposition: form-data\r\n\r\nv\r\n--b--",
+        "--b\r\nContent-Disposition: form-data; name=\"\"\r\n\r\nv\r\n--b--",
+        "--b\r\nContent-Disposition: form-data; name=\"a\r\n\r\nv\r\n--b--",
         "--b\r\nContent-Disposition: form-data; name=\"\xff\"\r\n\r\nv\r\n--b--",
         "--b\r\nContent-Disposition: form-data; name=a\r\nContent-Disposition: form-data; name=b\r\n\r\nv\r\n--b--",
         "--b\r\nContent-Disposition: form-data; name=a\r\nContent-Transfer-Encoding: base64\r\n\r\nv\r\n--b--",
@@ -140,7 +161,8 @@ static void values_are_typed(void **state) {
     struct error error;
     char *text;
     bool value = false;
-    static const char body[] = PART("t", "text") PART("n", "\xff") PART("z", "a\0b") PART("yes", "true") PART("no", "false") PART("x", "TRUE") "--b--";
+    static const char body[] =
+        PART("t", "text") PART("n", "\xff") PART("z", "a\0b") PART("yes", "true") PART("no", "false") PART("x", "TRUE") "--b--";
     assert_int_equal(form_parse(TYPE, body, sizeof body - 1, &form, &error), 0);
     assert_int_equal(form_get_text(&form, "t", &text, &error), 0);
     assert_string_equal(text, "text");

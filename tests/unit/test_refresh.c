@@ -9,7 +9,8 @@
 #include "api/refresh.h"
 
 enum { MINUTE = 60000, HOUR = 3600000 };
-static const struct api_sources sources = {.refresh_minimum_ms = 5 * MINUTE, .refresh_maximum_ms = 24L * HOUR, .refresh_default_ms = HOUR};
+static const struct api_sources sources = {
+    .refresh_minimum_ms = 5 * MINUTE, .refresh_maximum_ms = 24L * HOUR, .refresh_default_ms = HOUR};
 static const int64_t now = 1700000000000;
 
 /* Many draws: all within a tenth of the middle, and spread over most of that. */

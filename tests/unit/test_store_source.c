@@ -29,7 +29,8 @@ static void add(struct store_fixture *fixture, const char *name) {
     const struct store_material materials[] = {
         {.environment = "staging", .public_material = "public", .private_material = "private", .details = "{}"},
         {.environment = "production", .type = "PKCS12", .private_material = "file", .password = "password", .details = "[]"}};
-    const struct store_new_source source = {.kind = SOURCE_KEY, .name = name, .key_type = "EC", .materials = materials, .material_count = 2};
+    const struct store_new_source source = {
+        .kind = SOURCE_KEY, .name = name, .key_type = "EC", .materials = materials, .material_count = 2};
     SUCCEEDS(store_add_source(fixture->store, &fixture->author, &source, &error));
 }
 
@@ -40,7 +41,8 @@ static struct store_source find(struct store_fixture *fixture, const char *name)
 }
 
 /* Creates a JWK; *uid is its id. */
-static void create_jwk(struct store_fixture *fixture, const char *name, const char *source_id, const char *url, char uid[UUID_SIZE]) {
+static void create_jwk(struct store_fixture *fixture, const char *name, const char *source_id, const char *url,
+                       char uid[UUID_SIZE]) {
     struct store_new_jwk jwk = fixture_new_jwk(name);
     struct store_change change;
     jwk.source_type = url ? "URL" : "PUBLIC_KEY";
@@ -96,8 +98,8 @@ static void note_material(void *context, const struct store_material *material) 
     struct found *found = context;
     found->count++;
     snprintf(found->names + strlen(found->names), 128, "%s:%s,%s,%s;", material->environment,
-             material->public_material ? material->public_material : "-", material->private_material ? material->private_material : "-",
-             material->password ? material->password : "-");
+             material->public_material ? material->public_material : "-",
+             material->private_material ? material->private_material : "-", material->password ? material->password : "-");
 }
 
 static void secrets_are_read_when_asked_for_alone(void **state) {
@@ -161,7 +163,8 @@ static void deleting_is_refused_while_jwks_are_attached(void **state) {
     SUCCEEDS(store_delete_jwk(fixture->store, &fixture->author, "two", &change, &error));
     store_change_clear(&change);
     SUCCEEDS(store_remove_source(fixture->store, &fixture->author, SOURCE_KEY, "a", &error));
-    FAILS(store_remove_source(fixture->store, &fixture->author, SOURCE_KEY, "a", &error), ERROR_NOT_FOUND, "Key (name: a) is not found!");
+    FAILS(store_remove_source(fixture->store, &fixture->author, SOURCE_KEY, "a", &error), ERROR_NOT_FOUND,
+          "Key (name: a) is not found!");
     store_source_free(&source);
 }
 
@@ -259,7 +262,8 @@ static void outcomes_are_remembered_until_the_jwk_is_detached(void **state) {
     update_jwk(fixture, "a");
     FAILS(store_find_url_status(fixture->store, id, &status, &error), ERROR_NOT_FOUND, "The JWK is attached to no URL");
     assert_int_equal(due_at(fixture, 1000, INT64_MAX, 8, &next).count, 0);
-    SUCCEEDS(store_set_url_outcome(fixture->store, &success, &error)); /* of a fetch that was under way: nothing is there any more */
+    SUCCEEDS(
+        store_set_url_outcome(fixture->store, &success, &error)); /* of a fetch that was under way: nothing is there any more */
 }
 
 static void a_refresh_changes_what_has_changed_alone(void **state) {
@@ -268,7 +272,8 @@ static void a_refresh_changes_what_has_changed_alone(void **state) {
     int64_t next;
     attach_url(fixture, "a", 100);
     int64_t id = due_at(fixture, 100, INT64_MAX, 8, &next).ids[0];
-    struct store_remade same = {.jwk_id = id, .type = "OKP", .kid = "key-1", .public_key = PUBLIC_KEY, .private_key = PRIVATE_KEY};
+    struct store_remade same = {
+        .jwk_id = id, .type = "OKP", .kid = "key-1", .public_key = PUBLIC_KEY, .private_key = PRIVATE_KEY};
     SUCCEEDS(store_refresh_jwk(fixture->store, &fixture->author, &same, &change, &error));
     assert_null(change.environments);
     same.private_key = NULL; /* the private half alone is gone */
