@@ -250,6 +250,22 @@ static void reset_replicas(struct gatherer *gatherer, int64_t now) {
     pthread_mutex_unlock(&gatherer->replicas_lock);
 }
 
+/* Reads from where each partition is to be read from next. The acks come in once the replicas are known: before that, those that came
+ * while no API ran could not be told from the acks of earlier incarnations. */
+static rd_kafka_resp_err_t assign_partitions(struct gatherer *gatherer) {
+    if (gatherer->caught_up)
+        return rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+    rd_kafka_topic_partition_list_t *workers = rd_kafka_topic_partition_list_new(gatherer->assigned->cnt);
+    for (int i = 0; i < gatherer->assigned->cnt; i++) {
+        const rd_kafka_topic_partition_t *entry = &gatherer->assigned->elems[i];
+        if (strcmp(entry->topic, gatherer->options.topics->workers) == 0)
+            rd_kafka_topic_partition_list_add(workers, entry->topic, entry->partition)->offset = entry->offset;
+    }
+    rd_kafka_resp_err_t result = rd_kafka_assign(gatherer->consumer, workers);
+    rd_kafka_topic_partition_list_destroy(workers);
+    return result;
+}
+
 /* Reads a partition from its beginning: what was to be read is not there any more. */
 static void restart_partition(struct gatherer *gatherer, const char *topic, int32_t partition, int64_t now) {
     rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
@@ -258,7 +274,7 @@ static void restart_partition(struct gatherer *gatherer, const char *topic, int3
         reset_replicas(gatherer, now);
     if (entry)
         entry->offset = RD_KAFKA_OFFSET_BEGINNING;
-    rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+    assign_partitions(gatherer);
 }
 
 /* A partition was read to its end, which counts once for each of the workers topic. */
@@ -273,6 +289,7 @@ static void on_end(struct gatherer *gatherer, const char *topic, int32_t partiti
     gatherer->caught_up = true;
     pthread_cond_broadcast(&gatherer->caught_up_changed);
     pthread_mutex_unlock(&gatherer->lock);
+    assign_partitions(gatherer);
 }
 
 static void on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
@@ -340,7 +357,7 @@ static void check_partitions(struct gatherer *gatherer, int64_t now) {
                 added = true;
             }
     if (added)
-        rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+        assign_partitions(gatherer);
 }
 
 /* The offset to begin with: the stored one, or for a store that has none the end, since no ack for it can be older. */
@@ -370,7 +387,7 @@ static int assign(struct gatherer *gatherer, struct store *store, struct error *
     for (int32_t partition = 0; partition < specs[1].partitions_found; partition++)
         rd_kafka_topic_partition_list_add(gatherer->assigned, specs[1].name, partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
     gatherer->workers_partitions = specs[1].partitions_found;
-    rd_kafka_resp_err_t result = rd_kafka_assign(gatherer->consumer, gatherer->assigned);
+    rd_kafka_resp_err_t result = assign_partitions(gatherer);
     return result ? error_set(error, ERROR_UNAVAILABLE, "assigning partitions: %s", rd_kafka_err2str(result)) : 0;
 }
 

@@ -370,7 +370,7 @@ static void the_deadline_names_who_is_waited_for(void **state) {
 static void the_deadline_names_five_and_counts_the_rest(void **state) {
     (void)state;
     struct world world = {0};
-    char name[16];
+    char name[32];
     for (int i = 1; i <= 7; i++) {
         snprintf(name, sizeof name, "edge-%d", i);
         hello(&world, "production", name);
