@@ -1,0 +1,378 @@
+/* From the outbox to Kafka: order, marks, a broker that is away, refused events, a stop and the next start. */
+#include "kafka_fixture.h"
+#include "store_fixture.h"
+
+#include <semaphore.h>
+
+#include "api/publisher.h"
+#include "api/store_sql.h"
+#include "common/identifier.h"
+#include "common/message.h"
+
+static const char *const environments[] = {"production"};
+
+enum { MORE_THAN_IN_FLIGHT = 10500, UPDATES = 300 };
+
+struct world {
+    struct kafka_fixture kafka;
+    struct store_fixture fixture;
+    struct writer *writer;
+    struct publisher *publisher;
+};
+
+static void start(struct world *world) {
+    struct error error = {0};
+    world->writer = writer_new(fixture_connect(&world->fixture, STORE_WRITE));
+    world->publisher = publisher_new(&world->kafka.settings, world->kafka.topics.events, fixture_connect(&world->fixture, STORE_READ),
+                                     world->writer, &error);
+    if (!world->publisher)
+        fail_msg("%s", error.message);
+    publisher_start(world->publisher);
+}
+
+static void stop(struct world *world, int timeout_ms) {
+    publisher_stop(world->publisher, timeout_ms);
+    writer_free(world->writer);
+    publisher_free(world->publisher);
+}
+
+static void open_world(struct world *world) {
+    kafka_open(&world->kafka);
+    fixture_open(&world->fixture, 1, environments);
+}
+
+static void close_world(struct world *world) {
+    fixture_close(&world->fixture);
+    kafka_close(&world->kafka);
+}
+
+/* ---- what the outbox holds ---- */
+
+struct look {
+    struct job job;
+    int64_t rows;
+    sem_t finished;
+};
+
+static void count_row(void *context, struct store_outgoing *outgoing) {
+    ++*(int64_t *)context;
+    store_outgoing_free(outgoing);
+}
+
+static int64_t outbox_rows(struct store *store) {
+    int64_t rows = 0;
+    SUCCEEDS(store_each_outgoing(store, 0, 1000000, count_row, &rows, &error));
+    return rows;
+}
+
+static int run_look(struct job *job, struct store *store, struct error *error) {
+    struct look *look = (struct look *)job;
+    look->rows = 0;
+    return store_each_outgoing(store, 0, 1000000, count_row, &look->rows, error);
+}
+
+static void done_look(struct job *job, int status, const struct error *error) {
+    (void)status, (void)error;
+    sem_post(&((struct look *)job)->finished);
+}
+
+/* Waits until everything is marked: each look is a deferred job, which comes behind the marks that are on their way. */
+static void await_empty_outbox(struct world *world) {
+    struct look look = {.job = {.run = run_look, .done = done_look}, .rows = -1};
+    sem_init(&look.finished, 0, 0);
+    for (int i = 0; i < KAFKA_WAIT_MS / WRITER_DEFER_MS && look.rows != 0; i++) {
+        assert_int_equal(writer_defer(world->writer, &look.job), 0);
+        sem_wait(&look.finished);
+    }
+    sem_destroy(&look.finished);
+    assert_int_equal(look.rows, 0);
+}
+
+/* ---- what Kafka holds ---- */
+
+/* Reads all partitions to their ends, where the last event of the JWK must be of that version; returns how many events of it there
+ * were. in_order: each version follows the one before it. The mock cluster forgets the oldest records of a long partition. */
+static int read_through(struct world *world, const char *jwk_id, int64_t last_version, bool in_order) {
+    rd_kafka_t *reader = kafka_reader(&world->kafka, world->kafka.topics.events, KAFKA_EVENT_PARTITIONS);
+    int64_t version = 0;
+    int count = 0;
+    bool ended[KAFKA_EVENT_PARTITIONS] = {false};
+    for (int left = KAFKA_EVENT_PARTITIONS; left > 0;) {
+        rd_kafka_message_t *record = rd_kafka_consumer_poll(reader, KAFKA_WAIT_MS);
+        assert_non_null(record);
+        if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !ended[record->partition]) {
+            ended[record->partition] = true;
+            left--;
+        } else if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR && record->payload && record->key_len == strlen(jwk_id) &&
+                   memcmp(record->key, jwk_id, record->key_len) == 0) {
+            struct event event;
+            SUCCEEDS(event_decode(record->payload, record->len, &event, &error));
+            if (in_order && version > 0 && event.version != version + 1)
+                fail_msg("version %lld follows %lld", (long long)event.version, (long long)version);
+            version = event.version;
+            count++;
+            event_free(&event);
+        }
+        rd_kafka_message_destroy(record);
+    }
+    rd_kafka_destroy(reader);
+    assert_int_equal(version, last_version);
+    return count;
+}
+
+/* Records a change and offers its event, as the writer does after its commit. */
+static void publish(struct world *world, struct store_change *change) {
+    struct store_outgoing *outgoing = change->outgoing;
+    change->outgoing = NULL;
+    publisher_send(world->publisher, outgoing);
+    store_change_clear(change);
+}
+
+static void create(struct world *world, const char *name, char jwk_id[UUID_SIZE]) {
+    struct store_change change;
+    fixture_create(&world->fixture, name, &change);
+    memcpy(jwk_id, change.jwk_id, UUID_SIZE);
+    publish(world, &change);
+}
+
+/* Many updates of one JWK in one transaction; offered when there is a publisher. */
+static void update_many(struct world *world, const char *name, int count, bool offer) {
+    struct store_change *changes = memory_new((size_t)count * sizeof *changes);
+    SUCCEEDS(store_begin(world->fixture.store, &error));
+    for (int i = 0; i < count; i++)
+        SUCCEEDS(store_update_jwk(world->fixture.store, &world->fixture.author, name, NULL, "text", &changes[i], &error));
+    SUCCEEDS(store_commit(world->fixture.store, &error));
+    for (int i = 0; i < count; i++) {
+        if (offer)
+            publish(world, &changes[i]);
+        else
+            store_change_clear(&changes[i]);
+    }
+    free(changes);
+}
+
+static void run_sql(struct world *world, const char *sql) {
+    assert_int_equal(sqlite3_exec(world->fixture.store->db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+/* ---- tests ---- */
+
+static void an_event_goes_out_as_it_was_recorded(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    struct store_identity identity;
+    char hash[SHA256_TEXT_SIZE], event_id[UUID_SIZE], wanted_hash[SHA256_TEXT_SIZE], jwk_id[UUID_SIZE], source[64];
+    open_world(&world);
+    start(&world);
+    world.fixture.author.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    fixture_create(&world.fixture, "my-jwk", &change);
+    memcpy(event_id, change.outgoing->event_id, UUID_SIZE);
+    memcpy(wanted_hash, change.event_hash, SHA256_TEXT_SIZE);
+    memcpy(jwk_id, change.jwk_id, UUID_SIZE);
+    int partition = change.partition;
+    publish(&world, &change);
+    rd_kafka_t *reader = kafka_reader(&world.kafka, world.kafka.topics.events, KAFKA_EVENT_PARTITIONS);
+    rd_kafka_message_t *record = kafka_read(reader);
+    assert_int_equal(record->partition, partition);
+    assert_int_equal(record->key_len, UUID_SIZE - 1);
+    assert_memory_equal(record->key, jwk_id, UUID_SIZE - 1);
+    sha256_text(record->payload, record->len, hash);
+    assert_string_equal(hash, wanted_hash);
+    SUCCEEDS(cloudevent_read(record, &storage, &attributes, &error));
+    SUCCEEDS(store_read_identity(world.fixture.store, &identity, &error));
+    snprintf(source, sizeof source, "urn:jwk-api:%s", identity.uid);
+    assert_string_equal(attributes.id, event_id);
+    assert_string_equal(attributes.source, source);
+    assert_string_equal(attributes.type, EVENT_TYPE_CREATED);
+    assert_string_equal(attributes.subject, "projects/my-project/jwks/my-jwk");
+    assert_string_equal(attributes.dataschema, "urn:jwk-api:schema:jwk-event:1");
+    assert_string_equal(attributes.traceparent, world.fixture.author.traceparent);
+    assert_non_null(attributes.time);
+    rd_kafka_message_destroy(record);
+    rd_kafka_destroy(reader);
+    await_empty_outbox(&world);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+static void events_of_a_jwk_keep_their_order_and_are_marked(void **state) {
+    (void)state;
+    struct world world;
+    char one[UUID_SIZE], two[UUID_SIZE];
+    open_world(&world);
+    start(&world);
+    create(&world, "one", one);
+    create(&world, "two", two);
+    for (int i = 0; i < 3; i++) {
+        update_many(&world, "one", UPDATES / 3, true);
+        update_many(&world, "two", UPDATES / 3, true);
+    }
+    await_empty_outbox(&world);
+    assert_int_equal(read_through(&world, one, UPDATES + 1, true), UPDATES + 1);
+    assert_int_equal(read_through(&world, two, UPDATES + 1, true), UPDATES + 1);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+static void what_the_outbox_holds_at_the_start_is_sent_before_what_comes(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    memcpy(jwk_id, change.jwk_id, UUID_SIZE);
+    store_change_clear(&change);
+    update_many(&world, "my-jwk", UPDATES, false);
+    start(&world);
+    update_many(&world, "my-jwk", UPDATES, true);
+    await_empty_outbox(&world);
+    assert_int_equal(read_through(&world, jwk_id, 2 * UPDATES + 1, true), 2 * UPDATES + 1);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+/* More than may be in flight: the rest waits in the outbox, and nothing overtakes it. */
+static void a_broker_that_is_away_for_long_gets_everything_in_order(void **state) {
+    (void)state;
+    struct world world;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    start(&world);
+    create(&world, "my-jwk", jwk_id);
+    await_empty_outbox(&world);
+    assert_int_equal(rd_kafka_mock_broker_set_down(world.kafka.cluster, 1), 0);
+    update_many(&world, "my-jwk", MORE_THAN_IN_FLIGHT, true);
+    assert_int_equal(outbox_rows(world.fixture.store), MORE_THAN_IN_FLIGHT);
+    assert_int_equal(rd_kafka_mock_broker_set_up(world.kafka.cluster, 1), 0);
+    update_many(&world, "my-jwk", UPDATES, true);
+    await_empty_outbox(&world);
+    read_through(&world, jwk_id, MORE_THAN_IN_FLIGHT + UPDATES + 1, true);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+static void what_was_not_delivered_at_a_stop_is_sent_at_the_next_start(void **state) {
+    (void)state;
+    struct world world;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    start(&world);
+    create(&world, "my-jwk", jwk_id);
+    await_empty_outbox(&world);
+    assert_int_equal(rd_kafka_mock_broker_set_down(world.kafka.cluster, 1), 0);
+    update_many(&world, "my-jwk", UPDATES, true);
+    stop(&world, 1);
+    assert_int_equal(outbox_rows(world.fixture.store), UPDATES);
+    assert_int_equal(rd_kafka_mock_broker_set_up(world.kafka.cluster, 1), 0);
+    start(&world);
+    await_empty_outbox(&world);
+    read_through(&world, jwk_id, UPDATES + 1, false);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+/* The process died after the delivery and before the mark: the same events go out again, and the latest is the last. */
+static void events_sent_again_end_with_the_latest(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    memcpy(jwk_id, change.jwk_id, UUID_SIZE);
+    store_change_clear(&change);
+    update_many(&world, "my-jwk", UPDATES, false);
+    run_sql(&world, "CREATE TABLE kept AS SELECT * FROM outbox");
+    start(&world);
+    await_empty_outbox(&world);
+    stop(&world, 5000);
+    run_sql(&world, "INSERT INTO outbox SELECT * FROM kept");
+    start(&world);
+    await_empty_outbox(&world);
+    assert_int_equal(read_through(&world, jwk_id, UPDATES + 1, false), 2 * (UPDATES + 1));
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+/* The broker refuses some batches for good: what is behind them may have been delivered, and still the latest is the last. */
+static void after_a_refused_event_everything_goes_out_again_in_order(void **state) {
+    (void)state;
+    struct world world;
+    char one[UUID_SIZE], two[UUID_SIZE];
+    open_world(&world);
+    start(&world);
+    create(&world, "one", one);
+    create(&world, "two", two);
+    await_empty_outbox(&world);
+    rd_kafka_mock_push_request_errors(world.kafka.cluster, 0 /* Produce */, 2, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+                                      RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    for (int i = 0; i < UPDATES; i++) {
+        update_many(&world, "one", 1, true);
+        update_many(&world, "two", 1, true);
+    }
+    await_empty_outbox(&world);
+    read_through(&world, one, UPDATES + 1, false);
+    read_through(&world, two, UPDATES + 1, false);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+static int add_tombstones(struct job *job, struct store *store, struct error *error) {
+    struct look *look = (struct look *)job;
+    int added;
+    if (store_add_tombstones(store, INT64_MAX, 10, &added, error))
+        return -1;
+    look->rows = added;
+    return 0;
+}
+
+static void a_tombstone_follows_the_delete(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    char jwk_id[UUID_SIZE];
+    struct look look = {.job = {.run = add_tombstones, .done = done_look}};
+    open_world(&world);
+    start(&world);
+    create(&world, "my-jwk", jwk_id);
+    fixture_delete(&world.fixture, "my-jwk", &change);
+    publish(&world, &change);
+    sem_init(&look.finished, 0, 0);
+    assert_int_equal(writer_defer(world.writer, &look.job), 0);
+    sem_wait(&look.finished);
+    assert_int_equal(look.rows, 1);
+    publisher_look(world.publisher);
+    rd_kafka_t *reader = kafka_reader(&world.kafka, world.kafka.topics.events, KAFKA_EVENT_PARTITIONS);
+    for (int i = 0; i < 3; i++) {
+        rd_kafka_message_t *record = kafka_read(reader);
+        assert_memory_equal(record->key, jwk_id, UUID_SIZE - 1);
+        if (i < 2)
+            assert_non_null(record->payload);
+        else
+            assert_null(record->payload);
+        rd_kafka_message_destroy(record);
+    }
+    rd_kafka_destroy(reader);
+    await_empty_outbox(&world);
+    sem_destroy(&look.finished);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_event_goes_out_as_it_was_recorded),
+        cmocka_unit_test(events_of_a_jwk_keep_their_order_and_are_marked),
+        cmocka_unit_test(what_the_outbox_holds_at_the_start_is_sent_before_what_comes),
+        cmocka_unit_test(a_broker_that_is_away_for_long_gets_everything_in_order),
+        cmocka_unit_test(what_was_not_delivered_at_a_stop_is_sent_at_the_next_start),
+        cmocka_unit_test(events_sent_again_end_with_the_latest),
+        cmocka_unit_test(after_a_refused_event_everything_goes_out_again_in_order),
+        cmocka_unit_test(a_tombstone_follows_the_delete),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
