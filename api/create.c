@@ -68,14 +68,13 @@ static const struct source_type *find_source_type(const char *name, struct error
     return NULL;
 }
 
-/* Names first: what a caller meets for an empty body is that a name is missing. */
-static int read_body(struct creation *creation, const cJSON *body, const char *type_name, bool shortcut, struct error *error) {
+int creation_read_source(struct creation *creation, const cJSON *body, const char *type_name, struct error *error) {
     const char *given = NULL;
-    if (creation_read_names(creation, body, error) || json_get_string(body, "sourceType", false, &given, error))
+    if (json_get_string(body, "sourceType", false, &given, error))
         return -1;
-    if (shortcut && given)
+    if (type_name && given)
         return error_set(error, ERROR_INVALID, "\"sourceType\" is not known here");
-    const struct source_type *type = find_source_type(shortcut ? type_name : given, error);
+    const struct source_type *type = find_source_type(type_name ? type_name : given, error);
     if (!type || json_refuse_unknown(body, type->members, error))
         return -1;
     creation->source_type = type->name;
@@ -89,7 +88,8 @@ static void create(struct call *call, const char *type_name, bool prefers_privat
     creation->call = call;
     creation->prefers_private = prefers_private;
     members_drop_null(call->body);
-    if (read_body(creation, call->body, type_name, type_name != NULL, &error)) {
+    /* Names first: what a caller meets for an empty body is that a name is missing. */
+    if (creation_read_names(creation, call->body, &error) || creation_read_source(creation, call->body, type_name, &error)) {
         creation_free(creation);
         answer_fail_error(call, &error);
         return;

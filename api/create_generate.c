@@ -13,24 +13,29 @@ static int make_generated(struct creation *creation, struct error *error) {
     return creation->jwk ? 0 : -1;
 }
 
-static int read_body(struct creation *creation, const cJSON *body, struct error *error) {
+int creation_read_generate(struct creation *creation, cJSON *body, struct error *error) {
     static const char *const known[] = {"name", "description", "type", "kid", "rsa", "ec", "oct", "okp", NULL};
-    return creation_read_names(creation, body, error) || json_refuse_unknown(body, known, error) ? -1 : 0;
+    creation->source_type = "GENERATE";
+    creation->make = make_generated;
+    creation->body = body;
+    return json_refuse_unknown(body, known, error);
 }
 
 void create_generated(struct call *call) {
     struct error error;
     struct creation *creation = memory_new(sizeof *creation);
     creation->call = call;
-    creation->source_type = "GENERATE";
-    creation->make = make_generated;
-    members_drop_null(call->body);
-    if (read_body(creation, call->body, &error)) {
+    cJSON *body = call->body;
+    members_drop_null(body);
+    int status = creation_read_names(creation, body, &error);
+    if (status == 0) {
+        call->body = NULL;
+        status = creation_read_generate(creation, body, &error);
+    }
+    if (status) {
         creation_free(creation);
         answer_fail_error(call, &error);
         return;
     }
-    creation->body = call->body;
-    call->body = NULL;
     creation_begin(creation, call->api->generating);
 }

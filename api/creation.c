@@ -54,7 +54,9 @@ static int record(struct change *change, struct store *store, const struct store
         .public_key = jwk_public_text(jwk),
         .private_key = jwk_has_private(jwk) ? jwk_text(jwk) : NULL,
     };
-    if (store_create_jwk(store, author, &new_jwk, &change->recorded, error))
+    const char *rotated = creation->rotates ? creation->call->parameters[1] : NULL;
+    if (rotated ? store_rotate_jwk(store, author, rotated, &new_jwk, creation->overlap_s, &change->recorded, error)
+                : store_create_jwk(store, author, &new_jwk, &change->recorded, error))
         return -1;
     return creation->attach ? creation->attach(creation, store, change->recorded.jwk_id, error) : 0;
 }
@@ -73,7 +75,7 @@ static void run(struct work *work, bool stopping) {
     }
     struct change *change = memory_new(sizeof *change);
     change->call = call;
-    change->operation = EVENT_CREATE;
+    change->operation = creation->rotates ? EVENT_UPDATE : EVENT_CREATE;
     change->record = record;
     change->free_input = free_input;
     change->input = creation;

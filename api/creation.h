@@ -1,5 +1,5 @@
-/* One JWK on its way to being created: made on a thread of a pool, then recorded by the writer. Between the files create*.c
- * only. */
+/* One JWK on its way to being created: made on a thread of a pool, then recorded by the writer. Or
+ * in the place of another's key. Between the files create*.c and rotate.c only. */
 #ifndef API_CREATION_H
 #define API_CREATION_H
 
@@ -21,6 +21,8 @@ struct creation { /* strings are owned unless they are said to be static */
     /* Attaches the created JWK to its source, in the writer's transaction; NULL where there is none. */
     int (*attach)(struct creation *creation, struct store *store, const char *jwk_uid, struct error *error);
     struct jwk *jwk;
+    bool rotates;               /* the JWK that the path names is given it, and keeps name and description */
+    int64_t overlap_s;          /* then: how long the old key stays served, seconds */
 
     cJSON *body;                /* of generate */
     char *text, *kid;           /* COPY_PASTE, and kid of URL too; text is a secret */
@@ -37,6 +39,11 @@ struct creation { /* strings are owned unless they are said to be static */
 
 /* Reads and checks name and description. */
 int creation_read_names(struct creation *creation, const cJSON *body, struct error *error) MUST_CHECK;
+/* Reads and checks sourceType and what belongs to it, and that there is nothing else but name and description. type_name: of a
+ * shortcut, whose body has no sourceType; NULL: the body says it. */
+int creation_read_source(struct creation *creation, const cJSON *body, const char *type_name, struct error *error) MUST_CHECK;
+/* Has it generated from a body, which it takes and checks to have nothing but what generate.h reads, name and description. */
+int creation_read_generate(struct creation *creation, cJSON *body, struct error *error) MUST_CHECK;
 /* Hands it to a pool, takes it, and drops the call's body. The call is answered later. */
 void creation_begin(struct creation *creation, struct workpool *pool);
 void creation_free(struct creation *creation);

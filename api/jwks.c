@@ -12,6 +12,7 @@
 #include "common/memory.h"
 #include "listing.h"
 #include "store_origin.h"
+#include "store_retiring.h"
 
 enum { DESCRIPTION_MAX = 4096 }; /* bytes */
 
@@ -65,20 +66,51 @@ static void write_source_status(struct text *body, const struct store_url_status
     text_json_string(body, "sourceNextCheckTime", clock_format(source->due_at, time));
 }
 
+/* The keys that it replaced and that are still served, as a JSON list. */
+struct retiring {
+    struct text list;
+    size_t count;
+};
+
+static void write_retiring(void *context, const char *kid, int64_t until) {
+    struct retiring *retiring = context;
+    char time[CLOCK_TEXT_SIZE];
+    text_json_open(&retiring->list, NULL, '{');
+    text_json_string(&retiring->list, "kid", kid);
+    text_json_string(&retiring->list, "until", clock_format(until, time));
+    text_json_close(&retiring->list, '}');
+    retiring->count++;
+}
+
+static int read_retiring(struct store *store, const struct store_jwk *jwk, struct retiring *retiring, struct error *error) {
+    int64_t now = clock_wall_ms();
+    int status = 0;
+    text_json_open(&retiring->list, NULL, '[');
+    if (jwk->retiring_until > now)
+        status = store_each_retiring(store, jwk->id, now, write_retiring, retiring, error);
+    text_json_close(&retiring->list, ']');
+    return status;
+}
+
 void jwks_get(struct call *call) {
     struct error error;
     struct store_jwk jwk = {0};
     struct store_url_status source = {0};
+    struct retiring retiring = {0};
     struct store *store = readers_take(call->api->readers, &error);
     int status = store ? store_find_jwk(store, call->project.id, call->parameters[1], &jwk, &error) : -1;
+    if (status == 0)
+        status = read_retiring(store, &jwk, &retiring, &error);
     bool has_source = status == 0 && jwk.source_url && store_find_url_status(store, jwk.id, &source, &error) == 0;
     readers_give(call->api->readers, store);
     if (status != 0) {
         answer_fail_error(call, &error);
-        return;
+        goto out;
     }
     char etag[ETAG_SIZE];
-    etag_write(&jwk, has_source ? source.checked_at : 0, etag);
+    /* How many are left tells which: within one state they only leave. */
+    int64_t shown = (has_source ? source.checked_at : 0) * (RETIRING_COUNT_MAX + 1) + (int64_t)retiring.count;
+    etag_write(&jwk, shown, etag);
     if (!etag_if_match_holds(&call->conditions, etag)) {
         answer_fail(call, 412, NULL);
         goto out;
@@ -94,11 +126,13 @@ void jwks_get(struct call *call) {
     write_item(&body, &jwk);
     if (has_source)
         write_source_status(&body, &source);
+    text_json_raw(&body, "retiring", retiring.list.bytes);
     text_json_raw(&body, material_member(jwk.type), jwk.private_key ? jwk.private_key : jwk.public_key);
     text_json_close(&body, '}');
     listing_close(&body);
     answer_json_tagged(call, &body, etag);
 out:
+    text_free(&retiring.list);
     free(source.error);
     store_jwk_free(&jwk);
 }

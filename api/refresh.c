@@ -61,7 +61,7 @@ struct fetch {
     struct job job;
     struct refresh *refresh;
     struct fetch *next; /* of refresh->active */
-    int64_t jwk_id, failures;
+    int64_t jwk_id, attachment, failures;
     char jwk_uid[UUID_SIZE];
     char *url, *kid, *etag, *last_modified;
     struct source_url_request options;
@@ -128,6 +128,7 @@ static void end_fetch(struct fetch *fetch) {
 static int record_outcome(struct job *job, struct store *store, struct error *error) {
     struct fetch *fetch = (struct fetch *)((char *)job - offsetof(struct fetch, job));
     struct store_url_outcome outcome = {.jwk_id = fetch->jwk_id,
+                                        .attachment = fetch->attachment,
                                         .checked_at = fetch->checked_at,
                                         .due_at = fetch->due_at,
                                         .error = fetch->has_failed ? fetch->error.message : NULL,
@@ -142,6 +143,7 @@ static int record_outcome(struct job *job, struct store *store, struct error *er
     traceparent_new(NULL, traceparent);
     struct store_author author = {.user = REFRESH_ACTOR, .traceparent = traceparent};
     struct store_remade remade = {.jwk_id = fetch->jwk_id,
+                                  .attachment = fetch->attachment,
                                   .type = jwk_type_name(jwk_type(fetch->jwk)),
                                   .kid = jwk_kid(fetch->jwk),
                                   .public_key = jwk_public_text(fetch->jwk),
@@ -228,6 +230,7 @@ static void begin_fetch(void *context, const struct store_url_due *due) {
     fetch->job = (struct job){.run = record_outcome, .done = outcome_recorded};
     fetch->refresh = refresh;
     fetch->jwk_id = due->jwk_id;
+    fetch->attachment = due->attachment;
     fetch->failures = due->failures;
     snprintf(fetch->jwk_uid, sizeof fetch->jwk_uid, "%s", due->jwk_uid);
     fetch->url = memory_string(due->url);

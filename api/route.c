@@ -11,6 +11,7 @@
 #include "health.h"
 #include "inventory.h"
 #include "jwks.h"
+#include "rotate.h"
 #include "token_endpoint.h"
 #include "keys.h"
 #include "keystores.h"
@@ -34,6 +35,7 @@ static const struct operation operations[] = {
     {"PUT", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, true, jwks_update},
     {"DELETE", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, false, jwks_delete},
     {"POST", "/apiops/projects/{projectName}/jwks/{jwkName}/redeploy/", DEPLOY, BODY_OPTIONAL, jwks_redeploy},
+    {"POST", "/apiops/projects/{projectName}/jwks/{jwkName}/rotate/", DEPLOY, BODY_JSON, rotate_jwk},
     {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/deployments/{?limit,cursor}", SECURITY, BODY_NONE, deployments_list_of_jwk},
     {"GET", "/apiops/projects/{projectName}/deployments/{?limit,cursor,jwkId}", SECURITY, BODY_NONE, deployments_list},
     {"GET", "/apiops/projects/{projectName}/deployments/{deploymentId}/", SECURITY, false, deployments_get},

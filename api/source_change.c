@@ -12,7 +12,7 @@
 
 /* An attached JWK that is made again; strings are owned. */
 struct remade {
-    int64_t jwk_id, environment_id;
+    int64_t jwk_id, environment_id, attachment;
     char *name, *source_type, *use_type, *algorithm, *alias;
     struct jwk *jwk; /* NULL: not yet */
 };
@@ -56,6 +56,7 @@ static int record_remade(struct change *change, const struct source_change *upda
         const struct jwk *jwk = update->remade[i].jwk;
         struct store_remade remade = {
             .jwk_id = update->remade[i].jwk_id,
+            .attachment = update->remade[i].attachment,
             .type = jwk_type_name(jwk_type(jwk)),
             .kid = jwk_kid(jwk),
             .public_key = jwk_public_text(jwk),
@@ -105,6 +106,7 @@ static void add_attached(void *context, const struct store_attached *attached) {
     update->remade[update->remade_count++] = (struct remade){
         .jwk_id = attached->jwk_id,
         .environment_id = attached->environment_id,
+        .attachment = attached->attachment,
         .name = memory_string(attached->jwk_name),
         .source_type = memory_string(attached->source_type),
         .use_type = memory_string(attached->use_type),

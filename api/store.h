@@ -125,6 +125,7 @@ struct store_jwk { /* strings are borrowed until the callback returns, or until 
     int64_t epoch, version; /* the two order the states of one JWK */
     int partition;
     int64_t created_at, updated_at;
+    int64_t retiring_until;               /* wall ms: no key that it replaced is served longer; 0: none (store_retiring.h) */
     const char *public_key, *private_key; /* only of store_find_jwk(); JSON text, NULL when there is none */
     void *storage;
 };
@@ -188,6 +189,13 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
  * of Update JWK. */
 int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
                      const char *description, struct store_change *change, struct error *error) MUST_CHECK;
+/* Gives the JWK a new key, as its next version; the old one is served beside it for overlap_s seconds from now, unless that is
+ * 0 or it has no public half. Of new_jwk name and description are not looked at: those stay. Ends the attachment to a source;
+ * another is the caller's to make. ERROR_CONFLICT when a key that stays served has the new one's kid, or when
+ * RETIRING_COUNT_MAX do. ERROR_NOT_FOUND with the sentence of Update JWK. */
+int store_rotate_jwk(struct store *store, const struct store_author *author, const char *jwk_name,
+                     const struct store_new_jwk *new_jwk, int64_t overlap_s, struct store_change *change,
+                     struct error *error) MUST_CHECK;
 int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
                      struct error *error) MUST_CHECK;
 /* Deploys the present state again, as the next version, so that each replica applies and acknowledges it. environment: the one whose

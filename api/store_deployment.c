@@ -76,6 +76,8 @@ static struct store_outgoing *make_outgoing(const struct store_author *author, c
         .type = subject->type,
         .kid = subject->kid,
         .public_key = subject->public_key,
+        .retiring = subject->retiring ? subject->retiring->items : NULL,
+        .retiring_count = subject->retiring ? subject->retiring->count : 0,
         .actor = author->user,
         .time = clock_format(subject->now, time),
     };
@@ -118,6 +120,14 @@ static int insert_outgoing(struct store *store, struct store_outgoing *outgoing,
     return store_run(store, statement, "writing to the outbox", error);
 }
 
+/* Bytes of all keys that the event carries. */
+static size_t keys_size(const struct deployment_subject *subject) {
+    size_t size = subject->public_key ? strlen(subject->public_key) : 0;
+    for (size_t i = 0; subject->retiring && i < subject->retiring->count; i++)
+        size += strlen(subject->retiring->items[i].public_key);
+    return size;
+}
+
 /* All environments, or the one that the subject names; the caller releases the list. */
 static int choose_environments(struct store *store, const char *name, struct store_environments **chosen, struct error *error) {
     struct store_environments *all = NULL;
@@ -142,8 +152,9 @@ static int choose_environments(struct store *store, const char *name, struct sto
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) {
     *change = (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
-    if (subject->public_key && strlen(subject->public_key) > EVENT_KEY_MAX)
-        return error_set(error, ERROR_INVALID, "JWK (name: %s) is too large: its public part can have %d bytes!", subject->name,
+    if (keys_size(subject) > EVENT_KEY_MAX)
+        return error_set(error, ERROR_INVALID, "JWK (name: %s) is too large: its public part%s can have %d bytes!",
+                         subject->name, subject->retiring && subject->retiring->count ? ", with those it replaced," : "",
                          EVENT_KEY_MAX);
     if (choose_environments(store, subject->environment, &change->environments, error) || take_sequence(store, &change->sequence, error))
         goto failed;

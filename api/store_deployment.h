@@ -2,7 +2,7 @@
 #ifndef API_STORE_DEPLOYMENT_H
 #define API_STORE_DEPLOYMENT_H
 
-#include "store.h"
+#include "store_retiring.h"
 
 /* The JWK as it is after the change. */
 struct deployment_subject {
@@ -12,6 +12,7 @@ struct deployment_subject {
     int64_t version;
     int partition;
     const char *name, *description, *type, *kid, *public_key;
+    const struct store_retiring *retiring; /* NULL: none */
     const char *changed;     /* names of the fields that an update changed, separated by commas; NULL: none */
     const char *environment; /* the one that is deployed to; NULL: all */
     int64_t now; /* wall ms */

@@ -10,7 +10,7 @@
 
 #define JWK_COLUMNS                                                                                                   \
     "jwk.id, jwk.uid, jwk.name, jwk.description, jwk.type, jwk.kid, jwk.source_type, jwk.source_id, jwk.source_url, " \
-    "jwk.version, jwk.partition, jwk.created_at, jwk.updated_at"
+    "jwk.version, jwk.partition, jwk.created_at, jwk.updated_at, jwk.retiring_until"
 
 /* Reads JWK_COLUMNS; the strings belong to the statement. */
 static void read_columns(const struct store *store, sqlite3_stmt *statement, struct store_jwk *jwk) {
@@ -29,6 +29,7 @@ static void read_columns(const struct store *store, sqlite3_stmt *statement, str
         .partition = sqlite3_column_int(statement, 10),
         .created_at = sqlite3_column_int64(statement, 11),
         .updated_at = sqlite3_column_int64(statement, 12),
+        .retiring_until = sqlite3_column_int64(statement, 13),
     };
 }
 
@@ -45,8 +46,8 @@ int store_find_jwk(struct store *store, int64_t project_id, const char *name, st
     if (row <= 0)
         return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "JWK (name: %s) is not found!", name);
     read_columns(store, statement, jwk);
-    jwk->public_key = store_text(statement, 13);
-    jwk->private_key = store_text(statement, 14);
+    jwk->public_key = store_text(statement, 14);
+    jwk->private_key = store_text(statement, 15);
     /* One block holds every string, so that one call frees and wipes them. */
     const char **fields[] = {&jwk->uid, &jwk->name, &jwk->description, &jwk->type, &jwk->kid, &jwk->source_type, &jwk->source_id,
                              &jwk->source_url, &jwk->public_key, &jwk->private_key};
@@ -183,6 +184,7 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
         return -1;
     }
     int status = -1;
+    struct store_retiring retiring = {0};
     char changed[CHANGED_SIZE];
     const char *new_name = name ? name : jwk.name, *new_description = description ? description : jwk.description;
     if (check_precondition(author, &jwk, error))
@@ -204,14 +206,16 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
     store_bind_text(statement, 2, new_name);
     store_bind_text(statement, 3, new_description);
     store_bind_integer(statement, 4, now);
-    if (store_run(store, statement, "updating a JWK", error))
+    if (store_run(store, statement, "updating a JWK", error) ||
+        store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_UPDATE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
                                          .partition = jwk.partition, .name = new_name, .description = new_description, .type = jwk.type,
-                                         .kid = jwk.kid, .public_key = jwk.public_key, .now = now,
+                                         .kid = jwk.kid, .public_key = jwk.public_key, .retiring = &retiring, .now = now,
                                          .changed = name_changes(&jwk, new_name, new_description, changed)};
     status = store_record_deployment(store, author, &subject, change, error);
 out:
+    store_retiring_clear(&retiring);
     store_jwk_free(&jwk);
     return status;
 }
@@ -233,7 +237,8 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
     store_bind_integer(statement, 1, jwk.id);
     store_bind_integer(statement, 2, now);
     store_bind_integer(material, 1, jwk.id);
-    if (store_run(store, statement, "deleting a JWK", error) || store_run(store, material, "deleting a JWK's material", error))
+    if (store_run(store, statement, "deleting a JWK", error) || store_run(store, material, "deleting a JWK's material", error) ||
+        (jwk.retiring_until && store_retiring_end(store, jwk.id, error)))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_DELETE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
                                          .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
@@ -250,20 +255,24 @@ int store_redeploy_jwk(struct store *store, const struct store_author *author, c
     if (store_find_jwk(store, author->project_id, jwk_name, &jwk, error))
         return -1;
     int status = -1;
+    struct store_retiring retiring = {0};
+    int64_t now = clock_wall_ms();
     if (check_precondition(author, &jwk, error))
         goto out;
     sqlite3_stmt *statement = store_statement(store, "UPDATE jwk SET version = version + 1 WHERE id = ?1", error);
     if (!statement)
         goto out;
     store_bind_integer(statement, 1, jwk.id);
-    if (store_run(store, statement, "redeploying a JWK", error))
+    if (store_run(store, statement, "redeploying a JWK", error) ||
+        store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_REDEPLOY, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
                                          .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
-                                         .type = jwk.type, .kid = jwk.kid, .public_key = jwk.public_key, .now = clock_wall_ms(),
+                                         .type = jwk.type, .kid = jwk.kid, .public_key = jwk.public_key, .retiring = &retiring, .now = now,
                                          .environment = environment};
     status = store_record_deployment(store, author, &subject, change, error);
 out:
+    store_retiring_clear(&retiring);
     store_jwk_free(&jwk);
     return status;
 }

@@ -20,8 +20,8 @@ static void bind_optional(sqlite3_stmt *statement, int index, int64_t value) {
 int store_attach_source(struct store *store, const char *jwk_uid, const struct store_origin *origin, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "INSERT INTO jwk_origin (jwk_id, source_id, environment_id, use_type, algorithm, alias)"
-        " SELECT jwk.id, source.id, ?4, ?5, ?6, ?7 FROM jwk, source"
+        "INSERT INTO jwk_origin (jwk_id, attached_version, source_id, environment_id, use_type, algorithm, alias)"
+        " SELECT jwk.id, jwk.version, source.id, ?4, ?5, ?6, ?7 FROM jwk, source"
         " WHERE jwk.uid = ?1 AND source.uid = ?2 AND source.version = ?3",
         error);
     sqlite3_stmt *count = store_statement(store, "UPDATE source SET attachments = attachments + 1 WHERE uid = ?1", error);
@@ -47,8 +47,9 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
                         struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "SELECT jwk.id, coalesce(environment_id, 0), name, source_type, use_type, algorithm, alias FROM jwk_origin"
-        " JOIN jwk ON jwk.id = jwk_id WHERE jwk_origin.source_id = ?1 AND (?2 = 0 OR project_id = ?2) ORDER BY jwk.id LIMIT ?3",
+        "SELECT jwk.id, coalesce(environment_id, 0), name, source_type, use_type, algorithm, alias, attached_version"
+        " FROM jwk_origin JOIN jwk ON jwk.id = jwk_id"
+        " WHERE jwk_origin.source_id = ?1 AND (?2 = 0 OR project_id = ?2) ORDER BY jwk.id LIMIT ?3",
         error);
     if (!statement)
         return -1;
@@ -65,6 +66,7 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
             .use_type = store_text(statement, 4),
             .algorithm = store_text(statement, 5),
             .alias = store_text(statement, 6),
+            .attachment = sqlite3_column_int64(statement, 7),
         };
         visit(context, &attached);
     }
@@ -97,13 +99,15 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
     sqlite3_stmt *statement = store_statement(
         store,
         "SELECT jwk.uid, jwk.name, jwk.description, jwk.version, jwk.partition, project.id, project.uid, project.name,"
-        " jwk.type, jwk.kid FROM jwk"
+        " jwk.type, jwk.kid, jwk.retiring_until FROM jwk"
         " JOIN project ON project.id = project_id WHERE jwk.id = ?1"
-        " AND (EXISTS (SELECT 1 FROM jwk_origin WHERE jwk_id = ?1) OR EXISTS (SELECT 1 FROM jwk_url WHERE jwk_id = ?1))",
+        " AND (EXISTS (SELECT 1 FROM jwk_origin WHERE jwk_id = ?1 AND attached_version = ?2)"
+        " OR EXISTS (SELECT 1 FROM jwk_url WHERE jwk_id = ?1 AND attached_version = ?2))",
         error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, remade->jwk_id);
+    store_bind_integer(statement, 2, remade->attachment);
     int row = store_step(store, statement, "reading an attached JWK", error);
     if (row <= 0)
         return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "The JWK is not attached to its source any more");
@@ -116,9 +120,11 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
     char changed[32];
     snprintf(changed, sizeof changed, "%s%smaterial", strcmp(store_text(statement, 8), remade->type) != 0 ? "type," : "",
              !kid != !remade->kid || (kid && strcmp(kid, remade->kid) != 0) ? "kid," : "");
+    struct store_retiring retiring;
     struct deployment_subject subject = {
         .operation = EVENT_UPDATE,
         .changed = changed,
+        .retiring = &retiring,
         .id = remade->jwk_id,
         .uid = store_text(statement, 0),
         .version = sqlite3_column_int64(statement, 3) + 1,
@@ -131,8 +137,13 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
         .now = now,
     };
     /* The row's strings are borrowed from the statement, which is reset only after all that. */
-    int status =
-        write_material(store, remade, now, error) || store_record_deployment(store, &project_author, &subject, change, error);
+    int status = store_retiring_take(store, remade->jwk_id, sqlite3_column_int64(statement, 10), now, &retiring, error);
+    if (status == 0) {
+        status = store_retiring_drop_kid(store, remade->jwk_id, remade->kid, &retiring, error) ||
+                 write_material(store, remade, now, error) ||
+                 store_record_deployment(store, &project_author, &subject, change, error);
+        store_retiring_clear(&retiring);
+    }
     sqlite3_reset(statement);
     return status ? -1 : 0;
 }
@@ -168,8 +179,8 @@ int store_refresh_jwk(struct store *store, const struct store_author *author, co
 int store_attach_url(struct store *store, const char *jwk_uid, const struct store_url *url, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "INSERT INTO jwk_url (jwk_id, kid, connect_timeout, read_timeout, size_limit, etag, last_modified, due_at, checked_at)"
-        " SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM jwk WHERE uid = ?1",
+        "INSERT INTO jwk_url (jwk_id, attached_version, kid, connect_timeout, read_timeout, size_limit, etag, last_modified,"
+        " due_at, checked_at) SELECT id, version, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 FROM jwk WHERE uid = ?1",
         error);
     if (!statement)
         return -1;
@@ -200,7 +211,7 @@ static int find_next_due(struct store *store, int64_t now, int64_t *next_due, st
 
 #define DUE_SELECT                                                                        \
     "SELECT jwk_id, failures, source_url, jwk_url.kid, connect_timeout, read_timeout,"    \
-    " size_limit, etag, last_modified, due_at, uid FROM jwk_url JOIN jwk ON jwk.id = jwk_id WHERE due_at "
+    " size_limit, etag, last_modified, due_at, uid, attached_version FROM jwk_url JOIN jwk ON jwk.id = jwk_id WHERE due_at "
 
 /* Visits the rows of one of the two statements below. */
 static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound, int limit,
@@ -214,6 +225,7 @@ static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound
             .failures = sqlite3_column_int64(statement, 1),
             .url = store_text(statement, 2),
             .jwk_uid = store_text(statement, 10),
+            .attachment = sqlite3_column_int64(statement, 11),
             .options = {.kid = store_text(statement, 3),
                         .connect_timeout = sqlite3_column_int64(statement, 4),
                         .read_timeout = sqlite3_column_int64(statement, 5),
@@ -243,20 +255,31 @@ int store_set_url_outcome(struct store *store, const struct store_url_outcome *o
     sqlite3_stmt *statement =
         outcome->error
             ? store_statement(store, "UPDATE jwk_url SET checked_at = ?2, due_at = ?3, failures = failures + 1, error = ?4"
-                                     " WHERE jwk_id = ?1", error)
+                                     " WHERE jwk_id = ?1 AND attached_version = ?7", error)
             : store_statement(store, "UPDATE jwk_url SET checked_at = ?2, due_at = ?3, failures = 0, error = ?4, etag = ?5,"
-                                     " last_modified = ?6 WHERE jwk_id = ?1", error);
+                                     " last_modified = ?6 WHERE jwk_id = ?1 AND attached_version = ?7", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, outcome->jwk_id);
     store_bind_integer(statement, 2, outcome->checked_at);
     store_bind_integer(statement, 3, outcome->due_at);
+    store_bind_integer(statement, 7, outcome->attachment);
     store_bind_text(statement, 4, outcome->error);
     if (!outcome->error) {
         store_bind_text(statement, 5, outcome->etag);
         store_bind_text(statement, 6, outcome->last_modified);
     }
     return store_run(store, statement, "recording a fetch", error);
+}
+
+int store_detach(struct store *store, int64_t jwk_id, struct error *error) {
+    sqlite3_stmt *origin = store_statement(store, "DELETE FROM jwk_origin WHERE jwk_id = ?1", error);
+    sqlite3_stmt *url = store_statement(store, "DELETE FROM jwk_url WHERE jwk_id = ?1", error);
+    if (!origin || !url)
+        return -1;
+    store_bind_integer(origin, 1, jwk_id);
+    store_bind_integer(url, 1, jwk_id);
+    return store_run(store, origin, "detaching a JWK", error) || store_run(store, url, "detaching a JWK", error) ? -1 : 0;
 }
 
 int store_find_url_status(struct store *store, int64_t jwk_id, struct store_url_status *status, struct error *error) {

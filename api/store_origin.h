@@ -21,6 +21,7 @@ int store_attach_source(struct store *store, const char *jwk_uid, const struct s
 
 struct store_attached { /* strings are borrowed until the callback returns */
     int64_t jwk_id, environment_id; /* environment_id 0: as above */
+    int64_t attachment;             /* tells it from what a rotation attaches the JWK to later */
     const char *jwk_name, *source_type, *use_type, *algorithm, *alias;
 };
 /* The JWKs that are attached to a source: of one project, or with project_id 0 of all. At most limit. */
@@ -31,11 +32,12 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
 /* ---- making again: inside a transaction of the writer ---- */
 
 struct store_remade { /* strings are borrowed */
-    int64_t jwk_id;
+    int64_t jwk_id, attachment; /* the JWK as it was attached then */
     const char *type, *kid, *public_key, *private_key;
 };
 /* Gives an attached JWK new material, as its next version, and records the deployment. author: user and traceparent are looked
- * at; the project is the JWK's own. ERROR_NOT_FOUND when it is not attached to anything any more. */
+ * at; the project is the JWK's own. A replaced key whose kid the new one has is not served any more. ERROR_NOT_FOUND when the
+ * attachment is over. */
 int store_remake_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,
                      struct store_change *change, struct error *error) MUST_CHECK;
 
@@ -56,6 +58,7 @@ int store_attach_url(struct store *store, const char *jwk_uid, const struct stor
 
 struct store_url_due { /* strings are borrowed until the callback returns */
     int64_t jwk_id, failures;
+    int64_t attachment;
     const char *jwk_uid, *url;
     struct store_url options;
 };
@@ -65,12 +68,16 @@ int store_each_due(struct store *store, int64_t now, int64_t horizon, int limit,
                    void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due,
                    struct error *error) MUST_CHECK;
 
-/* Records how a fetch went: error NULL for well, then etag and last_modified are replaced. In the writer's transaction. */
+/* Records how a fetch went: error NULL for well, then etag and last_modified are replaced. Nothing when the attachment is over.
+ * In the writer's transaction. */
 struct store_url_outcome {
-    int64_t jwk_id, checked_at, due_at;
+    int64_t jwk_id, attachment, checked_at, due_at;
     const char *error, *etag, *last_modified;
 };
 int store_set_url_outcome(struct store *store, const struct store_url_outcome *outcome, struct error *error) MUST_CHECK;
+
+/* Ends the attachment of a JWK, so that a rotation can make another. */
+int store_detach(struct store *store, int64_t jwk_id, struct error *error) MUST_CHECK;
 
 struct store_url_status {
     int64_t checked_at, due_at, failures;

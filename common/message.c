@@ -115,6 +115,14 @@ void event_encode(const struct event *event, struct text *out) {
         text_json_raw(out, "publicKey", event->public_key);
     else
         text_json_null(out, "publicKey");
+    text_json_open(out, "retiring", '[');
+    for (size_t i = 0; i < event->retiring_count; i++) {
+        text_json_open(out, NULL, '{');
+        text_json_raw(out, "publicKey", event->retiring[i].public_key);
+        text_json_integer(out, "until", event->retiring[i].until);
+        text_json_close(out, '}');
+    }
+    text_json_close(out, ']');
     text_json_close(out, '}');
     text_json_string(out, "actor", event->actor);
     text_json_string(out, "time", event->time);
@@ -125,7 +133,36 @@ void event_encode(const struct event *event, struct text *out) {
 struct event_storage {
     cJSON *tree;
     char *public_key;
+    char *retiring_keys[RETIRING_COUNT_MAX];
+    struct event_retiring retiring[RETIRING_COUNT_MAX];
 };
+
+static char *write_object(const cJSON *object) {
+    struct text text = TEXT_EMPTY;
+    json_write(&text, NULL, object);
+    return text_take(&text);
+}
+
+static int decode_retiring(const cJSON *jwk, struct event *event, struct error *error) {
+    struct event_storage *storage = event->storage;
+    const cJSON *list, *item, *key;
+    if (json_get_array(jwk, "retiring", true, &list, error))
+        return -1;
+    event->retiring = storage->retiring;
+    cJSON_ArrayForEach(item, list) {
+        size_t i = event->retiring_count;
+        if (i == RETIRING_COUNT_MAX)
+            return error_set(error, ERROR_INVALID, "retiring has more than %d keys", RETIRING_COUNT_MAX);
+        if (!cJSON_IsObject(item))
+            return error_set(error, ERROR_INVALID, "retiring has an element that is not an object");
+        if (json_get_object(item, "publicKey", true, &key, error) ||
+            get_counter(item, "until", 1, &storage->retiring[i].until, error))
+            return -1;
+        storage->retiring[i].public_key = storage->retiring_keys[i] = write_object(key);
+        event->retiring_count++;
+    }
+    return 0;
+}
 
 int event_decode(const char *value, size_t length, struct event *event, struct error *error) {
     *event = (struct event){0};
@@ -150,13 +187,13 @@ int event_decode(const char *value, size_t length, struct event *event, struct e
     event->operation = (enum event_operation)operation;
     const cJSON *public_key = cJSON_GetObjectItemCaseSensitive(jwk, "publicKey");
     if (cJSON_IsObject(public_key)) {
-        struct text text = TEXT_EMPTY;
-        json_write(&text, NULL, public_key);
-        event->public_key = storage->public_key = text_take(&text);
+        event->public_key = storage->public_key = write_object(public_key);
     } else if (!cJSON_IsNull(public_key)) {
         error_set(error, ERROR_INVALID, "publicKey is neither an object nor null");
         goto failed;
     }
+    if (decode_retiring(jwk, event, error))
+        goto failed;
     return 0;
 failed:
     event_free(event);
@@ -168,6 +205,8 @@ void event_free(struct event *event) {
     if (storage) {
         cJSON_Delete(storage->tree);
         free(storage->public_key);
+        for (size_t i = 0; i < RETIRING_COUNT_MAX; i++)
+            free(storage->retiring_keys[i]);
         free(storage);
     }
     *event = (struct event){0};

@@ -17,8 +17,9 @@
 enum {
     NAME_LENGTH_MAX = 255,            /* bytes of a project's, JWK's, environment's or replica's name */
     MESSAGE_SIZE_MAX = 1024 * 1024,   /* bytes of a value that is accepted from a topic */
-    EVENT_KEY_MAX = 900 * 1000,       /* bytes of the key in an event that is sent: with all the rest below librdkafka's message.max.bytes,
+    EVENT_KEY_MAX = 900 * 1000,       /* bytes of the keys in an event that is sent: with all the rest below librdkafka's message.max.bytes,
                                        * or it would block the events behind it for ever */
+    RETIRING_COUNT_MAX = 10,          /* keys of one JWK that are served beside its present one */
     POSITION_COUNT_MAX = 1024,        /* partitions of jwk.events */
     FAILING_COUNT_MAX = 100,          /* JWK ids that a heartbeat names */
     ACK_MESSAGE_MAX = 500,            /* bytes of an ack's sentence */
@@ -38,6 +39,12 @@ enum event_operation { EVENT_CREATE, EVENT_UPDATE, EVENT_DELETE, EVENT_REDEPLOY 
 const char *event_operation_name(enum event_operation operation); /* "create", … */
 const char *event_operation_type(enum event_operation operation); /* its ce_type */
 
+/* A key that a rotation has replaced, served beside the present one for the time of their overlap. */
+struct event_retiring {
+    const char *public_key; /* JSON text of the public half */
+    int64_t until;          /* seconds since 1970: from then on it is not served */
+};
+
 /* jwk.events: the full state of one JWK after a change. Key: jwk_id. Strings are borrowed by encoding; decoding points into a
  * tree that event_free() frees. */
 struct event {
@@ -52,6 +59,8 @@ struct event {
     const char *type;          /* "RSA", "EC", "OCT", "OKP" */
     const char *kid;           /* NULL when it has none */
     const char *public_key;    /* JSON text of the public half; NULL for an oct key and for a delete */
+    const struct event_retiring *retiring; /* what it replaced last comes first */
+    size_t retiring_count;     /* at most RETIRING_COUNT_MAX; 0 for a delete */
     const char *actor;         /* user name of the caller */
     const char *time;          /* RFC 3339, of the commit */
     void *storage;             /* of a decoded event */

@@ -37,18 +37,33 @@ static bool key_is(const struct apply_record *record, const char *id) {
     return record->key && record->key_length == strlen(id) && memcmp(record->key, id, record->key_length) == 0;
 }
 
-static int check_event(const struct apply_record *record, const struct event *event, int64_t *expires, struct error *error) {
+/* When each part of an event is not served any more, seconds since 1970. */
+struct ends {
+    int64_t expires;
+    int64_t retiring[RETIRING_COUNT_MAX];
+};
+
+static int check_event(const struct apply_record *record, const struct event *event, struct ends *ends, struct error *error) {
     if (strcmp(record->attributes->type, event_operation_type(event->operation)) != 0)
         return error_set(error, ERROR_INVALID, "ce_type does not fit the operation");
     if (!key_is(record, event->jwk_id))
         return error_set(error, ERROR_INVALID, "the record's key is not the JWK's id");
-    *expires = INT64_MAX;
+    ends->expires = INT64_MAX;
     /* The API sends public halves only; this is the last door before they are served. */
-    return event->public_key ? public_key_examine(event->public_key, expires, error) : 0;
+    if (event->public_key && public_key_examine(event->public_key, &ends->expires, error))
+        return -1;
+    for (size_t i = 0; i < event->retiring_count; i++) {
+        if (public_key_examine(event->retiring[i].public_key, &ends->retiring[i], error))
+            return error_prefix(error, "retiring");
+        if (event->retiring[i].until < ends->retiring[i])
+            ends->retiring[i] = event->retiring[i].until;
+    }
+    return 0;
 }
 
 /* Keeps of an event what is needed until its batch is settled. */
-static void keep_event(struct apply_record *record, const struct event *event, struct arena *arena) {
+static void keep_event(struct apply_record *record, const struct event *event, const struct ends *ends, struct arena *arena) {
+    record->expires = ends->expires;
     record->event = *event;
     record->event.storage = NULL;
     record->event.deployment_id = arena_string(arena, event->deployment_id);
@@ -60,23 +75,32 @@ static void keep_event(struct apply_record *record, const struct event *event, s
     record->event.kid = arena_string(arena, event->kid);
     record->event.public_key = arena_string(arena, event->public_key);
     record->event.description = record->event.actor = record->event.time = NULL;
+    record->event.retiring = NULL;
+    if (event->retiring_count == 0)
+        return;
+    struct event_retiring *retiring = arena_take_aligned(arena, event->retiring_count * sizeof *retiring);
+    for (size_t i = 0; i < event->retiring_count; i++)
+        retiring[i] = (struct event_retiring){.public_key = arena_string(arena, event->retiring[i].public_key),
+                                              .until = ends->retiring[i]};
+    record->event.retiring = retiring;
 }
 
 static int decode_event(struct apply_record *record, struct arena *arena, struct error *error) {
     const struct cloudevent *attributes = record->attributes;
     struct event event;
+    struct ends ends;
     if (!attributes)
         return error_set(error, ERROR_INVALID, "%s", record->problem ? record->problem : "no CloudEvents headers");
     if (!uuid_is_valid(attributes->id))
         return error_set(error, ERROR_INVALID, "ce_id is not a UUID");
     if (event_decode(record->value, record->value_length, &event, error))
         return -1;
-    int status = check_event(record, &event, &record->expires, error);
+    int status = check_event(record, &event, &ends, error);
     if (status == 0) {
         memcpy(record->event_id, attributes->id, strlen(attributes->id) + 1);
         if (attributes->traceparent)
             memcpy(record->traceparent, attributes->traceparent, strlen(attributes->traceparent) + 1);
-        keep_event(record, &event, arena);
+        keep_event(record, &event, &ends, arena);
     }
     event_free(&event);
     return status;
@@ -147,6 +171,8 @@ static int apply_one(struct state *state, struct apply_record *record, const str
         .version = event->version,
         .sequence = event->sequence,
         .expires = record->expires,
+        .retiring = event->retiring,
+        .retiring_count = event->retiring_count,
         .partition = record->partition,
         .generation = record->generation,
         .deleted = event->operation == EVENT_DELETE,

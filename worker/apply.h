@@ -36,7 +36,7 @@ struct apply_record {
     const struct cloudevent *attributes; /* of the record; only read by apply_decode(); NULL when they are malformed */
     const char *problem;                 /* then: why */
 
-    struct event event; /* its strings are in the arena; description, actor and time are not kept */
+    struct event event; /* in the arena; description, actor and time are not kept, and retiring ends with each key's exp */
     char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */
     int64_t expires;                                         /* the public key's exp, or INT64_MAX */
     enum apply_outcome outcome;

@@ -1,6 +1,8 @@
 /* Blocks in a list, each filled from its start. */
 #include "worker/arena.h"
 
+#include <stdalign.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +42,12 @@ char *arena_take(struct arena *arena, size_t size) {
     char *taken = arena->blocks->bytes + arena->blocks->used;
     arena->blocks->used += size;
     return taken;
+}
+
+void *arena_take_aligned(struct arena *arena, size_t size) {
+    enum { ALIGNMENT = alignof(max_align_t) };
+    char *taken = arena_take(arena, size + ALIGNMENT - 1);
+    return taken + (ALIGNMENT - (uintptr_t)taken % ALIGNMENT) % ALIGNMENT;
 }
 
 const char *arena_string(struct arena *arena, const char *text) {

@@ -17,6 +17,8 @@ struct arena {
 
 /* size bytes, not aligned for anything but characters. */
 char *arena_take(struct arena *arena, size_t size) __attribute__((returns_nonnull));
+/* The same, aligned for anything. */
+void *arena_take_aligned(struct arena *arena, size_t size) __attribute__((returns_nonnull));
 /* A copy of a string; NULL gives NULL. */
 const char *arena_string(struct arena *arena, const char *text);
 /* Forgets all that was taken, and keeps memory for about as much again. */

@@ -19,7 +19,7 @@ struct export *export_open(const char *directory, struct state_reader_pool *read
 void export_close(struct export *export); /* NULL is allowed */
 
 /* Writes the set of one project as it is at now (seconds since 1970), unless the file holds exactly that already. A set that
- * contains a key that expires is to be written again at *expires, which is lowered when this one is earlier. */
+ * contains a key that expires or is replaced is to be written again at *expires, which is lowered when this one is earlier. */
 int export_project(struct export *export, const char *project_name, int64_t now, int64_t *expires,
                    struct error *error) MUST_CHECK;
 /* The same for all projects, and removes the sets of projects that the state does not know. Returns the first error, but tries

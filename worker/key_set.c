@@ -90,8 +90,8 @@ static struct entry *entry_new(struct key_set_cache *cache, const char *project_
     char hash[SHA256_TEXT_SIZE];
     sha256_text(body->bytes, body->length, hash);
     snprintf(entry->set.etag, sizeof entry->set.etag, "\"%s\"", hash);
-    /* A client must not keep an answer past the earliest exp. Until max_age before it the header stays the same; from then on
-     * it shrinks with each second, and the answer lives for one. */
+    /* A client must not keep an answer past the time that a key leaves. Until max_age before it the header stays the same; from
+     * then on it shrinks with each second, and the answer lives for one. */
     int64_t now = now_ms / 1000, max_age = cache->options.max_age;
     if (expires == INT64_MAX) {
         entry->valid_until = INT64_MAX;

@@ -2,7 +2,7 @@
  *
  * An answer is served only while it is what the state holds: key_set_invalidate() after a commit makes every answer built
  * before it stale at once, and an answer being built meanwhile is never kept. It is also only as old as its keys: past the
- * earliest exp it is built anew. Thread-safe. */
+ * earliest exp or end of an overlap it is built anew. Thread-safe. */
 #ifndef WORKER_KEY_SET_H
 #define WORKER_KEY_SET_H
 
@@ -25,7 +25,7 @@ struct key_set {
 struct key_set_options {
     struct state_reader_pool *readers; /* must outlive the cache */
     size_t memory;                     /* bytes kept at most */
-    int64_t max_age;                   /* seconds a client may keep an answer; less when a key expires earlier */
+    int64_t max_age;                   /* seconds a client may keep an answer; less when a key leaves earlier */
     int64_t (*wall_ms)(void);          /* the clock, clock_wall_ms() but in tests */
 };
 struct key_set_cache *key_set_cache_new(const struct key_set_options *options);

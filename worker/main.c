@@ -76,7 +76,7 @@ static const struct option_spec options[] = {
      "After a topic was made again, how long JWKs that are not in it are still served: jwk-api publishes them again when it "
      "notices."},
     {"max-age", 0, OPTION_DURATION, "TIME", "300s", 0, 30L * DAY, AT(max_age),
-     "How long clients may keep a JWK Set (Cache-Control); never longer than until its first key expires."},
+     "How long clients may keep a JWK Set (Cache-Control); never longer than until its first key leaves."},
     {"cache-size", 0, OPTION_SIZE, "SIZE", "64M", 0, 1L << 40, AT(cache_size), "Memory for ready-made JWK Sets."},
     {"http-threads", 0, OPTION_INTEGER, "N", "2", 1, 256, AT(http_threads), "Threads that serve HTTP."},
     {"connections", 0, OPTION_INTEGER, "N", "4096", 10, 1000000, AT(connections), "Connections at once."},

@@ -23,14 +23,17 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_FIND_PROJECT] = "SELECT number, name FROM project WHERE id = ?1",
     [STATEMENT_ADD_PROJECT] = "INSERT INTO project (id, name) VALUES (?1, ?2)",
     [STATEMENT_RENAME_PROJECT] = "UPDATE project SET name = ?2 WHERE number = ?1",
-    [STATEMENT_FIND_JWK] = "SELECT number, project, epoch, version, partition, generation, deleted FROM jwk WHERE id = ?1",
+    [STATEMENT_FIND_JWK] =
+        "SELECT number, project, epoch, version, partition, generation, deleted, retiring FROM jwk WHERE id = ?1",
     [STATEMENT_ADD_JWK] =
         "INSERT INTO jwk (number, id, project, name, type, kid, epoch, version, sequence, partition, generation, "
-        "deleted, expires, public_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "deleted, expires, public_key, retiring) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     [STATEMENT_CHANGE_JWK] =
         "UPDATE jwk SET project = ?3, name = ?4, type = ?5, kid = ?6, epoch = ?7, version = ?8, sequence = ?9, "
-        "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14 WHERE number = ?1",
+        "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14, retiring = ?15 WHERE number = ?1",
     [STATEMENT_MARK_JWK] = "UPDATE jwk SET partition = ?2, generation = ?3 WHERE number = ?1",
+    [STATEMENT_ADD_RETIRING] = "INSERT INTO jwk_retiring (jwk, place, public_key, until) VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_CLEAR_RETIRING] = "DELETE FROM jwk_retiring WHERE jwk = ?1",
     [STATEMENT_FORGET_JWK] =
         "DELETE FROM jwk WHERE id = ?1 RETURNING deleted, (SELECT name FROM project WHERE number = project)",
     [STATEMENT_FIND_UNSEEN] =

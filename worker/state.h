@@ -34,6 +34,9 @@ struct state_jwk {
     const char *public_key; /* NULL when it has no public half, and when deleted */
     int64_t epoch, version, sequence;
     int64_t expires; /* seconds since 1970; INT64_MAX: never */
+    /* Served beside it; until is not later than the exp of that key. Not told by a reader or a sweep. */
+    const struct event_retiring *retiring;
+    size_t retiring_count;
     int32_t partition;
     int64_t generation; /* of its partition, see struct state_position */
     bool deleted;       /* kept until the tombstone, so that an older event sent again cannot bring it back */

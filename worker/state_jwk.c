@@ -74,7 +74,32 @@ static int write_jwk(struct state *state, enum state_statement which, int64_t nu
     else
         sqlite3_bind_int64(statement, 13, jwk->expires);
     state_bind_text(statement, 14, jwk->deleted ? NULL : jwk->public_key);
+    sqlite3_bind_int64(statement, 15, jwk->deleted ? 0 : (int64_t)jwk->retiring_count);
     return state_run(state, statement, "storing a JWK", error);
+}
+
+/* Replaces the keys that are served beside the JWK's own. */
+static int write_retiring(struct state *state, int64_t number, bool had, const struct state_jwk *jwk, struct error *error) {
+    if (had) {
+        sqlite3_stmt *clear = state_prepared(state, STATEMENT_CLEAR_RETIRING, error);
+        if (!clear)
+            return -1;
+        sqlite3_bind_int64(clear, 1, number);
+        if (state_run(state, clear, "removing replaced keys", error))
+            return -1;
+    }
+    for (size_t i = 0; !jwk->deleted && i < jwk->retiring_count; i++) {
+        sqlite3_stmt *add = state_prepared(state, STATEMENT_ADD_RETIRING, error);
+        if (!add)
+            return -1;
+        sqlite3_bind_int64(add, 1, number);
+        sqlite3_bind_int64(add, 2, (int64_t)i);
+        state_bind_text(add, 3, jwk->retiring[i].public_key);
+        sqlite3_bind_int64(add, 4, jwk->retiring[i].until);
+        if (state_run(state, add, "storing a replaced key", error))
+            return -1;
+    }
+    return 0;
 }
 
 static int mark_seen(struct state *state, int64_t number, const struct state_jwk *jwk, struct error *error) {
@@ -112,7 +137,7 @@ int state_put(struct state *state, const struct state_jwk *jwk, enum state_resul
     }
     int64_t number = 0, epoch = 0, version = 0, generation = 0;
     int32_t partition = -1;
-    bool lived = false;
+    bool lived = false, had_retiring = false;
     if (code == SQLITE_ROW) {
         number = sqlite3_column_int64(find, 0);
         epoch = sqlite3_column_int64(find, 2);
@@ -120,6 +145,7 @@ int state_put(struct state *state, const struct state_jwk *jwk, enum state_resul
         partition = sqlite3_column_int(find, 4);
         generation = sqlite3_column_int64(find, 5);
         lived = sqlite3_column_int(find, 6) == 0;
+        had_retiring = sqlite3_column_int(find, 7) > 0;
     }
     sqlite3_reset(find);
     if (number && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version))) {
@@ -130,6 +156,7 @@ int state_put(struct state *state, const struct state_jwk *jwk, enum state_resul
     int64_t project = 0;
     if (resolve_project(state, jwk, &project, changes, error) ||
         write_jwk(state, number ? STATEMENT_CHANGE_JWK : STATEMENT_ADD_JWK, number, project, jwk, error) ||
+        write_retiring(state, number ? number : sqlite3_last_insert_rowid(state->db), had_retiring, jwk, error) ||
         (jwk->epoch > state->counters.epoch && store_epoch(state, jwk->epoch, error)))
         return -1;
     state->counters.keys += (jwk->deleted ? 0 : 1) - (lived ? 1 : 0);

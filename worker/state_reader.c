@@ -12,6 +12,7 @@ enum reader_statement {
     READ_END,
     READ_PROJECT,
     READ_KEY_SET,
+    READ_RETIRING,
     READ_LIST,
     READ_FIND,
     READ_VISIT,
@@ -24,9 +25,11 @@ static const char *const statement_texts[READ_COUNT] = {
     [READ_END] = "COMMIT",
     [READ_PROJECT] = "SELECT 1 FROM project WHERE name = ?1 LIMIT 1",
     /* A name may stand for two projects when one was removed and made again. */
-    [READ_KEY_SET] = "SELECT j.public_key, j.expires FROM project p JOIN jwk j ON j.project = p.number WHERE p.name = ?1 AND "
+    [READ_KEY_SET] = "SELECT j.public_key, j.expires, j.retiring, j.number FROM project p JOIN jwk j ON j.project = p.number "
+                     "WHERE p.name = ?1 AND "
                      "j.deleted = 0 AND "
-                     "j.public_key IS NOT NULL ORDER BY j.id",
+                     "(j.public_key IS NOT NULL OR j.retiring > 0) ORDER BY j.id",
+    [READ_RETIRING] = "SELECT public_key, until FROM jwk_retiring WHERE jwk = ?1 ORDER BY place",
     [READ_LIST] = "SELECT j.name, j.id, j.type, j.kid, j.epoch, j.version FROM project p JOIN jwk j ON j.project = p.number "
                   "WHERE p.name = ?1 AND "
                   "j.deleted = 0 ORDER BY j.name, j.id",
@@ -137,25 +140,46 @@ static int64_t column_expires(sqlite3_stmt *statement, int column) {
     return sqlite3_column_type(statement, column) == SQLITE_NULL ? INT64_MAX : sqlite3_column_int64(statement, column);
 }
 
+/* Appends a key unless its time is over; *expires is lowered to its end. */
+static void append_key(struct text *out, const char *public_key, int64_t end, int64_t now, int64_t *expires) {
+    if (!public_key || end <= now)
+        return;
+    if (end < *expires)
+        *expires = end;
+    text_json_raw(out, NULL, public_key);
+}
+
+static int append_retiring(struct state_reader *reader, int64_t number, int64_t now, struct text *out, int64_t *expires,
+                           struct error *error) {
+    sqlite3_stmt *statement = reader->statements[READ_RETIRING];
+    sqlite3_bind_int64(statement, 1, number);
+    int code;
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW)
+        append_key(out, (const char *)sqlite3_column_text(statement, 0), sqlite3_column_int64(statement, 1), now, expires);
+    sqlite3_reset(statement);
+    return code == SQLITE_DONE ? 0 : read_failed(reader, error);
+}
+
 static int append_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out,
                           int64_t *expires, struct error *error) {
     sqlite3_stmt *statement = reader->statements[READ_KEY_SET];
     sqlite3_bind_text(statement, 1, project_name, -1, SQLITE_STATIC);
     text_json_open(out, NULL, '{');
     text_json_open(out, "keys", '[');
-    int code;
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-        int64_t key_expires = column_expires(statement, 1);
-        if (key_expires <= now)
+    int code, status = 0;
+    while (status == 0 && (code = sqlite3_step(statement)) != SQLITE_DONE) {
+        if (code != SQLITE_ROW) {
+            status = read_failed(reader, error);
             continue;
-        if (key_expires < *expires)
-            *expires = key_expires;
-        text_json_raw(out, NULL, (const char *)sqlite3_column_text(statement, 0));
+        }
+        append_key(out, (const char *)sqlite3_column_text(statement, 0), column_expires(statement, 1), now, expires);
+        if (sqlite3_column_int(statement, 2) > 0)
+            status = append_retiring(reader, sqlite3_column_int64(statement, 3), now, out, expires, error);
     }
     sqlite3_reset(statement);
     text_json_close(out, ']');
     text_json_close(out, '}');
-    return code == SQLITE_DONE ? 0 : read_failed(reader, error);
+    return status;
 }
 
 int state_reader_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out, bool *known,

@@ -22,9 +22,9 @@ struct state_reader *state_reader_take(struct state_reader_pool *pool, struct er
 void state_reader_give(struct state_reader_pool *pool, struct state_reader *reader);
 
 /* Appends the JWK Set of a project as it is at now (seconds since 1970): the public JWKs that have not expired, in the order of
- * their ids, which is that of their creation. *known false (and nothing appended) when this replica never saw a JWK of that
- * project; a project whose JWKs were all deleted has an empty set. *expires: when the set changes by itself, the earliest exp;
- * INT64_MAX for never. */
+ * their ids, which is that of their creation, each followed by the keys that it replaced and that still overlap with it. *known
+ * false (and nothing appended) when this replica never saw a JWK of that project; a project whose JWKs were all deleted has an
+ * empty set. *expires: when the set changes by itself, the earliest exp or end of an overlap; INT64_MAX for never. */
 int state_reader_key_set(struct state_reader *reader, const char *project_name, int64_t now, struct text *out, bool *known,
                          int64_t *expires, struct error *error) MUST_CHECK;
 /* Appends the JSON list of a project's JWKs: name, id, type, kid, epoch and version of each, ordered by name, then id. */

@@ -39,8 +39,20 @@
     "  generation INTEGER NOT NULL," \
     "  deleted INTEGER NOT NULL," \
     "  expires INTEGER," \
-    "  public_key TEXT" \
+    "  public_key TEXT," \
+    "  retiring INTEGER NOT NULL DEFAULT 0" \
     ") STRICT;" \
+    /* As many rows as jwk.retiring tells, so that a JWK without any costs no look-up. */ \
+    "CREATE TABLE jwk_retiring (" \
+    "  jwk INTEGER NOT NULL REFERENCES jwk (number)," \
+    "  place INTEGER NOT NULL," \
+    "  public_key TEXT NOT NULL," \
+    "  until INTEGER NOT NULL," \
+    "  PRIMARY KEY (jwk, place)" \
+    ") STRICT, WITHOUT ROWID;" \
+    "CREATE TRIGGER jwk_removed AFTER DELETE ON jwk WHEN old.retiring > 0 BEGIN" \
+    "  DELETE FROM jwk_retiring WHERE jwk = old.number;" \
+    "END;" \
     /* Not unique: two JWKs that trade names may be seen in either order. */ \
     "CREATE INDEX jwk_by_name ON jwk (project, name) WHERE deleted = 0;" \
     "CREATE TABLE failing (" \

@@ -78,6 +78,7 @@ CREATE TABLE jwk (
     source_id TEXT,                          -- uid of the certificate, key or keystore it is attached to
     source_url TEXT,
     version INTEGER NOT NULL CHECK (version > 0),
+    retiring_until INTEGER,                  -- the latest of jwk_retiring; NULL: there is none, and nothing to look up
     partition INTEGER NOT NULL CHECK (partition >= 0), -- of the events topic; never changes
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -93,6 +94,17 @@ CREATE TABLE jwk_material (
     public_key TEXT,                         -- JSON; NULL for a symmetric key
     private_key TEXT                         -- JSON of the whole key; NULL when there is no private half
 ) STRICT;
+
+-- Keys that rotations have replaced and that are served beside the present one for a time: their public halves. What is over is
+-- dropped with the next change of the JWK.
+CREATE TABLE jwk_retiring (
+    jwk_id INTEGER NOT NULL REFERENCES jwk (id),
+    version INTEGER NOT NULL,                -- of the JWK, with the rotation
+    public_key TEXT NOT NULL,                -- JSON
+    kid TEXT,
+    until INTEGER NOT NULL,                  -- whole seconds, as replicas are told it
+    PRIMARY KEY (jwk_id, version)
+) STRICT, WITHOUT ROWID;
 
 -- One change of one JWK. id is the sequence that its event carries: the order of commits.
 CREATE TABLE deployment (
@@ -192,6 +204,7 @@ CREATE TABLE source_material (
 -- What a JWK is made again from while it is attached to a source.
 CREATE TABLE jwk_origin (
     jwk_id INTEGER PRIMARY KEY REFERENCES jwk (id),
+    attached_version INTEGER NOT NULL,       -- of the JWK: tells one attachment from a later one
     source_id INTEGER NOT NULL REFERENCES source (id),
     environment_id INTEGER REFERENCES environment (id), -- NULL: the only one, or any of a certificate
     use_type TEXT,
@@ -203,6 +216,7 @@ CREATE INDEX jwk_origin_source ON jwk_origin (source_id);
 -- How and when a JWK that came from a URL is fetched again while it is attached to it.
 CREATE TABLE jwk_url (
     jwk_id INTEGER PRIMARY KEY REFERENCES jwk (id),
+    attached_version INTEGER NOT NULL,       -- of the JWK, as in jwk_origin
     kid TEXT,                                -- which key of a JWK Set; NULL: the only one
     connect_timeout INTEGER NOT NULL,        -- ms
     read_timeout INTEGER NOT NULL,           -- ms

@@ -69,12 +69,13 @@ static void attach_url(struct store_fixture *fixture, const char *name, int64_t 
 
 struct found {
     int count;
-    int64_t ids[8];
+    int64_t ids[8], attachments[8];
     char names[256];
 };
 
 static void note_attached(void *context, const struct store_attached *attached) {
     struct found *found = context;
+    found->attachments[found->count] = attached->attachment;
     found->ids[found->count++] = attached->jwk_id;
     strcat(found->names, attached->jwk_name);
     assert_string_equal(attached->algorithm, "EdDSA");
@@ -187,7 +188,8 @@ static void an_update_detaches_and_a_remake_does_not(void **state) {
     struct found found = attached_to(fixture, &source, fixture->project.id);
     assert_string_equal(found.names, "onetwo");
     assert_int_equal(attached_to(fixture, &source, fixture->project.id + 1).count, 0);
-    struct store_remade remade = {.jwk_id = found.ids[0], .type = "OKP", .kid = "two", .public_key = OTHER_KEY};
+    struct store_remade remade = {
+        .jwk_id = found.ids[0], .attachment = found.attachments[0], .type = "OKP", .kid = "two", .public_key = OTHER_KEY};
     SUCCEEDS(store_remake_jwk(fixture->store, &fixture->author, &remade, &change, &error));
     assert_int_equal(change.version, 2);
     assert_int_equal(change.environments->count, 2);
@@ -202,13 +204,14 @@ static void an_update_detaches_and_a_remake_does_not(void **state) {
 
 struct due {
     int count;
-    int64_t ids[8], failures;
+    int64_t ids[8], failures, attachment;
 };
 
 static void note_due(void *context, const struct store_url_due *due) {
     struct due *found = context;
     found->ids[found->count++] = due->jwk_id;
     found->failures = due->failures;
+    found->attachment = due->attachment;
     assert_string_equal(due->url, "https://issuer.example/");
     assert_true(uuid_is_valid(due->jwk_uid));
 }
@@ -244,7 +247,8 @@ static void outcomes_are_remembered_until_the_jwk_is_detached(void **state) {
     attach_url(fixture, "a", 100);
     int64_t id = due_at(fixture, 100, INT64_MAX, 8, &next).ids[0];
     for (int i = 1; i <= 2; i++) {
-        const struct store_url_outcome failure = {.jwk_id = id, .checked_at = 100, .due_at = 200, .error = "broken"};
+        const struct store_url_outcome failure = {
+            .jwk_id = id, .attachment = 1, .checked_at = 100, .due_at = 200, .error = "broken"};
         SUCCEEDS(store_set_url_outcome(fixture->store, &failure, &error));
         SUCCEEDS(store_find_url_status(fixture->store, id, &status, &error));
         assert_int_equal(status.failures, i);
@@ -253,8 +257,11 @@ static void outcomes_are_remembered_until_the_jwk_is_detached(void **state) {
     }
     SUCCEEDS(store_count_failing(fixture->store, &failing, &error));
     assert_int_equal(failing, 1);
-    assert_int_equal(due_at(fixture, 200, INT64_MAX, 8, &next).failures, 2);
-    const struct store_url_outcome success = {.jwk_id = id, .checked_at = 200, .due_at = 300, .etag = "\"v2\""};
+    struct due due = due_at(fixture, 200, INT64_MAX, 8, &next);
+    assert_int_equal(due.failures, 2);
+    assert_int_equal(due.attachment, 1);
+    const struct store_url_outcome success = {
+        .jwk_id = id, .attachment = 1, .checked_at = 200, .due_at = 300, .etag = "\"v2\""};
     SUCCEEDS(store_set_url_outcome(fixture->store, &success, &error));
     SUCCEEDS(store_find_url_status(fixture->store, id, &status, &error));
     assert_null(status.error);
@@ -273,7 +280,7 @@ static void a_refresh_changes_what_has_changed_alone(void **state) {
     attach_url(fixture, "a", 100);
     int64_t id = due_at(fixture, 100, INT64_MAX, 8, &next).ids[0];
     struct store_remade same = {
-        .jwk_id = id, .type = "OKP", .kid = "key-1", .public_key = PUBLIC_KEY, .private_key = PRIVATE_KEY};
+        .jwk_id = id, .attachment = 1, .type = "OKP", .kid = "key-1", .public_key = PUBLIC_KEY, .private_key = PRIVATE_KEY};
     SUCCEEDS(store_refresh_jwk(fixture->store, &fixture->author, &same, &change, &error));
     assert_null(change.environments);
     same.private_key = NULL; /* the private half alone is gone */
