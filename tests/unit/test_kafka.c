@@ -1,0 +1,137 @@
+/* librdkafka as it is set up everywhere: the operator's properties, their errors, the embedded broker, topics. */
+#include "kafka_fixture.h"
+
+#include <stdlib.h>
+
+#include "common/memory.h"
+
+static void expect_refused(const char *pair, const char *message) {
+    char *items[] = {memory_string(pair)};
+    const struct option_list properties = {.items = items, .count = 1};
+    const struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .properties = &properties, .client_id = "test"};
+    struct kafka_settings copy = settings;
+    struct error error = {0};
+    assert_null(kafka_producer_new(&settings, NULL, NULL, &error));
+    assert_string_equal(error.message, message);
+    assert_int_equal(error.code, ERROR_INVALID);
+    assert_null(kafka_consumer_new(&settings, "group", NULL, &error));
+    assert_string_equal(error.message, message);
+    /* Told at once, before any broker is looked for. */
+    assert_int_equal(kafka_connect(&copy, -1, NULL, &error), -1);
+    assert_string_equal(error.message, message);
+    free(items[0]);
+}
+
+static void properties_that_are_none_are_told_by_name(void **state) {
+    (void)state;
+    expect_refused("socket.timeout.ms", "-X takes name=value (a librdkafka property)");
+    expect_refused("=5", "-X takes name=value (a librdkafka property)");
+    expect_refused("", "-X takes name=value (a librdkafka property)");
+    expect_refused("sockt.timeout.ms=5", "-X sockt.timeout.ms: librdkafka has no property of this name");
+    expect_refused("socket.timeout.ms=soon", "-X socket.timeout.ms: librdkafka does not take this value");
+}
+
+/* A password in the wrong place must not be repeated. */
+static void no_message_holds_a_value(void **state) {
+    (void)state;
+    expect_refused("security.protocol=hunter2", "-X security.protocol: librdkafka does not take this value");
+    expect_refused("sasl.passwrd=hunter2", "-X sasl.passwrd: librdkafka has no property of this name");
+}
+
+static void a_combination_that_librdkafka_refuses_is_told(void **state) {
+    (void)state;
+    char *items[] = {memory_string("acks=1")};
+    const struct option_list properties = {.items = items, .count = 1};
+    const struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .properties = &properties, .client_id = "test"};
+    struct error error = {0};
+    assert_null(kafka_producer_new(&settings, NULL, NULL, &error));
+    assert_memory_equal(error.message, "Kafka client: ", 14);
+    assert_non_null(strstr(error.message, "acks"));
+    free(items[0]);
+}
+
+static const char *value_of(rd_kafka_t *client, const char *name, char value[64]) {
+    size_t size = 64;
+    assert_int_equal(rd_kafka_conf_get(rd_kafka_conf((rd_kafka_t *)client), name, value, &size), RD_KAFKA_CONF_OK);
+    return value;
+}
+
+static void the_operators_properties_win(void **state) {
+    (void)state;
+    char *items[] = {memory_string("reconnect.backoff.max.ms=7000"), memory_string("client.id=mine=and=more")};
+    const struct option_list properties = {.items = items, .count = 2};
+    struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .client_id = "test"};
+    struct error error = {0};
+    char value[64];
+    rd_kafka_t *client = kafka_producer_new(&settings, NULL, NULL, &error);
+    assert_non_null(client);
+    assert_string_equal(value_of(client, "reconnect.backoff.max.ms", value), "1000");
+    assert_string_equal(value_of(client, "enable.idempotence", value), "true");
+    rd_kafka_destroy(client);
+    settings.properties = &properties;
+    client = kafka_producer_new(&settings, NULL, NULL, &error);
+    assert_non_null(client);
+    assert_string_equal(value_of(client, "reconnect.backoff.max.ms", value), "7000");
+    assert_string_equal(value_of(client, "client.id", value), "mine=and=more");
+    rd_kafka_destroy(client);
+    for (size_t i = 0; i < 2; i++)
+        free(items[i]);
+}
+
+static void topics_are_named_after_the_prefix(void **state) {
+    (void)state;
+    struct kafka_topics topics;
+    kafka_topics_name("a.b", &topics);
+    assert_string_equal(topics.events, "a.b.events");
+    assert_string_equal(topics.acks, "a.b.acks");
+    assert_string_equal(topics.workers, "a.b.workers");
+}
+
+static void the_embedded_broker_is_recognised_and_has_its_topics(void **state) {
+    (void)state;
+    struct kafka_fixture kafka;
+    struct error error = {0};
+    char value[64];
+    kafka_open(&kafka);
+    struct kafka_settings settings = kafka.settings;
+    settings.embedded = false;
+    if (kafka_connect(&settings, KAFKA_WAIT_MS, NULL, &error))
+        fail_msg("%s", error.message);
+    assert_true(settings.embedded);
+    struct kafka_topic_spec specs[] = {{.name = kafka.topics.events, .partitions = 9}, {.name = kafka.topics.acks, .partitions = 9}};
+    if (kafka_create_topics(&settings, specs, 2, 1, &error))
+        fail_msg("%s", error.message);
+    assert_int_equal(specs[0].partitions_found, KAFKA_EVENT_PARTITIONS);
+    assert_int_equal(specs[1].partitions_found, 1);
+    rd_kafka_t *consumer = kafka_consumer_new(&settings, "group", NULL, &error);
+    assert_non_null(consumer);
+    assert_string_equal(value_of(consumer, "fetch.wait.max.ms", value), "5");
+    assert_string_equal(value_of(consumer, "enable.auto.commit", value), "false");
+    rd_kafka_destroy(consumer);
+    kafka_close(&kafka);
+}
+
+static void a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop(void **state) {
+    (void)state;
+    const atomic_bool stop = true;
+    struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .client_id = "test"};
+    struct error error = {0};
+    assert_int_equal(kafka_connect(&settings, -1, &stop, &error), -1);
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+    assert_memory_equal(error.message, "no Kafka broker answers at 127.0.0.1:1: ", 40);
+    assert_int_equal(kafka_connect(&settings, 0, NULL, &error), -1);
+    assert_int_equal(error.code, ERROR_UNAVAILABLE);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(properties_that_are_none_are_told_by_name),
+        cmocka_unit_test(no_message_holds_a_value),
+        cmocka_unit_test(a_combination_that_librdkafka_refuses_is_told),
+        cmocka_unit_test(the_operators_properties_win),
+        cmocka_unit_test(topics_are_named_after_the_prefix),
+        cmocka_unit_test(the_embedded_broker_is_recognised_and_has_its_topics),
+        cmocka_unit_test(a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

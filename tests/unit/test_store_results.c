@@ -1,0 +1,338 @@
+/* What the store keeps of deployments: results, what positions settle, the outbox and tombstones. */
+#include "store_fixture.h"
+
+#include "common/clock.h"
+#include "common/message.h"
+
+static const char *const environments[] = {"production", "staging"};
+
+static int set_up(void **state) {
+    struct store_fixture *fixture = memory_new(sizeof *fixture);
+    fixture_open(fixture, 2, environments);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    fixture_close(*state);
+    free(*state);
+    return 0;
+}
+
+/* The environment's id in a change. */
+static int64_t id_of(const struct store_change *change, const char *environment) {
+    for (size_t i = 0; i < change->environments->count; i++)
+        if (strcmp(change->environments->items[i].name, environment) == 0)
+            return change->environments->items[i].id;
+    fail();
+    return 0;
+}
+
+/* ---- results ---- */
+
+static void check_deployment(void *context, const struct store_deployment *deployment) {
+    const struct store_change *change = context;
+    assert_string_equal(deployment->uid, change->deployment_id);
+    assert_string_equal(deployment->jwk_uid, change->jwk_id);
+    assert_string_equal(deployment->jwk_name, "my-jwk");
+    assert_string_equal(deployment->actor, "alice");
+    assert_string_equal(deployment->event_hash, change->event_hash);
+    assert_int_equal(deployment->operation, EVENT_CREATE);
+    assert_int_equal(deployment->sequence, change->sequence);
+    assert_int_equal(deployment->epoch, 1);
+    assert_int_equal(deployment->version, 1);
+    assert_true(deployment->created_at > 0);
+    assert_int_equal(deployment->result_count, 2);
+    assert_string_equal(deployment->results[0].environment_name, "production");
+    assert_string_equal(deployment->results[1].environment_name, "staging");
+}
+
+static void a_deployment_is_found_by_its_id(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change;
+    fixture_create(fixture, "my-jwk", &change);
+    SUCCEEDS(store_find_deployment(fixture->store, change.deployment_id, check_deployment, &change, &error));
+    FAILS(store_find_deployment(fixture->store, "nothing", check_deployment, &change, &error), ERROR_NOT_FOUND,
+          "Deployment (id: nothing) is not found!");
+    store_change_clear(&change);
+}
+
+static void results_are_kept_by_environment(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change;
+    fixture_create(fixture, "my-jwk", &change);
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id_of(&change, "staging"), RESULT_FAILED, "no room", "{\"edge-1\":\"no room\"}",
+                              5, &error));
+    expect_result(fixture->store, change.deployment_id, "staging", RESULT_FAILED, "no room");
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
+    struct stored_result result = result_of(fixture->store, change.deployment_id, "staging");
+    assert_string_equal(result.replicas, "{\"edge-1\":\"no room\"}");
+    assert_int_equal(result.settled_at, 5);
+    result_free(&result);
+    store_change_clear(&change);
+}
+
+static void a_pending_result_never_takes_back_a_success(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change;
+    fixture_create(fixture, "my-jwk", &change);
+    const int64_t id = id_of(&change, "production");
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_PENDING, "Timed out", NULL, 0, &error));
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, "Timed out");
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_SUCCEEDED, NULL, NULL, 5, &error));
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_PENDING, "Timed out", NULL, 0, &error));
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_FAILED, "later", NULL, 6, &error));
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_FAILED, "later");
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_PENDING, NULL, NULL, 0, &error));
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
+    store_change_clear(&change);
+}
+
+/* ---- positions ---- */
+
+enum { JWKS = 12 };
+
+/* Settles with the same sequence in every partition; returns how many calls it took. */
+static int settle(struct store *store, const char *environment, int64_t sequence, const char *const *except, size_t except_count, int limit,
+                  int64_t *left) {
+    struct position positions[4];
+    int64_t after = 0;
+    bool more = true;
+    int calls = 0;
+    for (int i = 0; i < 4; i++)
+        positions[i] = (struct position){.partition = i, .offset = 0, .sequence = sequence};
+    for (*left = 0; more; calls++)
+        SUCCEEDS(store_settle_pending(store, environment, positions, 4, except, except_count, 9, limit, &after, &more, left, &error));
+    return calls;
+}
+
+static void create_many(struct store_fixture *fixture, struct store_change changes[JWKS]) {
+    for (int i = 0; i < JWKS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "jwk-%d", i);
+        fixture_create(fixture, name, &changes[i]);
+    }
+}
+
+static void clear_many(struct store_change changes[JWKS]) {
+    for (int i = 0; i < JWKS; i++)
+        store_change_clear(&changes[i]);
+}
+
+static void positions_settle_what_they_cover_in_that_environment(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change changes[JWKS];
+    int64_t left;
+    create_many(fixture, changes);
+    assert_int_equal(settle(fixture->store, "production", changes[7].sequence, NULL, 0, 5, &left), 3);
+    assert_int_equal(left, JWKS - 8);
+    for (int i = 0; i < JWKS; i++) {
+        expect_result(fixture->store, changes[i].deployment_id, "production", i <= 7 ? RESULT_SUCCEEDED : RESULT_PENDING, NULL);
+        expect_result(fixture->store, changes[i].deployment_id, "staging", RESULT_PENDING, NULL);
+    }
+    settle(fixture->store, "production", INT64_MAX, NULL, 0, 1000, &left);
+    assert_int_equal(left, 0);
+    assert_int_equal(settle(fixture->store, "nowhere", INT64_MAX, NULL, 0, 1000, &left), 1);
+    clear_many(changes);
+}
+
+static void each_partition_counts_for_itself_and_one_that_is_not_told_covers_nothing(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change changes[JWKS];
+    const struct position position = {.partition = 2, .sequence = INT64_MAX};
+    int64_t after = 0, left = 0;
+    bool more;
+    create_many(fixture, changes);
+    SUCCEEDS(store_settle_pending(fixture->store, "production", &position, 1, NULL, 0, 9, 1000, &after, &more, &left, &error));
+    for (int i = 0; i < JWKS; i++)
+        expect_result(fixture->store, changes[i].deployment_id, "production", changes[i].partition == 2 ? RESULT_SUCCEEDED : RESULT_PENDING,
+                      NULL);
+    clear_many(changes);
+}
+
+static void jwks_whose_hook_fails_are_left_out(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change changes[JWKS];
+    int64_t left;
+    create_many(fixture, changes);
+    const char *const except[] = {changes[3].jwk_id, changes[5].jwk_id};
+    settle(fixture->store, "production", INT64_MAX, except, 2, 1000, &left);
+    assert_int_equal(left, 2);
+    for (int i = 0; i < JWKS; i++)
+        expect_result(fixture->store, changes[i].deployment_id, "production", i == 3 || i == 5 ? RESULT_PENDING : RESULT_SUCCEEDED, NULL);
+    clear_many(changes);
+}
+
+static void a_failure_is_not_settled_by_a_position(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change;
+    int64_t left;
+    fixture_create(fixture, "my-jwk", &change);
+    SUCCEEDS(store_set_result(fixture->store, change.sequence, id_of(&change, "production"), RESULT_FAILED, "x", NULL, 5, &error));
+    settle(fixture->store, "production", INT64_MAX, NULL, 0, 1000, &left);
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_FAILED, "x");
+    store_change_clear(&change);
+}
+
+static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change first, second, third, other;
+    fixture_create(fixture, "my-jwk", &first);
+    fixture_create(fixture, "other", &other);
+    fixture_update(fixture, "my-jwk", NULL, "2", &second);
+    fixture_update(fixture, "my-jwk", NULL, "3", &third);
+    SUCCEEDS(store_settle_superseded(fixture->store, second.sequence, id_of(&second, "production"), 5, &error));
+    expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    expect_result(fixture->store, first.deployment_id, "staging", RESULT_PENDING, NULL);
+    expect_result(fixture->store, second.deployment_id, "production", RESULT_PENDING, NULL);
+    expect_result(fixture->store, third.deployment_id, "production", RESULT_PENDING, NULL);
+    expect_result(fixture->store, other.deployment_id, "production", RESULT_PENDING, NULL);
+    store_change_clear(&first);
+    store_change_clear(&second);
+    store_change_clear(&third);
+    store_change_clear(&other);
+}
+
+/* ---- outbox ---- */
+
+struct rows {
+    int64_t ids[64];
+    size_t count, tombstones;
+    char last_key[UUID_SIZE];
+};
+
+static void note_row(void *context, struct store_outgoing *outgoing) {
+    struct rows *rows = context;
+    rows->ids[rows->count++] = outgoing->outbox_id;
+    rows->tombstones += outgoing->value == NULL;
+    memcpy(rows->last_key, outgoing->key, UUID_SIZE);
+    store_outgoing_free(outgoing);
+}
+
+static struct rows rows_above(struct store *store, int64_t after, int limit) {
+    struct rows rows = {0};
+    SUCCEEDS(store_each_outgoing(store, after, limit, note_row, &rows, &error));
+    return rows;
+}
+
+static void compare_row(void *context, struct store_outgoing *outgoing) {
+    const struct store_outgoing *wanted = context;
+    assert_int_equal(outgoing->outbox_id, wanted->outbox_id);
+    assert_int_equal(outgoing->partition, wanted->partition);
+    assert_string_equal(outgoing->key, wanted->key);
+    assert_string_equal(outgoing->event_id, wanted->event_id);
+    assert_string_equal(outgoing->event_type, wanted->event_type);
+    assert_string_equal(outgoing->subject, wanted->subject);
+    assert_int_equal(outgoing->time, wanted->time);
+    assert_string_equal(outgoing->traceparent, wanted->traceparent);
+    assert_int_equal(outgoing->value_length, wanted->value_length);
+    assert_string_equal(outgoing->value, wanted->value);
+    store_outgoing_free(outgoing);
+}
+
+/* Sent again after a restart it must be byte for byte the same, with the same id. */
+static void an_event_is_read_back_as_it_was_recorded(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change;
+    fixture->author.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    fixture_create(fixture, "mein schlüssel", &change);
+    SUCCEEDS(store_each_outgoing(fixture->store, 0, 10, compare_row, change.outgoing, &error));
+    store_change_clear(&change);
+}
+
+static void the_outbox_is_read_in_order_and_cleared_by_ranges(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change changes[JWKS];
+    create_many(fixture, changes);
+    struct rows rows = rows_above(fixture->store, 0, 5);
+    assert_int_equal(rows.count, 5);
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(rows.ids[i], changes[i].outbox_id);
+    rows = rows_above(fixture->store, changes[9].outbox_id, 50);
+    assert_int_equal(rows.count, 2);
+    SUCCEEDS(store_remove_outgoing(fixture->store, changes[2].outbox_id, changes[9].outbox_id, &error));
+    rows = rows_above(fixture->store, 0, 50);
+    assert_int_equal(rows.count, 4);
+    assert_int_equal(rows.ids[1], changes[1].outbox_id);
+    assert_int_equal(rows.ids[2], changes[10].outbox_id);
+    clear_many(changes);
+}
+
+/* An id that was published must never come again, or the publisher would take the new row for the old one. */
+static void ids_of_the_outbox_are_not_used_again(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change first, second;
+    fixture_create(fixture, "first", &first);
+    SUCCEEDS(store_remove_outgoing(fixture->store, 0, INT64_MAX, &error));
+    fixture_create(fixture, "second", &second);
+    assert_true(second.outbox_id > first.outbox_id);
+    store_change_clear(&first);
+    store_change_clear(&second);
+}
+
+/* ---- tombstones ---- */
+
+static int add_tombstones(struct store *store, int64_t before, int limit) {
+    int added;
+    SUCCEEDS(store_begin(store, &error));
+    SUCCEEDS(store_add_tombstones(store, before, limit, &added, &error));
+    SUCCEEDS(store_commit(store, &error));
+    return added;
+}
+
+static void a_deleted_jwk_gets_one_tombstone_when_it_is_due(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change created, deleted;
+    fixture_create(fixture, "my-jwk", &created);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 10), 0);
+    int64_t before = clock_wall_ms();
+    fixture_delete(fixture, "my-jwk", &deleted);
+    assert_int_equal(add_tombstones(fixture->store, before, 10), 0);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 10), 1);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 10), 0);
+    struct rows rows = rows_above(fixture->store, deleted.outbox_id, 10);
+    assert_int_equal(rows.count, 1);
+    assert_int_equal(rows.tombstones, 1);
+    assert_string_equal(rows.last_key, created.jwk_id);
+    store_change_clear(&created);
+    store_change_clear(&deleted);
+}
+
+static void tombstones_are_added_a_bounded_number_at_a_time(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change changes[JWKS];
+    create_many(fixture, changes);
+    clear_many(changes);
+    for (int i = 0; i < JWKS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "jwk-%d", i);
+        fixture_delete(fixture, name, &changes[i]);
+    }
+    clear_many(changes);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 5), 5);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 5), 5);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 5), 2);
+    assert_int_equal(rows_above(fixture->store, 0, 64).tombstones, JWKS);
+}
+
+#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        WITH_STORE(a_deployment_is_found_by_its_id),
+        WITH_STORE(results_are_kept_by_environment),
+        WITH_STORE(a_pending_result_never_takes_back_a_success),
+        WITH_STORE(positions_settle_what_they_cover_in_that_environment),
+        WITH_STORE(each_partition_counts_for_itself_and_one_that_is_not_told_covers_nothing),
+        WITH_STORE(jwks_whose_hook_fails_are_left_out),
+        WITH_STORE(a_failure_is_not_settled_by_a_position),
+        WITH_STORE(a_later_version_settles_the_earlier_ones_of_its_jwk),
+        WITH_STORE(an_event_is_read_back_as_it_was_recorded),
+        WITH_STORE(the_outbox_is_read_in_order_and_cleared_by_ranges),
+        WITH_STORE(ids_of_the_outbox_are_not_used_again),
+        WITH_STORE(a_deleted_jwk_gets_one_tombstone_when_it_is_due),
+        WITH_STORE(tombstones_are_added_a_bounded_number_at_a_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
