@@ -29,7 +29,7 @@ class Skip(Exception):
 
 
 class Run:
-    def __init__(self, directory, seed, broker, clients=8, pause_s=0.15, faults=None, faults_per_round=3, round_s=5.0,
+    def __init__(self, directory, seed, broker, clients=8, pause_s=0.08, faults=None, faults_per_round=5, round_s=4.0,
                  workers=(("production", "edge-1"), ("production", "edge-2"), ("staging", "edge-1")), most_workers=5, **options):
         self.directory, self.seed, self.kind = pathlib.Path(directory), seed, broker
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -40,6 +40,7 @@ class Run:
         self.history = History(self.directory / "history.jsonl")
         self.history.add("run", seed=seed, broker=broker, clock=[now(), time.time()])
         self.copies = self.rounds = 0
+        self.closed = False
         self.broker_taken = False
         self.recoveries = []
         self.cluster = Cluster(broker, self.directory, self.history, ENVIRONMENTS, **options)
@@ -136,7 +137,7 @@ class Run:
         self.history.add("round", number=self.rounds, plan=plan)
         self.load.resume()
         begin, waiting, active = now(), list(plan), []
-        while waiting or active or now() < begin + self.round_s:
+        while waiting or active or (not plan and now() < begin + self.round_s):
             if waiting and now() >= begin + waiting[0][0]:
                 _, name, seed = waiting.pop(0)
                 started = self.begin(name, seed)
@@ -156,15 +157,15 @@ class Run:
 
     def become_quiet(self, ended):
         self.load.pause()
-        quiet_from = now()
+        self.wait_for(self.load.is_idle, "every client has its answer")
         for node in self.cluster.nodes:
             self.wait_for(node.is_ready, f"{node.name} is ready")
         self.wait_for(self.all_equal, "all replicas are equal to the API")
-        equal_at = now()
-        self.recoveries.append(max(0.0, equal_at - max(ended, quiet_from)))
+        self.recoveries.append(now() - ended)  # the last answers of the load included
         self.wait_for(self.all_settled, "every result is settled")
+        settled = now() - ended
         self.auditor.catch_up()
-        self.history.add("quiet", round=self.rounds, recovery=self.recoveries[-1], settled=now() - max(ended, quiet_from),
+        self.history.add("quiet", round=self.rounds, recovery=self.recoveries[-1], settled=settled,
                          life=self.auditor.life, api=[list(row) for row in self.api_rows(API_DUMP)],
                          replicas={node.name: self.served(node) for node in self.cluster.workers.values()})
         self.history.flush()
@@ -249,6 +250,9 @@ class Run:
         shutil.rmtree(self.directory / "shims", ignore_errors=True)
 
     def close(self):
+        if self.closed:
+            return
+        self.closed = True
         if self.load:
             self.load.stop()
             self.load = None

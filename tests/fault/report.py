@@ -19,6 +19,7 @@ def summary(directory):
     statuses = collections.Counter(str(line["status"] or "no answer") for line in of_kind["request"])
     faults = collections.Counter(line["name"] for line in of_kind["fault"])
     points = collections.Counter(line["point"] for line in of_kind["point_reached"] if line["fired"])
+    settled = [line["settled"] for line in of_kind["quiet"]]
     recoveries = [line["recovery"] for line in of_kind["quiet"]]
     resident = collections.defaultdict(int)
     for line in of_kind["usage"]:
@@ -28,7 +29,8 @@ def summary(directory):
             f"faults: {dict(sorted(faults.items()))}",
             f"points reached: {dict(sorted(points.items()))}",
             f"writes lost to power: {sum(line['lost_writes'] for line in of_kind['power_loss'])} in {len(of_kind['power_loss'])} losses",
-            f"recovery: p50 {percentile(recoveries, 0.5):.2f} s, p99 {percentile(recoveries, 0.99):.2f} s, "
+            f"recovery (all replicas equal the API again): p50 {percentile(recoveries, 0.5):.2f} s, p99 {percentile(recoveries, 0.99):.2f} s, "
             f"worst {max(recoveries, default=0):.2f} s",
+            f"every result settled: p50 {percentile(settled, 0.5):.2f} s, worst {max(settled, default=0):.2f} s",
             f"memory at most: {({name: f'{size >> 20} MB' for name, size in sorted(resident.items())})}"]
     return "\n".join(told)

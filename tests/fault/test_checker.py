@@ -1,0 +1,257 @@
+"""The checker finds what is wrong: each violation is planted into a copy of a sound run, and must be told with its invariant."""
+
+import contextlib
+import json
+import pathlib
+import shutil
+import sqlite3
+import uuid
+
+import pytest
+
+from . import check
+from .cluster import find_database
+from .driver import Run
+from .history import read_lines
+
+PLAN = [(0.3, "kill_worker", 1), (0.6, "power_loss_api", 2), (2.0, "freeze_worker", 3), (2.5, "copied_identity", 4)]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sound")
+    run = Run(directory, 42, "embedded", pause_s=0.04)
+    try:
+        run.round([])
+        run.round(PLAN)
+        run.finish()
+    finally:
+        run.close()
+    return directory
+
+
+@pytest.fixture
+def copy(sound, tmp_path):
+    place = tmp_path / "run"
+    place.mkdir()
+    for name in ("history.jsonl", "topics.jsonl", "secrets.txt"):
+        shutil.copy(sound / name, place)
+    for name in ("logs", "final"):
+        shutil.copytree(sound / name, place / name)
+    return place
+
+
+def test_a_sound_run_has_no_violation(sound):
+    assert check.judge(sound) == []
+    lines = read_lines(sound / "history.jsonl")
+    assert len([line for line in lines if line["kind"] == "request" and line["status"] == 200]) > 50
+    assert [line for line in lines if line["kind"] == "state"], "a killed worker's state was looked at"
+
+
+# ---- planting ----
+
+@contextlib.contextmanager
+def lines_of(path):
+    lines = read_lines(path)
+    yield lines
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def edit_database(place, node, *statements):
+    connection = sqlite3.connect(find_database(place / "final" / node))
+    with connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+def answered(place, **wanted):
+    """A request answered 200 with these members."""
+    return next(line for line in reversed(read_lines(place / "history.jsonl")) if line["kind"] == "request" and line["status"] == 200
+                and all(line.get(name) == value for name, value in wanted.items()))
+
+
+def events(lines):
+    return [line for line in lines if line["topic"] == "events" and line["value"]]
+
+
+def uid_of(line):
+    return line["location"].rstrip("/").rpartition("/")[2]
+
+
+def plant_an_ack_before_the_commit(place):
+    uid = uid_of(answered(place, operation="update"))
+    edit_database(place, "api", "PRAGMA foreign_keys = OFF", f"DELETE FROM deployment WHERE uid = '{uid}'")
+    return "invariant 1", "is not in the store"
+
+
+def plant_another_description(place):
+    uid = uid_of(answered(place, operation="update"))
+    with lines_of(place / "topics.jsonl") as lines:
+        for line in events(lines):
+            if uid in line["value"]:
+                value = json.loads(line["value"])
+                value["jwk"]["description"] = "another"
+                line["value"] = json.dumps(value)
+    return "invariant 1", "another description"
+
+
+def plant_a_lost_write(place):
+    """An update answered 200 that a later get of the same client does not show."""
+    get = answered(place, operation="get")
+    with lines_of(place / "history.jsonl") as lines:
+        lines.append({**answered(place, operation="update"), "client": get["client"], "project": "project-0", "name": get["name"],
+                      "new_name": None, "description": "never seen", "start": get["start"] - 1e-4})
+    return "invariant 1", "was answered before"
+
+
+def plant_an_unsettled_result(place):
+    edit_database(place, "api", "UPDATE deployment_result SET state = 0 WHERE deployment_id = (SELECT max(id) FROM deployment)")
+    return "invariant 2", "never confirmed"
+
+
+def plant_a_replica_that_lacks_a_key(place):
+    with lines_of(place / "history.jsonl") as lines:
+        quiet = [line for line in lines if line["kind"] == "quiet"][-1]
+        served = next(each for each in quiet["replicas"]["staging-edge-1"].values() if each["items"])
+        served["items"].pop()
+    return "invariant 3", "differ"
+
+
+def plant_a_served_key_that_was_deleted(place):
+    with lines_of(place / "history.jsonl") as lines:
+        quiet = [line for line in lines if line["kind"] == "quiet"][-1]
+        served = next(each for each in quiet["replicas"]["staging-edge-1"].values() if each["keys"])
+        served["keys"].append({**served["keys"][0], "kid": "deleted"})
+    return "invariant 3", "is not that of the API"
+
+
+def plant_a_version_going_back(place):
+    with lines_of(place / "history.jsonl") as lines:
+        line = next(line for line in lines if line["kind"] == "observed" and any(version > [1, 1] for version in line["changed"].values()))
+        identifier = next(each for each, version in line["changed"].items() if version > [1, 1])
+        lines.append({**line, "at": line["at"] + 1e-4, "changed": {identifier: [1, 1]}, "gone": []})
+    return "invariant 3", "went back"
+
+
+def plant_a_deleted_key_that_returns(place):
+    with lines_of(place / "history.jsonl") as lines:
+        line = next(line for line in lines if line["kind"] == "observed" and line["gone"])
+        lines.append({**line, "at": line["at"] + 1e-4, "changed": {line["gone"][0]: [1, 1000]}, "gone": []})
+    return "invariant 3", "again after its deletion"
+
+
+def plant_a_state_behind_what_was_served(place):
+    with lines_of(place / "history.jsonl") as lines:
+        state = next(line for line in lines if line["kind"] == "state" and line["items"])
+        seen = next(line for line in lines if line["kind"] == "observed" and line["replica"] == state["replica"] and line["changed"]
+                    and line["at"] < state["at"])
+        state["items"].pop(next(iter(seen["changed"])))
+    return "invariant 3", "when it died"
+
+
+def plant_a_success_that_a_replica_had_not_applied(place):
+    with lines_of(place / "history.jsonl") as lines:
+        database = sqlite3.connect(find_database(place / "final" / "api"))
+        uids = {row[0]: row[1] for row in database.execute("SELECT d.uid, j.uid FROM deployment d JOIN jwk j ON j.id = jwk_id"
+                                                           " WHERE operation = 1")}
+        database.close()
+        starts = {line["location"]: line["start"] for line in lines if line["kind"] == "request"}
+        probe = next(line for line in lines if line["kind"] == "probe" and uid_of(line) in uids
+                     and line["undisturbed_since"] + check.SETTLING_S < starts[line["location"]]
+                     and line["message"] == "Deployed successfully" and uids[uid_of(line)] in line["items"])
+        probe["items"][uids[uid_of(probe)]] = [1, 0]
+    return "invariant 4", "had succeeded"
+
+
+def plant_an_ack_that_was_not_durable(place):
+    with lines_of(place / "history.jsonl") as lines:
+        state = next(line for line in lines if line["kind"] == "state" and line["items"])
+        ack = next(json.loads(line["value"]) for line in read_lines(place / "topics.jsonl") if line["topic"] == "acks"
+                   and f"{json.loads(line['value'])['environment']}-{json.loads(line['value'])['replica']}" == state["replica"]
+                   and line["seen"] < state["at"])
+        state["items"][ack["jwkId"]] = [1, 0, False]
+    return "invariant 4", "had acked"
+
+
+def plant_a_lost_event(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        uid = json.loads(events(lines)[-1]["value"])["deploymentId"]
+        lines[:] = [line for line in lines if not (line["topic"] == "events" and uid in (line["value"] or ""))]
+    return "invariant 5", "is not on the topic"
+
+
+def plant_events_out_of_order(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        by_key = {}
+        for line in events(lines):
+            by_key.setdefault(line["key"], []).append(line)
+        first, second = next(found for found in by_key.values() if len(found) > 1)[:2]
+        first["offset"], second["offset"] = second["offset"], first["offset"]
+    return "invariant 5", "came after"
+
+
+def plant_a_duplicate_with_another_id(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = events(lines)[-1]
+        lines.append({**line, "offset": line["offset"] + 100_000, "headers": {**line["headers"], "ce_id": str(uuid.uuid4())}})
+    return "invariant 5", "sent twice"
+
+
+def plant_an_older_event_sent_last(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        by_key = {}
+        for line in events(lines):
+            by_key.setdefault(line["key"], []).append(line)
+        found = next(each for each in by_key.values() if len({line["headers"]["ce_id"] for line in each}) > 1)
+        lines.append({**found[0], "offset": found[-1]["offset"] + 100_000})
+    return "invariant 5", "the last event of"
+
+
+def plant_a_changed_event(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = events(lines)[-1]
+        line["value"] = line["value"].replace('"actor":"alice"', '"actor":"mallory"')
+    return "invariant 5", "not the one that was recorded"
+
+
+def plant_a_private_member_on_a_topic(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = next(line for line in events(lines) if json.loads(line["value"])["jwk"]["publicKey"])
+        value = json.loads(line["value"])
+        value["jwk"]["publicKey"]["d"] = "x"
+        line["value"] = json.dumps(value)
+    return "invariant 6", "private member"
+
+
+def plant_a_secret_in_a_log(place):
+    secret = (place / "secrets.txt").read_text().split()[0]
+    with open(next((place / "logs").glob("api-*.log")), "a", encoding="utf-8") as log:
+        log.write(f"refused key={secret}\n")
+    return "invariant 6", "log"
+
+
+def plant_memory_that_grew(place):
+    with lines_of(place / "history.jsonl") as lines:
+        next(line for line in lines if line["kind"] == "usage")["resident"] = 4 << 30
+    return "invariant 7", "used"
+
+
+def plant_a_program_that_ended(place):
+    with lines_of(place / "history.jsonl") as lines:
+        lines.append({"kind": "ended", "at": 0, "node": "api", "status": -6, "log": "assertion"})
+    return "invariant 0", "ended by itself"
+
+
+def plant_two_workers_that_both_live(place):
+    with lines_of(place / "history.jsonl") as lines:
+        next(line for line in lines if line["kind"] == "fenced")["status"] = None
+    return "invariant 0", "one identity"
+
+
+@pytest.mark.parametrize("plant", [function for name, function in sorted(globals().items()) if name.startswith("plant_")],
+                         ids=lambda function: function.__name__.removeprefix("plant_"))
+def test_a_planted_violation_is_found(plant, copy):
+    invariant, words = plant(pathlib.Path(copy))
+    found = check.judge(copy)
+    assert [sentence for sentence in found if sentence.startswith(invariant) and words in sentence], found
