@@ -91,28 +91,31 @@ run: ## the same, but stay running and print URL and token
 
 # ---- test ----
 
-.PHONY: check unit check-deps blackbox sanitize
+.PHONY: check unit units check-deps blackbox judges fault sanitize soak
 check: ## install what the tests need and run all of them
 	@tests/setup/packages.sh build demo check
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all units check-deps
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory blackbox
+	@$(MAKE) --no-print-directory judges
+	@$(MAKE) --no-print-directory fault
 	@$(MAKE) --no-print-directory sanitize
 
+units: $(unit_tests)
 unit: $(unit_tests) ## build and run the unit tests
 	@set -e; for test in $^; do $$test; done
+.SECONDARY: $(unit_tests:%=%.o)
 
-.PHONY: units
-units: $(unit_tests)
-
-# Python packages, Kafka's jars and the AsyncAPI schema, under build/ and never installed anywhere else.
+# Python packages, Kafka's jars, the judges' libraries and the AsyncAPI schema: under build/, installed nowhere else.
 venv := build/venv
-check-deps: $(venv)/installed build/kafka/libs/installed build/node/installed
+check-deps: $(venv)/installed build/kafka/libs/installed build/judges/java/installed build/node/installed
 $(venv)/installed: tests/requirements.txt
 	python3 -m venv $(venv)
 	$(venv)/bin/pip install --quiet --requirement $<
 	@touch $@
 build/kafka/libs/installed: tests/kafka/pom.xml
+build/judges/java/installed: tests/judges/java/pom.xml
+build/kafka/libs/installed build/judges/java/installed:
 	@mkdir -p $(@D)
 	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
 	@touch $@
@@ -122,16 +125,28 @@ build/node/installed: tests/package.json
 	cd $(@D) && npm install --silent --no-package-lock
 	@touch $@
 
-blackbox: all check-deps ## run the black-box tests on both brokers
-	$(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+# Two test processes at once: most of a test's time is waiting. A file stays in one process, which shares what it started.
+pytest := $(venv)/bin/python -m pytest -c tests/pytest.ini
+in_parallel := -n 2 --dist loadfile
 
-# The unit tests and a part of the black-box tests under AddressSanitizer with UndefinedBehaviourSanitizer, and under ThreadSanitizer.
+blackbox: all check-deps ## run the black-box tests on both brokers
+	JWK_BUILD=$(BUILD) $(pytest) $(in_parallel) tests/blackbox
+
+judges: all check-deps ## let JOSE libraries of other languages and Schemathesis judge
+	JWK_BUILD=$(BUILD) $(pytest) tests/judges
+
+fault: all check-deps ## a few minutes of seeded faults, judged by the invariants
+	JWK_BUILD=$(BUILD) $(pytest) tests/fault
+
+# Everything under AddressSanitizer and UndefinedBehaviorSanitizer, and what many threads share under ThreadSanitizer.
+threaded := $(patsubst %,tests/blackbox/test_%.py,update rename trouble replicas concurrency idempotency)
 sanitize: check-deps ## run the suite under the sanitizers
 	@$(MAKE) --no-print-directory SAN=address,undefined -j"$$(nproc)" all units
 	@$(MAKE) --no-print-directory SAN=address,undefined unit
-	JWK_BUILD=build-address-undefined JWK_TEST_BROKERS=embedded $(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+	JWK_BUILD=build-address-undefined JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 $(pytest) $(in_parallel) tests/blackbox
 	@$(MAKE) --no-print-directory SAN=thread -j"$$(nproc)" all
-	JWK_BUILD=build-thread JWK_TEST_BROKERS=embedded TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(venv)/bin/python -m pytest -c tests/pytest.ini tests/blackbox
+	JWK_BUILD=build-thread JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
+	    $(pytest) $(in_parallel) $(threaded)
 
 # ---- measure ----
 
