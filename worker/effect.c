@@ -94,6 +94,9 @@ static void post_take(struct effects *effects, struct effect_change *change, enu
         hook_clean_message(message, strlen(message), result->message, sizeof result->message);
     pthread_mutex_lock(&effects->mutex);
     DL_APPEND(effects->results, result);
+    /* A first try leaves the queue's count together with its result; retries were not in it. */
+    if (outcome == EFFECT_DONE || outcome == EFFECT_FAILED)
+        effects->waiting--;
     pthread_mutex_unlock(&effects->mutex);
     wake(effects);
 }
@@ -272,9 +275,6 @@ static void do_round_take(struct effects *effects, struct effect_change *changes
         if (projects)
             HASH_FIND_STR(projects, change->project_name, project);
         try_first_take(effects, change, project && project->failed ? &project->problem : NULL);
-        pthread_mutex_lock(&effects->mutex);
-        effects->waiting--;
-        pthread_mutex_unlock(&effects->mutex);
         /* In turn with new changes, so that neither waits for all of the other. */
         try_due_retry(effects);
     }

@@ -223,6 +223,30 @@ static void a_batch_is_applied_whole_or_not_at_all(void **state) {
     free(file);
 }
 
+static void positions_of_a_failed_transaction_are_stored_by_the_next(void **state) {
+    (void)state;
+    struct error error;
+    struct apply_target target = target_of();
+    char *file = memory_format("%s/state.db", fixture->state_directory);
+    sqlite3 *other;
+    assert_int_equal(sqlite3_open(file, &other), SQLITE_OK);
+    /* The contact is stored last, after the positions were taken. */
+    assert_int_equal(sqlite3_exec(other,
+                                  "CREATE TRIGGER refuse BEFORE UPDATE ON replica BEGIN SELECT RAISE(ABORT, 'refused'); END",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    progress_pass(progress, 0, 5, 1);
+    assert_int_equal(apply_positions(&target, &error), -1);
+    assert_true(progress_is_dirty(progress));
+    assert_int_equal(apply_batch(&target, NULL, 0, &error), -1);
+    assert_true(progress_is_dirty(progress));
+    assert_int_equal(sqlite3_exec(other, "DROP TRIGGER refuse", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(other);
+    assert_int_equal(apply_positions(&target, &error), 0);
+    assert_false(progress_is_dirty(progress));
+    free(file);
+}
+
 static void a_change_is_served_when_the_batch_returns(void **state) {
     (void)state;
     struct error error;
@@ -286,6 +310,7 @@ int main(void) {
         TEST(exp_is_read_from_the_public_key),
         TEST(a_tombstone_needs_a_uuid_as_its_key),
         TEST(a_batch_is_applied_whole_or_not_at_all),
+        TEST(positions_of_a_failed_transaction_are_stored_by_the_next),
         TEST(a_change_is_served_when_the_batch_returns),
         TEST(acked_positions_go_with_the_next_batch),
         TEST(a_project_that_was_renamed_is_stale_under_both_names),

@@ -162,11 +162,24 @@ static void what_failed_before_a_restart_is_tried_again(void **state) {
     struct effect_change *resumed = change_of(JWK_A, 1);
     resumed->project_name = resumed->name = resumed->public_key = NULL;
     effects_resume_take(effects, resumed);
-    effects_resume_take(effects, change_of(JWK_B, 5)); /* the state has it no more */
     start();
-    enum effect_outcome first = await(1, NULL), second = await(5, NULL);
-    assert_int_equal(first, EFFECT_RECOVERED);
-    assert_int_equal(second, EFFECT_SUPERSEDED);
+    assert_int_equal(await(1, NULL), EFFECT_RECOVERED);
+}
+
+static void what_the_state_holds_no_more_is_not_tried_again(void **state) {
+    (void)state;
+    fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 7));
+    write_hook("exit 0");
+    make_effects(NULL, true);
+    effects_resume_take(effects, change_of(JWK_A, 6)); /* a newer version came */
+    start();
+    assert_int_equal(await(6, NULL), EFFECT_SUPERSEDED);
+    effects_stop(effects);
+    effects_free(effects);
+    make_effects(NULL, true);
+    effects_resume_take(effects, change_of(JWK_B, 5)); /* a tombstone came */
+    start();
+    assert_int_equal(await(5, NULL), EFFECT_SUPERSEDED);
 }
 
 static void a_hanging_hook_fills_the_queue_and_ends_with_a_stop(void **state) {
@@ -318,6 +331,7 @@ int main(void) {
         TEST(a_failure_is_told_at_once_and_its_later_success_too),
         TEST(a_newer_version_takes_the_place_of_the_one_that_fails),
         TEST(what_failed_before_a_restart_is_tried_again),
+        TEST(what_the_state_holds_no_more_is_not_tried_again),
         TEST(a_hanging_hook_fills_the_queue_and_ends_with_a_stop),
         TEST(files_are_written_before_the_hook_runs),
         TEST(a_file_that_cannot_be_written_fails_and_recovers),
