@@ -8,21 +8,21 @@
 #include "store_origin.h"
 #include "store_sql.h"
 
-static bool differ(const char *one, const char *other) {
-    return !one != !other || (one && strcmp(one, other) != 0);
-}
+static bool differ(const char *one, const char *other) { return !one != !other || (one && strcmp(one, other) != 0); }
 
 /* A verifier finds a key by its kid; where there is none it tries each, and equal ones are one. */
 static bool is_confused(const char *kid, const char *public_key, const struct store_new_jwk *new_jwk) {
     return kid || new_jwk->kid ? !differ(kid, new_jwk->kid) : !differ(public_key, new_jwk->public_key);
 }
 
-static int refuse_confusion(const struct store_jwk *jwk, const char *until, struct error *error) {
-    return error_set(
-        error, ERROR_CONFLICT,
-        "The new key of JWK (name: %s) has the kid of a key that stays served until %s (or both have none and are equal):"
-        " verifiers could not tell them apart!%s",
-        jwk->name, until, strcmp(until, "the end of the overlap") == 0 ? " Give it another kid, or overlapSeconds 0." : "");
+/* until: when the other one leaves; NULL: it is the present one. */
+static int refuse_confusion(const struct store_jwk *jwk, const char *kid, const char *until, struct error *error) {
+    char shown[JSON_SHOWN_SIZE];
+    return error_set(error, ERROR_CONFLICT,
+                     "The new key of JWK (name: %s) %s%s%s stays served until %s: verifiers could not tell them apart!%s",
+                     jwk->name, kid ? "has the kid \"" : "is one that", kid ? json_shown(kid, shown) : "",
+                     kid ? "\" of a key that" : "", until ? until : "the overlap ends",
+                     until ? "" : " Give it another kid, or overlapSeconds 0.");
 }
 
 /* Whether the rotation may be: overlaps tells that the present key stays for a time. */
@@ -32,12 +32,12 @@ static int check_rotation(const struct store_jwk *jwk, const struct store_new_jw
     int64_t first = INT64_MAX;
     for (size_t i = 0; i < retiring->count; i++) {
         if (new_jwk->public_key && is_confused(retiring->kids[i], retiring->public_keys[i], new_jwk))
-            return refuse_confusion(jwk, clock_format(retiring->items[i].until * 1000, time), error);
+            return refuse_confusion(jwk, retiring->kids[i], clock_format(retiring->items[i].until * 1000, time), error);
         if (retiring->items[i].until < first)
             first = retiring->items[i].until;
     }
     if (overlaps && new_jwk->public_key && is_confused(jwk->kid, jwk->public_key, new_jwk))
-        return refuse_confusion(jwk, "the end of the overlap", error);
+        return refuse_confusion(jwk, jwk->kid, NULL, error);
     if (overlaps && retiring->count == RETIRING_COUNT_MAX)
         return error_set(
             error, ERROR_CONFLICT,

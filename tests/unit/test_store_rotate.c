@@ -208,7 +208,7 @@ static void no_two_served_keys_are_told_apart_by_nothing(void **state) {
     assert_int_equal(rotate(fixture, &same, 100, &change, &problem), -1);
     assert_int_equal(problem.code, ERROR_CONFLICT);
     assert_non_null(
-        strstr(problem.message, "JWK (name: one) has the kid of a key that stays served until the end of the overlap"));
+        strstr(problem.message, "JWK (name: one) has the kid \"key-1\" of a key that stays served until the overlap ends"));
     SUCCEEDS(rotate(fixture, &same, 0, &change, &error)); /* the old one is gone */
     store_change_clear(&change);
     rotate_to(fixture, "b", "{\"kty\":\"c\"}", 100);
