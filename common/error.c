@@ -1,27 +1,58 @@
-/* Filling struct error: the formatting and the cut at a character's edge, so that a message is always valid UTF-8. */
+/* Filling struct error: whatever the arguments are, a message is always valid UTF-8. */
 #include "error.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* A message that did not fit ends in the middle of nothing: drops the bytes of a character whose rest was cut off. */
-static void cut_at_character(char *message, size_t capacity, int wanted) {
-    if (wanted < 0) {
-        message[0] = '\0';
-        return;
+/* The octets of the well-formed UTF-8 character (RFC 3629) at the start of text; 0 when there is none, -1 when the text ends within it. */
+static int character_size(const unsigned char *text) {
+    static const struct {
+        unsigned char first, last;   /* the lead octet */
+        unsigned char low, high;     /* the second octet: no overlong form, no surrogate, nothing beyond U+10FFFF */
+        int size;
+    } forms[] = {{0x01, 0x7f, 0, 0, 1},          {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+                 {0xed, 0xed, 0x80, 0x9f, 3},    {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
+                 {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (text[0] < forms[i].first || text[0] > forms[i].last)
+            continue;
+        for (int at = 1; at < forms[i].size; at++) {
+            if (text[at] == '\0')
+                return -1;
+            if (text[at] < (at == 1 ? forms[i].low : 0x80) || text[at] > (at == 1 ? forms[i].high : 0xbf))
+                return 0;
+        }
+        return forms[i].size;
     }
-    if ((size_t)wanted < capacity)
-        return;
-    size_t end = strlen(message), start = end;
-    while (start > 0 && end - start < 3 && ((unsigned char)message[start - 1] & 0xc0) == 0x80)
-        start--;
-    if (start == 0)
-        return;
-    unsigned char lead = (unsigned char)message[start - 1];
-    size_t needed = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
-    if (needed > end - start + 1)
-        message[start - 1] = '\0';
+    return 0;
+}
+
+/* Drops a character that the end has cut, and puts '?' for each octet within that is part of none: an argument may be cut by a
+ * precision in the format, or come from a file. */
+static void keep_utf8(char *message) {
+    size_t from = 0, to = 0;
+    while (message[from] != '\0') {
+        int size = character_size((const unsigned char *)message + from);
+        if (size < 0)
+            break;
+        if (size == 0) {
+            message[to++] = '?';
+            from++;
+            continue;
+        }
+        memmove(message + to, message + from, (size_t)size);
+        to += (size_t)size;
+        from += (size_t)size;
+    }
+    message[to] = '\0';
+}
+
+/* Writes the message; "" when it can not be formatted. */
+static void format_message(char *message, size_t capacity, const char *format, va_list arguments) {
+    if (vsnprintf(message, capacity, format, arguments) < 0)
+        message[0] = '\0';
+    keep_utf8(message);
 }
 
 int error_set(struct error *error, enum error_code code, const char *format, ...) {
@@ -31,9 +62,8 @@ int error_set(struct error *error, enum error_code code, const char *format, ...
     char message[sizeof error->message];
     va_list arguments;
     va_start(arguments, format);
-    int wanted = vsnprintf(message, sizeof message, format, arguments);
+    format_message(message, sizeof message, format, arguments);
     va_end(arguments);
-    cut_at_character(message, sizeof message, wanted);
     error->code = code;
     memcpy(error->message, message, sizeof message);
     return -1;
@@ -45,9 +75,8 @@ int error_prefix(struct error *error, const char *format, ...) {
     char prefix[sizeof error->message], message[sizeof error->message];
     va_list arguments;
     va_start(arguments, format);
-    int wanted = vsnprintf(prefix, sizeof prefix, format, arguments);
+    format_message(prefix, sizeof prefix, format, arguments);
     va_end(arguments);
-    cut_at_character(prefix, sizeof prefix, wanted);
     size_t prefix_length = strlen(prefix), length = strlen(error->message), used = 0;
     memcpy(message, prefix, prefix_length);
     used = prefix_length;
@@ -57,7 +86,7 @@ int error_prefix(struct error *error, const char *format, ...) {
     size_t room = sizeof message - 1 - used, taken = length < room ? length : room;
     memcpy(message + used, error->message, taken);
     message[used + taken] = '\0';
-    cut_at_character(message, sizeof message, (int)(prefix_length + 2 + length));
+    keep_utf8(message);
     memcpy(error->message, message, sizeof message);
     return -1;
 }
