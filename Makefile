@@ -81,13 +81,13 @@ deps: ## install what building needs (Debian packages; asks sudo when not root)
 
 demo: ## show the main job once, on the embedded broker: installs what is missing, builds, leaves nothing behind
 	@tests/setup/packages.sh build demo
-	@$(MAKE) --no-print-directory -j"$$(nproc)" all
-	@BUILD=$(BUILD) tests/demo/demo.sh
+	@$(MAKE) --no-print-directory --quiet -j"$$(nproc)" all
+	@BUILD=$(BUILD) exec tests/demo/demo.sh
 
 run: ## the same, but stay running and print URL and token
 	@tests/setup/packages.sh build demo
-	@$(MAKE) --no-print-directory -j"$$(nproc)" all
-	@BUILD=$(BUILD) tests/demo/demo.sh --stay
+	@$(MAKE) --no-print-directory --quiet -j"$$(nproc)" all
+	@BUILD=$(BUILD) exec tests/demo/demo.sh --stay
 
 # ---- test ----
 
@@ -167,12 +167,12 @@ bench: ## measure side by side with the bare floor; MODE="compare growth width w
 # ---- install ----
 
 .PHONY: install clean
-$(BUILD)/%.1: $(BUILD)/%
+$(BUILD)/%.8: $(BUILD)/%
 	$(call say,MAN)$< --man > $@
 
-install: all $(BUILD)/jwk-api.1 $(BUILD)/jwk-worker.1 ## install programs and manual pages under DESTDIR and PREFIX
+install: all $(BUILD)/jwk-api.8 $(BUILD)/jwk-worker.8 ## install programs and manual pages under DESTDIR and PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/jwk-api $(BUILD)/jwk-worker
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(BUILD)/jwk-api.1 $(BUILD)/jwk-worker.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/jwk-api.8 $(BUILD)/jwk-worker.8
 
 clean: ## remove what was built
 	rm -rf build build-*

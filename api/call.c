@@ -11,9 +11,28 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/metrics.h"
 #include "idempotency.h"
 #include "prefer.h"
 #include "route.h"
+
+static struct metric answers[] = {
+    {.name = "jwk_api_requests_total", .labels = "code=\"2xx\"", .help = "Requests answered, by the class of the status.", .type = METRIC_COUNTER},
+    {.name = "jwk_api_requests_total", .labels = "code=\"3xx\"", .type = METRIC_COUNTER},
+    {.name = "jwk_api_requests_total", .labels = "code=\"4xx\"", .type = METRIC_COUNTER},
+    {.name = "jwk_api_requests_total", .labels = "code=\"5xx\"", .type = METRIC_COUNTER},
+};
+
+__attribute__((constructor)) static void register_metrics(void) {
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        metrics_register(&answers[i]);
+}
+
+void call_on_answer(void *context, unsigned status) {
+    (void)context;
+    if (status >= 200 && status < 600)
+        metric_add(&answers[status / 100 - 2], 1);
+}
 
 /* ---- authorise ---- */
 
@@ -211,6 +230,10 @@ void call_on_headers(void *context, struct http_request *request) {
         answer_fail(call, 503, "The service is stopping");
         return;
     }
+    if (!atomic_load(&call->api->ready)) {
+        answer_fail(call, 503, "The service is starting");
+        return;
+    }
     if ((!open && authorise(call)) || check_query(call) || check_body_headers(call) || open)
         return;
     call->conditions.if_match = http_request_header_list(request, "If-Match");
@@ -239,11 +262,11 @@ static int read_body(struct call *call) {
     if (call->body && !cJSON_IsObject(call->body)) {
         json_wipe(call->body);
         call->body = NULL;
-        error_set(&error, ERROR_INVALID, "it is not an object");
+        error_set(&error, ERROR_INVALID, "It is not a JSON object");
     }
     if (call->body)
         return 0;
-    error_prefix(&error, "Request body is not valid JSON");
+    error_prefix(&error, "Request body");
     answer_fail_error(call, &error);
     return -1;
 }

@@ -54,6 +54,7 @@ struct store_author call_author(const struct call *call);
 /* The two handlers of the HTTP server, and its clean-up. */
 void call_on_headers(void *context, struct http_request *request);
 void call_on_request(void *context, struct http_request *request);
+void call_on_answer(void *context, unsigned status);
 void call_on_completed(void *context, struct http_request *request);
 
 #endif

@@ -138,10 +138,10 @@ static const struct program_spec program = {
     .commands = commands,
     .settings_size = sizeof(struct settings),
     .files = "DIRECTORY/jwk-api.db is the store (SQLite). Back it up with its -wal file while stopped, or with sqlite3's .backup while serving.",
-    .examples = "jwk-api environment add production\n"
-                "jwk-api project add MyProject\n"
-                "jwk-api token create --user alice --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES\n"
-                "jwk-api serve --brokers kafka-1:9092,kafka-2:9092 -X security.protocol=ssl",
+    .examples = "  jwk-api environment add production\n"
+                "  jwk-api project add MyProject\n"
+                "  jwk-api token create --user alice --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES\n"
+                "  jwk-api serve --brokers kafka-1:9092,kafka-2:9092 -X security.protocol=ssl",
 };
 
 int main(int argc, char **argv) {

@@ -125,6 +125,8 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     replica->ready = presence->ready;
     replica->seen_at = now;
     bool is_live = replica_is_live(replica);
+    if (is_live && !was_live)
+        log_info("replica is ready", "environment", presence->environment, "replica", presence->replica, "worker", presence->worker);
     if (was_live && !is_live && !has_live(replica->environment))
         replica->environment->left_at = now;
     *change = is_live ? (was_live ? REPLICA_POSITION : REPLICA_ARRIVED) : was_live ? REPLICA_GONE : REPLICA_SAME;

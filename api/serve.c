@@ -220,6 +220,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     return 0;
 }
 
+/* Listens before anything else: a wrong address is told at once, and /healthz and /readyz tell that the service waits for its broker. */
 static int start_http(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     struct http_server_options options = {
@@ -233,13 +234,21 @@ static int start_http(struct service *service, struct error *error) {
         .on_headers = call_on_headers,
         .on_request = call_on_request,
         .on_error = answer_plumbing_error,
+        .on_answer = call_on_answer,
         .on_completed = call_on_completed,
     };
     service->server = http_server_start(&options, error);
     if (!service->server)
         return -1;
-    atomic_store(&service->api.ready, true);
+    log_info("listening", "listen", settings->listen, "port", LOG_NUMBER(http_server_port(service->server)));
+    return 0;
+}
+
+/* From here on calls are taken. */
+static int open_service(struct service *service, struct error *error) {
+    const struct settings *settings = service->settings;
     unsigned port = http_server_port(service->server);
+    atomic_store(&service->api.ready, true);
     log_info("serving", "listen", settings->listen, "port", LOG_NUMBER(port), "brokers", settings->brokers, "data_dir", settings->data_dir);
     return settings->address_file ? address_file_write_bound(settings->address_file, settings->listen, port, error) : 0;
 }
@@ -266,7 +275,8 @@ static void stop(struct service *service) {
         http_server_quiesce(service->server);
         if (!http_server_wait_idle(service->server, (int)service->settings->shutdown_timeout)) {
             stop_pools(&service->api);
-            gatherer_give_up(service->api.gatherer, reason);
+            if (service->api.gatherer)
+                gatherer_give_up(service->api.gatherer, reason);
             http_server_wait_idle(service->server, FLUSH_TIMEOUT_MS);
         }
     }
@@ -296,7 +306,7 @@ static void stop(struct service *service) {
 
 int serve_run(void *context, char **operands, int count) {
     (void)operands, (void)count;
-    struct error error;
+    struct error error = {0};
     struct service service = {.settings = context};
     const struct settings *settings = context;
     if (logging_start(settings, &error))
@@ -316,9 +326,11 @@ int serve_run(void *context, char **operands, int count) {
     if (status == 0)
         status = store_lock_serving(settings->data_dir, &error);
     if (status == 0)
+        status = start_http(&service, &error);
+    if (status == 0)
         status = start_pipeline(&service, &error);
     if (status == 0)
-        status = start_http(&service, &error);
+        status = open_service(&service, &error);
     bool clean = status == 0 || atomic_load(&stop_requested);
     if (!clean)
         log_error("can not serve", "reason", error.message);
@@ -326,5 +338,5 @@ int serve_run(void *context, char **operands, int count) {
         sem_wait(&stop_semaphore);
     stop(&service);
     log_info("stopped");
-    return clean ? 0 : 1;
+    return clean ? 0 : error.code == ERROR_INVALID ? 2 : 1;
 }

@@ -53,6 +53,15 @@ static void job_free(struct settle_job *job) {
 
 static int run(struct job *base, struct store *store, struct error *error) {
     struct settle_job *job = (struct settle_job *)base;
+    int known = store_has_environment(store, job->environment, error);
+    if (known < 0)
+        return -1;
+    if (known == 0) {
+        log_warning("replicas connect to an environment that is not defined: nothing is deployed to it", "environment", job->environment, "hint",
+                    "jwk-api environment add");
+        job->more = false;
+        return 0;
+    }
     int64_t after = job->after, left = job->left;
     if (store_settle_pending(store, job->environment, job->positions, job->position_count, job->failing_list, job->failing_count,
                              clock_wall_ms(), ROWS, &after, &job->more, &left, error))

@@ -65,6 +65,8 @@ int store_add_project(struct store *store, const char *name, struct error *error
 int store_remove_project(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_each_project(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
 int store_add_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
+/* 1, 0, or -1 with an error. */
+int store_has_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_remove_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
 /* Pages of the same: at most limit, from behind the name `after` on ("": from the first). */
@@ -252,13 +254,13 @@ struct store_result {
 };
 int store_find_deployment(struct store *store, const char *uid, void (*visit)(void *context, const struct store_deployment *deployment),
                           void *context, struct error *error) MUST_CHECK;
-/* Settles as succeeded what is pending in an environment and covered by positions (the least of its live replicas, per partition), except
- * the JWKs named. At most limit rows, from above *after_sequence on, which moves; *more tells whether to call again, and *left grows
- * by the rows that stay pending. */
+/* Settles as succeeded what is pending or failed in an environment and covered by positions (the least of its live replicas, per
+ * partition), except the JWKs named. At most limit rows, from above *after_sequence on, which moves; *more tells whether to call again,
+ * and *left grows by the rows that stay as they are. */
 int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
                          const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence, bool *more,
                          int64_t *left, struct error *error) MUST_CHECK;
-/* Settles as succeeded what is pending in that environment for earlier versions of the JWK of deployment `sequence`. */
+/* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`. */
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) MUST_CHECK;
 
 /* ---- offsets ---- */

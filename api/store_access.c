@@ -107,6 +107,16 @@ int store_add_environment(struct store *store, const char *name, struct error *e
     return add_named(store, "INSERT INTO environment (uid, name, created_at) VALUES (?1, ?2, ?3)", "Environment", name, error);
 }
 
+int store_has_environment(struct store *store, const char *name, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, "SELECT 1 FROM environment WHERE name = ?1 AND removed_at IS NULL", error);
+    if (!statement)
+        return -1;
+    store_bind_text(statement, 1, name);
+    int row = store_step(store, statement, "looking for an environment", error);
+    sqlite3_reset(statement);
+    return row;
+}
+
 int store_remove_environment(struct store *store, const char *name, struct error *error) {
     return change_named(store, "UPDATE environment SET removed_at = ?2 WHERE name = ?1 AND removed_at IS NULL", "Environment", name,
                         clock_wall_ms(), error);

@@ -101,6 +101,8 @@ static void answer(struct http_request *request, unsigned status, struct MHD_Res
             MHD_destroy_response(response);
         return;
     }
+    if (request->server->options.on_answer)
+        request->server->options.on_answer(request->server->options.context, status);
     request->status = status;
     request->response = response;
     request->shared = shared;

@@ -30,6 +30,8 @@ struct http_server_options {
     void (*on_request)(void *context, struct http_request *request);
     /* Makes the answer for an error that the plumbing finds: 413 body too large, 400 body cut short or not parsable as HTTP. */
     struct MHD_Response *(*on_error)(void *context, unsigned status);
+    /* Called with the status of each answer, from the thread that gives it; may be NULL. */
+    void (*on_answer)(void *context, unsigned status);
     /* Called when a request is over, its answer sent or its client gone: frees what http_request_set_data() attached. */
     void (*on_completed)(void *context, struct http_request *request);
 };

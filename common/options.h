@@ -18,7 +18,7 @@ enum option_type {
     OPTION_FLAG,     /* bool; no argument on the command line, true/false elsewhere */
     OPTION_STRING,   /* char *, owned by the settings */
     OPTION_INTEGER,  /* long, within minimum..maximum */
-    OPTION_DURATION, /* long milliseconds; "250ms", "10s", "5m", "2h", "30d" or a bare number of milliseconds */
+    OPTION_DURATION, /* long milliseconds; "250ms", "10s", "5m", "2h", "30d"; 0 alone needs no unit */
     OPTION_SIZE,     /* long bytes; "64k", "1M", "2G" (powers of 1024) or a bare number of bytes */
     OPTION_LIST,     /* struct option_list, may be repeated; in the environment and the file separated by white space, with
                       * double quotes around an item that holds some. Items of a higher source replace those of a lower one */

@@ -68,7 +68,7 @@ static const char *kind_of(const struct option_spec *option) {
     }
 }
 
-/* Digits, then one of the units; a bare number has the factor 1. */
+/* Digits, then one of the units; a bare number has the factor 1, but a duration other than 0 must say its unit. */
 static bool read_number(const struct option_spec *option, const char *text, long *number, bool *overflows) {
     char *end;
     bool negative = option->type == OPTION_INTEGER && text[0] == '-';
@@ -78,7 +78,7 @@ static bool read_number(const struct option_spec *option, const char *text, long
     *number = strtol(text, &end, 10);
     *overflows = errno == ERANGE;
     if (*end == '\0')
-        return true;
+        return option->type != OPTION_DURATION || *number == 0;
     size_t count;
     const struct unit *units = units_of(option, &count);
     for (size_t i = 0; i < count; i++)

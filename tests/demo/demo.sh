@@ -74,15 +74,24 @@ done
 
 call() { curl -s -H "Authorization: Bearer $token" -H 'Content-Type: application/json' "$@"; }
 
+load_key() {
+    local key
+    key=$(jose jwk gen -i '{"alg":"ES256"}')
+    call -X POST "http://$api/apiops/projects/MyProject/jwks/" \
+        -d "$(jq -n --arg key "$key" '{name: "my-jwk", sourceType: "COPY_PASTE", jwkStr: $key}')"
+}
+
 if $stay; then
+    load_key >/dev/null
     cat <<EOF
 
 jwk-api runs at      http://$api
   token              $token
-  project            MyProject
+  project            MyProject, with the JWK "my-jwk"
 production serves    http://${worker[production]}/projects/MyProject/.well-known/jwks.json
 staging serves       http://${worker[staging]}/projects/MyProject/.well-known/jwks.json
-broker               $broker (events: kcat -b $broker -C -t jwk.events)
+broker               $broker 
+  events             kcat -b $broker -C -t jwk.events -e -q -f 'key %k\n%h\n%s\n'
 logs and stores      $directory (removed at the end)
 
 Ctrl-C stops everything.
@@ -92,9 +101,7 @@ EOF
 fi
 
 say "A new EC key is loaded as the JWK \"my-jwk\" of MyProject"
-key=$(jose jwk gen -i '{"alg":"ES256"}')
-call -X POST "http://$api/apiops/projects/MyProject/jwks/" \
-    -d "$(jq -n --arg key "$key" '{name: "my-jwk", sourceType: "COPY_PASTE", jwkStr: $key}')" | jq -c .
+load_key | jq -c .
 
 say "It is updated"
 cat <<EOF
