@@ -39,24 +39,16 @@ class Entry:
 
 
 class Catalogue:
-    def __init__(self, system, judges, directory):
-        self.system, self.judges = system, judges
-        context, self.authorities = sources.tls_context(directory)
-        self.server = sources.SourceServer(context)
+    def __init__(self, system, judges, server):
+        self.system, self.judges, self.server = system, judges, server
         self.entries = {source: [] for source in SOURCES}
         self.authority_key = sources.ec_key()
         self.authority = sources.certificate(self.authority_key, "authority")
-
-    def close(self):
-        self.server.close()
 
     def url(self, project):
         """Where the worker serves the project's set."""
         worker = self.system.workers["production", "edge-1"]
         return f"http://{worker.address}/projects/{quote(project)}/.well-known/jwks.json"
-
-    def urls(self):
-        return {source: self.url(source) for source in SOURCES}
 
     # ---- material ----
 

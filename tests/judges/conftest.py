@@ -11,8 +11,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import panel  # noqa: E402
 from catalogue import Catalogue  # noqa: E402
+from harness import sources  # noqa: E402
 from harness.broker import EmbeddedBroker  # noqa: E402
-from harness.installation import ROLE_ADMIN, Installation  # noqa: E402
+from harness.installation import Installation  # noqa: E402
 from harness.program import BUILD, Program  # noqa: E402
 
 COUNTS = collections.Counter()
@@ -53,35 +54,38 @@ def judges():
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory):
+def web(tmp_path_factory):
+    """The https server of the tests; `authorities` is the file by which its certificate is judged."""
+    context, authorities = sources.tls_context(tmp_path_factory.mktemp("web"))
+    server = sources.SourceServer(context)
+    server.authorities = authorities
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def system(web, tmp_path_factory):
     """API and one worker; the API may fetch from this machine, and takes the certificate of the tests' web server for an authority's."""
     directory = tmp_path_factory.mktemp("judges")
     broker = EmbeddedBroker(directory)
     installation = Installation(broker, directory)
-    installation.source_directory = directory
     installation.add_environment("production")
+    installation.start_api("--source-allow-private", "127.0.0.0/8", "--source-ca-file", web.authorities)
+    installation.start_worker("production")
+    installation.wait_connected()
     yield installation
     installation.stop()
     broker.stop()
 
 
 @pytest.fixture(scope="session")
-def catalogue(system, judges, tmp_path_factory):
-    made = Catalogue(system, judges, tmp_path_factory.mktemp("web"))
-    system.start_api("--source-allow-private", "127.0.0.0/8", "--source-ca-file", made.authorities)
-    system.start_worker("production")
-    system.wait_connected()
+def catalogue(system, judges, web):
+    made = Catalogue(system, judges, web)
     made.fill()
-    yield made
-    made.close()
+    return made
 
 
 @pytest.fixture(scope="session")
 def count():
     """Counts what the summary shows."""
     return COUNTS
-
-
-@pytest.fixture(scope="session")
-def admin_token(system):
-    return system.new_token(roles=(ROLE_ADMIN,), user="judge")[0]
