@@ -25,6 +25,7 @@ struct consumer {
     size_t count;                        /* how many the topic has, or the state knows of */
     size_t topic_count;                  /* how many the topic has */
     int32_t workers_partition;           /* -1: not watched */
+    int64_t shown_sum; /* of the offsets that the group was told last */
 };
 
 /* A client that fetches far ahead: librdkafka 2.0 stops fetching for a whole second once its queue is full, so that no more
@@ -447,3 +448,19 @@ int consumer_due_sweep(struct consumer *consumer, int64_t now_ms, const struct s
 }
 
 void consumer_swept(struct consumer *consumer, int32_t partition) { consumer->partitions[partition].stored.sweep_offset = -1; }
+
+void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count) {
+    int64_t sum = 0; /* offsets only grow, but where a topic is made again: then the sum changes too */
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_topic_partition_list_add(list, consumer->options.topics->events, positions[i].partition)->offset = positions[i].offset;
+        sum += positions[i].offset;
+    }
+    if (count > 0 && sum != consumer->shown_sum) {
+        rd_kafka_resp_err_t result = rd_kafka_commit(consumer->client, list, 1);
+        if (result)
+            log_debug("positions not shown", "reason", rd_kafka_err2str(result));
+        consumer->shown_sum = sum;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+}

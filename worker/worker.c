@@ -135,6 +135,7 @@ static void announce(struct worker *worker, enum presence_kind kind) {
         log_warning("presence not sent", "reason", problem.message);
         worker->hello_needed = worker->hello_needed || kind == PRESENCE_HELLO;
     }
+    consumer_show_positions(worker->consumer, positions, count);
     worker->heartbeat_at = clock_monotonic_ms() + worker->options.heartbeat_interval_ms;
 }
 

@@ -2,6 +2,7 @@
 
 from harness.broker import EmbeddedBroker
 from harness.installation import Installation
+from harness.program import wait_until
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -66,3 +67,19 @@ def test_embedded_broker_has_its_topics_from_the_start_and_ends_on_sigterm(tmp_p
         assert [topics.partition_count(topic) for topic in (topics.events, topics.acks, topics.workers)] == [4, 1, 1]
     finally:
         assert broker.stop() == 0
+
+
+def test_a_replica_shows_its_position_to_the_tools_of_kafka(kafka, tmp_path):
+    installation = Installation(kafka, tmp_path)
+    try:
+        installation.add_environment("production")
+        installation.start_api("--partitions", "1")
+        installation.start_worker("production", "edge-1", "--heartbeat-interval", "200ms")
+        installation.wait_connected()
+        project = installation.add_project("MyProject")
+        assert installation.api.create(project, "a").json["deploymentResult"]["success"]
+        end = max(record.offset for record in installation.topics.read(installation.topics.events)) + 1
+        wait_until(lambda: installation.topics.group_offset("jwk-worker.production.edge-1", installation.topics.events, 0) == end,
+                   "the group of the replica is at the end of the topic")
+    finally:
+        installation.stop()

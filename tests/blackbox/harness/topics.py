@@ -87,5 +87,13 @@ class Topics:
         entries = admin.describe_configs([resource])[resource].result(PATIENCE)
         return {name: entry.value for name, entry in entries.items()}
 
+    def group_offset(self, group, topic, partition):
+        """The offset that a consumer group has committed; negative when it has none."""
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": self.brokers, "group.id": group, "log_level": 0})
+        try:
+            return consumer.committed([confluent_kafka.TopicPartition(topic, partition)], PATIENCE)[0].offset
+        finally:
+            consumer.close()
+
     def partition_count(self, topic):
         return len(self.admin().list_topics(topic, timeout=PATIENCE).topics[topic].partitions)
