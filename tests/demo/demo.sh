@@ -76,7 +76,7 @@ call() { curl -s -H "Authorization: Bearer $token" -H 'Content-Type: application
 
 load_key() {
     local key
-    key=$(jose jwk gen -i '{"alg":"ES256"}')
+    key=$(jose jwk gen -i '{"alg":"ES256","kid":"signing-1"}')
     call -X POST "http://$api/apiops/projects/MyProject/jwks/" \
         -d "$(jq -n --arg key "$key" '{name: "my-jwk", sourceType: "COPY_PASTE", jwkStr: $key}')"
 }
