@@ -87,7 +87,7 @@ static int read_retiring(struct store *store, const struct store_jwk *jwk, struc
     int status = 0;
     text_json_open(&retiring->list, NULL, '[');
     if (jwk->retiring_until > now)
-        status = store_each_retiring(store, jwk->id, now, write_retiring, retiring, error);
+        status = store_each_retiring(store, jwk, now, write_retiring, retiring, error);
     text_json_close(&retiring->list, ']');
     return status;
 }

@@ -7,14 +7,17 @@
 #include "common/memory.h"
 #include "store_sql.h"
 
-int store_each_retiring(struct store *store, int64_t jwk_id, int64_t now,
+int store_each_retiring(struct store *store, const struct store_jwk *jwk, int64_t now,
                         void (*visit)(void *context, const char *kid, int64_t until), void *context, struct error *error) {
+    /* The JWK may have been read just before a rotation. */
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT kid, until FROM jwk_retiring WHERE jwk_id = ?1 AND until > ?2 ORDER BY version DESC", error);
+        store, "SELECT kid, until FROM jwk_retiring WHERE jwk_id = ?1 AND until > ?2 AND version <= ?3 ORDER BY version DESC",
+        error);
     if (!statement)
         return -1;
-    store_bind_integer(statement, 1, jwk_id);
+    store_bind_integer(statement, 1, jwk->id);
     store_bind_integer(statement, 2, now);
+    store_bind_integer(statement, 3, jwk->version);
     int row;
     while ((row = store_step(store, statement, "reading replaced keys", error)) == 1)
         visit(context, store_text(statement, 0), sqlite3_column_int64(statement, 1));
@@ -46,7 +49,7 @@ static int drop_ended(struct store *store, int64_t jwk_id, int64_t now, struct e
     store_bind_integer(statement, 2, now);
     if (store_run(store, statement, "dropping replaced keys whose time is over", error))
         return -1;
-    return sqlite3_changes(store->db) ? store_latest(store, jwk_id, error) : 0;
+    return store_latest(store, jwk_id, error);
 }
 
 int store_retiring_take(struct store *store, int64_t jwk_id, int64_t retiring_until, int64_t now,
@@ -54,23 +57,27 @@ int store_retiring_take(struct store *store, int64_t jwk_id, int64_t retiring_un
     *retiring = (struct store_retiring){0};
     if (retiring_until == 0)
         return 0;
-    if (drop_ended(store, jwk_id, now, error))
-        return -1;
     if (retiring_until <= now)
-        return 0;
+        return drop_ended(store, jwk_id, now, error);
     sqlite3_stmt *statement = store_statement(
         store, "SELECT public_key, kid, until FROM jwk_retiring WHERE jwk_id = ?1 ORDER BY version DESC", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, jwk_id);
     int row;
-    while ((row = store_step(store, statement, "reading replaced keys", error)) == 1 && retiring->count < RETIRING_COUNT_MAX)
-        set_item(retiring, retiring->count++, memory_string(store_text(statement, 0)), memory_string(store_text(statement, 1)),
-                 sqlite3_column_int64(statement, 2));
-    sqlite3_reset(statement);
-    if (row < 0)
-        store_retiring_clear(retiring);
-    return row < 0 ? -1 : 0;
+    bool ended = false;
+    while ((row = store_step(store, statement, "reading replaced keys", error)) == 1) {
+        int64_t until = sqlite3_column_int64(statement, 2);
+        if (until <= now)
+            ended = true;
+        else if (retiring->count < RETIRING_COUNT_MAX)
+            set_item(retiring, retiring->count++, memory_string(store_text(statement, 0)),
+                     memory_string(store_text(statement, 1)), until);
+    }
+    if (row == 0 && !(ended && drop_ended(store, jwk_id, now, error)))
+        return 0;
+    store_retiring_clear(retiring);
+    return -1;
 }
 
 int store_retiring_add(struct store *store, const struct store_jwk *jwk, int64_t version, int64_t until,

@@ -145,7 +145,7 @@ static void assert_retiring(struct store_fixture *fixture, const char *expected)
     struct text kids = TEXT_EMPTY;
     struct store_jwk jwk;
     SUCCEEDS(store_find_jwk(fixture->store, fixture->project.id, "one", &jwk, &error));
-    SUCCEEDS(store_each_retiring(fixture->store, jwk.id, clock_wall_ms(), note_kid, &kids, &error));
+    SUCCEEDS(store_each_retiring(fixture->store, &jwk, clock_wall_ms(), note_kid, &kids, &error));
     assert_string_equal(kids.bytes ? kids.bytes : "", expected);
     text_free(&kids);
     store_jwk_free(&jwk);
@@ -197,6 +197,34 @@ static void what_is_over_is_not_told_and_dropped_with_the_next_change(void **sta
     SUCCEEDS(store_commit(fixture->store, &error));
     assert_int_equal(number_of(fixture, "SELECT count(*) FROM jwk_retiring"), 0);
     assert_int_equal(number_of(fixture, "SELECT count(*) FROM jwk WHERE retiring_until IS NOT NULL"), 0);
+}
+
+static void one_of_several_ends_alone(void **state) {
+    struct store_fixture *fixture = *state;
+    begin(fixture);
+    rotate_to(fixture, "b", "{\"kty\":\"b\"}", 100);
+    rotate_to(fixture, "c", "{\"kty\":\"c\"}", 200);
+    SUCCEEDS(store_commit(fixture->store, &error));
+    run_sql(fixture, "UPDATE jwk_retiring SET until = until - 4000000000 WHERE kid = 'key-1'");
+    SUCCEEDS(store_begin(fixture->store, &error));
+    struct event event = next_event(fixture);
+    assert_int_equal(event.retiring_count, 1);
+    assert_string_equal(event.retiring[0].public_key, "{\"kty\":\"b\"}");
+    event_free(&event);
+    SUCCEEDS(store_commit(fixture->store, &error));
+    assert_int_equal(number_of(fixture, "SELECT count(*) FROM jwk_retiring"), 1);
+    assert_int_equal(number_of(fixture, "SELECT retiring_until = (SELECT until FROM jwk_retiring) FROM jwk"), 1);
+    /* Read just before a rotation, a JWK has not replaced its present key. */
+    struct store_jwk before;
+    struct text kids = TEXT_EMPTY;
+    SUCCEEDS(store_find_jwk(fixture->store, fixture->project.id, "one", &before, &error));
+    SUCCEEDS(store_begin(fixture->store, &error));
+    rotate_to(fixture, "d", "{\"kty\":\"d\"}", 100);
+    SUCCEEDS(store_commit(fixture->store, &error));
+    SUCCEEDS(store_each_retiring(fixture->store, &before, clock_wall_ms(), note_kid, &kids, &error));
+    assert_string_equal(kids.bytes, "b,");
+    text_free(&kids);
+    store_jwk_free(&before);
 }
 
 static void no_two_served_keys_are_told_apart_by_nothing(void **state) {
@@ -310,6 +338,10 @@ static void a_fetch_that_was_under_way_does_not_bring_the_old_key_back(void **st
     SUCCEEDS(store_set_url_outcome(fixture->store, &outcome, &error));
     SUCCEEDS(store_find_url_status(fixture->store, jwk.id, &status, &error));
     assert_int_equal(status.failures, 0);
+    const struct store_url_outcome success = {.jwk_id = jwk.id, .attachment = first, .due_at = 7, .etag = "\"of the other\""};
+    SUCCEEDS(store_set_url_outcome(fixture->store, &success, &error));
+    SUCCEEDS(store_find_url_status(fixture->store, jwk.id, &status, &error));
+    assert_int_equal(status.due_at, 100);
     SUCCEEDS(store_refresh_jwk(fixture->store, &fixture->author, &remade, &change, &error));
     assert_null(change.environments);
     assert_retiring(fixture, "first,");
@@ -342,6 +374,7 @@ int main(void) {
         WITH_STORE(a_rotation_is_one_update_that_carries_both_keys),
         WITH_STORE(overlaps_run_beside_each_other_and_through_other_changes),
         WITH_STORE(what_is_over_is_not_told_and_dropped_with_the_next_change),
+        WITH_STORE(one_of_several_ends_alone),
         WITH_STORE(no_two_served_keys_are_told_apart_by_nothing),
         WITH_STORE(overlaps_are_bounded),
         WITH_STORE(what_does_not_fit_an_event_with_the_others_is_refused),
