@@ -303,7 +303,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
     sqlite3_stmt *find = store_statement(
         store, "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
                " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
-               " WHERE state = 0 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
+               " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
                " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3", error);
     if (!find)
         return -1;
@@ -338,7 +338,7 @@ out:
 
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state = 0"
+        store, "UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
                " AND environment_id = ?2 AND deployment_id IN (SELECT older.id FROM deployment AS older JOIN deployment AS newer"
                " ON older.jwk_id = newer.jwk_id WHERE newer.id = ?1 AND older.id < ?1)", error);
     if (!statement)

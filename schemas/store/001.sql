@@ -149,7 +149,7 @@ CREATE TABLE deployment_result (
     settled_at INTEGER,
     PRIMARY KEY (deployment_id, environment_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX deployment_result_pending ON deployment_result (environment_id, deployment_id) WHERE state = 0;
+CREATE INDEX deployment_result_unsettled ON deployment_result (environment_id, deployment_id) WHERE state <> 1;
 
 -- Events that are committed and not yet known to be in Kafka, in the order of commits.
 CREATE TABLE outbox (
