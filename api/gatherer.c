@@ -79,7 +79,8 @@ static void clear_event(int event) {
 
 /* ---- deployments ---- */
 
-/* The store may get a pending result of the environment that only a position will settle. */
+/* The store may get a result of the environment that only a position will settle: a pending one, or a failed one whose replica was
+ * killed before it could tell that the failure has passed. */
 static void note_unsettled(struct replica_environment *environment) {
     environment->unsettled = true;
     environment->unsettled_stamp++;
@@ -93,7 +94,7 @@ static void update(struct gatherer *gatherer, struct deployment *deployment) {
             continue;
         outcome->stored = true;
         gathered_add_outcome(gatherer->gathered, deployment, i);
-        if (outcome->state == RESULT_PENDING && outcome->environment)
+        if (outcome->state != RESULT_SUCCEEDED && outcome->environment)
             note_unsettled(outcome->environment);
     }
     if (deployment->unsettled > 0)
@@ -250,20 +251,35 @@ static void reset_replicas(struct gatherer *gatherer, int64_t now) {
     pthread_mutex_unlock(&gatherer->replicas_lock);
 }
 
-/* Reads from where each partition is to be read from next. The acks come in once the replicas are known: before that, those that came
+/* Reads a partition from where it is to be read from next. One at a time and never all of them again: librdkafka (2.0.2) aborts when it is
+ * told to stop a partition whose last start is still under way, which a second change of the whole assignment does to the others. */
+static int read_partition(struct gatherer *gatherer, const rd_kafka_topic_partition_t *entry, bool being_read, struct error *error) {
+    rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(one, entry->topic, entry->partition)->offset = entry->offset;
+    rd_kafka_error_t *failure = being_read ? rd_kafka_incremental_unassign(gatherer->consumer, one) : NULL;
+    if (!failure)
+        failure = rd_kafka_incremental_assign(gatherer->consumer, one);
+    rd_kafka_topic_partition_list_destroy(one);
+    int status = 0;
+    if (failure)
+        status = error_set(error, ERROR_UNAVAILABLE, "reading topic %s partition %d: %s", entry->topic, (int)entry->partition,
+                           rd_kafka_error_string(failure));
+    rd_kafka_error_destroy(failure);
+    return status;
+}
+
+static bool is_of_workers(const struct gatherer *gatherer, const rd_kafka_topic_partition_t *entry) {
+    return strcmp(entry->topic, gatherer->options.topics->workers) == 0;
+}
+
+/* Begins to read the partitions of one of the two topics. The acks come in once the replicas are known: before that, those that came
  * while no API ran could not be told from the acks of earlier incarnations. */
-static rd_kafka_resp_err_t assign_partitions(struct gatherer *gatherer) {
-    if (gatherer->caught_up)
-        return rd_kafka_assign(gatherer->consumer, gatherer->assigned);
-    rd_kafka_topic_partition_list_t *workers = rd_kafka_topic_partition_list_new(gatherer->assigned->cnt);
-    for (int i = 0; i < gatherer->assigned->cnt; i++) {
-        const rd_kafka_topic_partition_t *entry = &gatherer->assigned->elems[i];
-        if (strcmp(entry->topic, gatherer->options.topics->workers) == 0)
-            rd_kafka_topic_partition_list_add(workers, entry->topic, entry->partition)->offset = entry->offset;
-    }
-    rd_kafka_resp_err_t result = rd_kafka_assign(gatherer->consumer, workers);
-    rd_kafka_topic_partition_list_destroy(workers);
-    return result;
+static int read_topic(struct gatherer *gatherer, bool workers, struct error *error) {
+    for (int i = 0; i < gatherer->assigned->cnt; i++)
+        if (is_of_workers(gatherer, &gatherer->assigned->elems[i]) == workers &&
+            read_partition(gatherer, &gatherer->assigned->elems[i], false, error))
+            return -1;
+    return 0;
 }
 
 /* Reads a partition from its beginning: what was to be read is not there any more. */
@@ -272,9 +288,12 @@ static void restart_partition(struct gatherer *gatherer, const char *topic, int3
     log_warning("topic was truncated or made again: reading it from its beginning", "topic", topic, "partition", LOG_NUMBER(partition));
     if (strcmp(topic, gatherer->options.topics->workers) == 0)
         reset_replicas(gatherer, now);
-    if (entry)
-        entry->offset = RD_KAFKA_OFFSET_BEGINNING;
-    assign_partitions(gatherer);
+    struct error error;
+    if (!entry)
+        return;
+    entry->offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (read_partition(gatherer, entry, true, &error))
+        log_error("partition can not be read again", "reason", error.message);
 }
 
 /* A partition was read to its end, which counts once for each of the workers topic. */
@@ -289,7 +308,9 @@ static void on_end(struct gatherer *gatherer, const char *topic, int32_t partiti
     gatherer->caught_up = true;
     pthread_cond_broadcast(&gatherer->caught_up_changed);
     pthread_mutex_unlock(&gatherer->lock);
-    assign_partitions(gatherer);
+    struct error error;
+    if (read_topic(gatherer, false, &error))
+        log_error("acks can not be read", "reason", error.message);
 }
 
 static void on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
@@ -346,18 +367,17 @@ static void check_partitions(struct gatherer *gatherer, int64_t now) {
     gatherer->next_partitions_check = now + PARTITIONS_CHECK_MS;
     struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
     struct error error;
-    bool added = false;
     if (kafka_find_topics(gatherer->consumer, specs, 2, METADATA_TIMEOUT_MS, &error))
         return; /* the broker is away; looked at again later */
     for (size_t i = 0; i < 2; i++)
         for (int32_t partition = 0; partition < specs[i].partitions_found; partition++)
             if (!rd_kafka_topic_partition_list_find(gatherer->assigned, specs[i].name, partition)) {
-                rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
+                rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition);
+                entry->offset = RD_KAFKA_OFFSET_BEGINNING;
                 log_info("partition found", "topic", specs[i].name, "partition", LOG_NUMBER(partition));
-                added = true;
+                if ((gatherer->caught_up || is_of_workers(gatherer, entry)) && read_partition(gatherer, entry, false, &error))
+                    log_error("partition can not be read", "reason", error.message);
             }
-    if (added)
-        assign_partitions(gatherer);
 }
 
 /* The offset to begin with: the stored one, or for a store that has none the end, since no ack for it can be older. */
@@ -387,8 +407,7 @@ static int assign(struct gatherer *gatherer, struct store *store, struct error *
     for (int32_t partition = 0; partition < specs[1].partitions_found; partition++)
         rd_kafka_topic_partition_list_add(gatherer->assigned, specs[1].name, partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
     gatherer->workers_partitions = specs[1].partitions_found;
-    rd_kafka_resp_err_t result = assign_partitions(gatherer);
-    return result ? error_set(error, ERROR_UNAVAILABLE, "assigning partitions: %s", rd_kafka_err2str(result)) : 0;
+    return read_topic(gatherer, true, error);
 }
 
 /* ---- the thread ---- */
