@@ -74,15 +74,14 @@ def power_loss_worker(run, random):
 # Where a program dies or freezes: (the n-th of this, counted from the first of that on).
 POINTS = {
     "before a write": ("write", None), "before a sync": ("sync_begin", None), "after a sync": ("sync_end", None),
-    "after the commit, before the produce": ("produce_begin", "sync_end"), "after the produce": ("produce_end", None),
+    "after the commit and before the produce": ("produce_begin", "sync_end"), "after the produce": ("produce_end", None),
     "between delivery and mark": ("write", "produce_end"), "on the report of a delivery": ("receive_end", "produce_end"),
 }
 
 
-def stop_at_point(run, random, node, power_loss):
-    point = random.choice(sorted(POINTS))
+def stop_at_point(run, random, node, point):
     then, first = POINTS[point]
-    action = random.choice(("kill", "kill", "stop"))
+    action, power_loss = random.choice((("kill", False), ("kill", True), ("kill", True), ("stop", False)))
     with disturbing(node):
         with node.lock:
             node.expect_end = True
@@ -96,10 +95,7 @@ def stop_at_point(run, random, node, power_loss):
             if fired:
                 yield random.uniform(0, 8 * HEARTBEAT_MS / 1000)
             node.signal(signal.SIGCONT)
-            with node.lock:
-                node.expect_end = False
-            return
-        if fired:
+        if action == "kill" and fired:
             node.program.process.wait()
         with node.lock:
             if not node.running:
@@ -109,14 +105,17 @@ def stop_at_point(run, random, node, power_loss):
         run.revive(node)
 
 
-@fault(weight=6)
-def point_api(run, random):
-    yield from stop_at_point(run, random, run.take_api(), random.random() < 0.5)
+def register_points():
+    def at(point, of_api):
+        def stop(run, random):
+            yield from stop_at_point(run, random, run.take_api() if of_api else run.take_worker(random), point)
+        return stop
+    for point in POINTS:
+        FAULTS[f"api {point}"] = (at(point, True), 1, ("embedded", "kafka"))
+        FAULTS[f"worker {point}"] = (at(point, False), 1, ("embedded", "kafka"))
 
 
-@fault(weight=6)
-def point_worker(run, random):
-    yield from stop_at_point(run, random, run.take_worker(random), random.random() < 0.5)
+register_points()
 
 
 @fault(weight=2)

@@ -1,0 +1,175 @@
+"""The invariants under faults: fixed seeds, one fresh one, and what a schedule would meet too seldom."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import random
+import time
+
+import confluent_kafka
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
+
+from harness.program import wait_until
+
+from . import check
+from .driver import Run
+from .faults import FAULTS, POINTS
+from .history import read_lines
+from .load import PROJECTS, Client, Secrets
+from .overload import overload
+from .report import summary
+
+SECONDS = float(os.environ.get("JWK_FAULT_SECONDS", "20"))  # of each seed
+FRESH_SEED = int(os.environ.get("JWK_FAULT_SEED", "0")) or random.SystemRandom().randrange(2 ** 31)
+RESIDENT_GROWTH_MAX = 200 << 20
+
+
+@contextlib.contextmanager
+def judged(directory, seed, broker, **options):
+    """A run whose every invariant must hold in the end."""
+    run = Run(directory, seed, broker, **options)
+    try:
+        yield run
+        run.finish()
+    finally:
+        run.close()
+    print(summary(directory))
+    assert check.judge(directory) == [], f"seed {seed}"
+
+
+@pytest.mark.parametrize(("broker", "seed"), [("embedded", 3), ("embedded", 7), ("kafka", 11), ("embedded", FRESH_SEED)])
+def test_the_invariants_hold(broker, seed, tmp_path):
+    print(f"seed {seed} on {broker}; again with: python -m fault --seed {seed} --broker {broker} --seconds {SECONDS:g}")
+    run = Run(tmp_path, seed, broker)
+    try:
+        run.go(SECONDS)
+    finally:
+        run.close()
+    print(summary(tmp_path))
+    assert check.judge(tmp_path) == [], f"seed {seed} on {broker}"
+
+
+def test_death_at_every_named_point(tmp_path):
+    """Each point of POINTS is reached by the API and by a worker, with loss of power or without."""
+    missing = {f"{program} {point}" for program in ("api", "worker") for point in POINTS}
+    with judged(tmp_path, 5, "embedded", pause_s=0.04) as run:
+        for attempt in range(12):
+            names = sorted(missing)
+            api = next((name for name in names if name.startswith("api")), None)
+            worker = next((name for name in names if name.startswith("worker")), None)
+            run.round([(0.3 + 0.01 * index, name, attempt) for index, name in enumerate(filter(None, (api, worker)))])
+            for line in read_lines(tmp_path / "history.jsonl"):
+                if line["kind"] == "point_reached" and line["fired"]:
+                    missing.discard(f"{'api' if line['node'] == 'api' else 'worker'} {line['point']}")
+            if not missing:
+                break
+    assert not missing
+
+
+# ---- overload ----
+
+def test_overload_is_refused_at_once_and_leaves_nothing_behind(tmp_path):
+    with judged(tmp_path, 6, "embedded", clients=1, faults=[], api_options=["--waiting", "200", "--connections", "1500"]) as run:
+        client = Client(99, 6, run.cluster, run.history, Secrets(tmp_path / "secrets.txt"), 1)
+        names = [f"c99-{number}" for number in range(50)]
+        for name in names:
+            assert client.create(PROJECTS[0], name)
+        measured = asyncio.run(overload(run, names, PROJECTS[0]))
+        run.history.add("overload", **measured)
+        print(measured)
+        assert measured["statuses"].get(200), "what is admitted is answered"
+        assert measured["statuses"].get(503), "the rest is refused"
+        assert measured["without_retry_after"] == 0
+        assert measured["resident_most"] - measured["resident_before"] < RESIDENT_GROWTH_MAX
+        run.round([])
+
+
+# ---- what happens to topics ----
+
+def admin(run):
+    return AdminClient({"bootstrap.servers": run.cluster.broker.address, "log_level": 0})
+
+
+def record_count(run):
+    """Records that jwk.events has at present."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": run.cluster.broker.address, "group.id": "count", "enable.partition.eof": True})
+    try:
+        partitions = consumer.list_topics("jwk.events", timeout=10).topics["jwk.events"].partitions
+        consumer.assign([confluent_kafka.TopicPartition("jwk.events", number, confluent_kafka.OFFSET_BEGINNING) for number in partitions])
+        count, ends = 0, 0
+        while ends < len(partitions):
+            message = consumer.poll(1.0)
+            if message is None:
+                continue
+            if message.error():
+                ends += 1
+            else:
+                count += 1
+        return count
+    finally:
+        consumer.close()
+
+
+def set_config(run, kind, name, **entries):
+    resource = ConfigResource(kind, name, incremental_configs=[
+        ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET) for key, value in entries.items()])
+    client = admin(run)  # it must outlive its answer
+    for future in client.incremental_alter_configs([resource]).values():
+        future.result(20)
+
+
+def test_compaction_added_partitions_and_a_new_replica(tmp_path):
+    """A replica that begins after compaction has every key, and partitions added later take no key away from its own."""
+    with judged(tmp_path, 8, "kafka", pause_s=0.03, faults=[]) as run:
+        set_config(run, ConfigResource.Type.BROKER, "1", log_cleaner_backoff_ms="500")
+        set_config(run, ConfigResource.Type.TOPIC, "jwk.events", segment_ms="1000", min_compaction_lag_ms="0",
+                   min_cleanable_dirty_ratio="0.01", max_compaction_lag_ms="1000")
+        run.round([])
+        before = record_count(run)
+        run.round([(0.1, "kill_worker", 1)])  # begins new segments, so that the old ones can be compacted
+        wait_until(lambda: record_count(run) < before, "jwk.events is compacted", 60)
+        run.cluster.add_worker("staging", "edge-2").wait_ready()
+        client = admin(run)
+        client.create_partitions([NewPartitions("jwk.events", 7)])["jwk.events"].result(20)
+        run.round([(0.5, "kill_api", 2), (1.0, "lost_state", 3)])
+        run.cluster.add_worker("staging", "edge-3").wait_ready()
+        run.round([(0.5, "power_loss_api", 4)])
+
+
+def test_topics_that_are_lost_are_filled_again(tmp_path):
+    """The embedded broker comes back with nothing. What was there is published again, to those who were there too."""
+    with judged(tmp_path, 9, "embedded", faults=[]) as run:
+        run.round([])
+        run.cluster.restart_broker(clean=False)
+        run.auditor.restart(run.cluster.broker.address)
+        run.history.add("topics_lost")
+        run.round([])
+        run.cluster.add_worker("staging", "edge-2")
+        run.round([])
+
+
+# ---- a failure that passes ----
+
+def test_a_failed_result_is_corrected_when_the_replica_was_killed_before_it_could_store_the_change(tmp_path):
+    with judged(tmp_path, 10, "embedded", clients=1, faults=[]) as run:
+        client = Client(99, 10, run.cluster, run.history, Secrets(tmp_path / "secrets.txt"), 1)
+        assert client.create(PROJECTS[0], "c99-0")
+        worker = run.cluster.workers["staging-edge-1"]
+        with worker.lock:
+            worker.busy = worker.expect_end = True
+            worker.undisturbed_since = None
+        worker.shim.fields.write_error = errno.ENOSPC
+        assert client.update(PROJECTS[0], "c99-0")
+        wait_until(lambda: run.api_rows("SELECT count(*) FROM deployment_result WHERE state = 2")[0][0] == 1, "the replica has told its failure")
+        worker.kill()
+        worker.shim.clear()
+        run.note_state(worker)
+        run.revive(worker)
+        worker.busy = False
+        run.become_quiet(time.monotonic())
+
+
+def test_every_fault_has_a_name_that_the_command_line_takes():
+    assert all("," not in name for name in FAULTS)
