@@ -157,9 +157,11 @@ static void respond_change(struct call *call, unsigned status, struct text *body
     if (location)
         http_response_header(response, "Location", location);
     free(location);
-    if (call->respond_async)
-        http_response_header(response, "Preference-Applied", "respond-async");
-    else if (call->wait_preferred) {
+    if (call->respond_async) {
+        /* What had nothing to deploy is complete, and answered as such (RFC 7240 section 3: applied is what was honoured). */
+        if (status == MHD_HTTP_ACCEPTED)
+            http_response_header(response, "Preference-Applied", "respond-async");
+    } else if (call->wait_preferred) {
         char *applied = memory_format("wait=%lld", (long long)(call->wait_ms / 1000));
         http_response_header(response, "Preference-Applied", applied);
         free(applied);

@@ -63,6 +63,8 @@ struct gatherer {
     struct deployment *inbox[2]; /* head and tail, linked through hh.next */
     bool stopping, caught_up;
     const char *give_up_reason; /* static; NULL while deployments are waited for */
+    struct sequence_floor floor; /* to be taken over … */
+    bool republished;            /* … when this is set */
 };
 
 static void wake(int event) {
@@ -112,7 +114,15 @@ static void take_inbox(struct gatherer *gatherer, int64_t now) {
     struct deployment *next = gatherer->inbox[0];
     gatherer->inbox[0] = gatherer->inbox[1] = NULL;
     const char *reason = gatherer->give_up_reason;
+    bool republished = gatherer->republished;
+    gatherer->republished = false;
+    if (republished)
+        gatherer->replicas.floor = gatherer->floor;
     pthread_mutex_unlock(&gatherer->lock);
+    for (struct replica_environment *each = gatherer->replicas.environments; republished && each; each = each->hh.next) {
+        each->unsettled = true;
+        each->unsettled_stamp++;
+    }
     while (next) {
         struct deployment *deployment = next;
         next = deployment->hh.next;
@@ -394,6 +404,14 @@ static int first_offset(struct gatherer *gatherer, struct store *store, const ch
     return store_set_offset(store, topic, partition, high, error);
 }
 
+static int read_floor(struct gatherer *gatherer, struct store *store, struct error *error) {
+    struct store_identity identity;
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    gatherer->replicas.floor = (struct sequence_floor){.from = identity.republish_from, .until = identity.republish_until};
+    return 0;
+}
+
 static int assign(struct gatherer *gatherer, struct store *store, struct error *error) {
     struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
     if (kafka_find_topics(gatherer->consumer, specs, 2, 15000, error))
@@ -481,7 +499,7 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     for (size_t i = 0; i < sizeof all_metrics / sizeof *all_metrics; i++)
         metrics_register(all_metrics[i]);
     gatherer->consumer = kafka_consumer_new(options->kafka, "jwk-api", gatherer, error);
-    if (!gatherer->consumer || assign(gatherer, store, error)) {
+    if (!gatherer->consumer || read_floor(gatherer, store, error) || assign(gatherer, store, error)) {
         gatherer_free(gatherer);
         return NULL;
     }
@@ -528,6 +546,14 @@ struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count)
     struct replica *copy = replicas_copy(&gatherer->replicas, count);
     pthread_mutex_unlock(&gatherer->replicas_lock);
     return copy;
+}
+
+void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor floor) {
+    pthread_mutex_lock(&gatherer->lock);
+    gatherer->floor = floor;
+    gatherer->republished = true;
+    pthread_mutex_unlock(&gatherer->lock);
+    wake(gatherer->inbox_event);
 }
 
 void gatherer_give_up(struct gatherer *gatherer, const char *reason) {

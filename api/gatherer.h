@@ -28,6 +28,8 @@ void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
 /* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count);
+/* Tells what positions are worth after a topic was made again, and that every environment may have results that only they settle. Thread-safe. */
+void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor floor);
 /* Gives all waiting deployments their answer now ("…; the deployment goes on"), and those that still come. Thread-safe. */
 void gatherer_give_up(struct gatherer *gatherer, const char *reason);
 /* Ends the thread; what was gathered goes to the writer. */

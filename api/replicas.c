@@ -47,6 +47,7 @@ static struct replica *find_or_make(struct replica_table *table, const struct pr
     replica = memory_new(sizeof *replica);
     snprintf(replica->name, sizeof replica->name, "%s", presence->replica);
     replica->environment = environment;
+    replica->floor = &table->floor;
     replica->incarnation = -1;
     replica->next = environment->replicas;
     environment->replicas = replica;
@@ -181,7 +182,7 @@ bool replica_covers(const struct replica *replica, int64_t epoch, int partition,
         return false; /* sequences go on growing through epochs, so a later epoch covers as well */
     for (size_t i = 0; i < replica->position_count; i++)
         if (replica->positions[i].partition == partition)
-            return replica->positions[i].sequence >= sequence;
+            return replica->positions[i].sequence >= (sequence <= replica->floor->from ? replica->floor->until : sequence);
     return false;
 }
 

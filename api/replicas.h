@@ -22,9 +22,16 @@ enum {
     REPLICA_FORGET_MS = 86400000 /* a replica offline for a day is not spoken of any more */
 };
 
+/* After the events topic was made again, what was deployed up to `from` is published again, up to `until` (INT64_MAX: it is under way): only a
+ * position behind that tells that a replica has it. */
+struct sequence_floor {
+    int64_t from, until;
+};
+
 struct replica {
     char name[NAME_LENGTH_MAX + 1], worker[UUID_SIZE];
     struct replica_environment *environment;
+    const struct sequence_floor *floor; /* of the table */
     int64_t incarnation; /* offset of the current worker's hello; -1: none seen */
     int64_t epoch;
     bool connected, ready, left; /* left: said goodbye */
@@ -51,6 +58,7 @@ struct replica_environment {
 };
 
 struct replica_table {
+    struct sequence_floor floor;
     struct replica_environment *environments;
     size_t replica_count;
 };

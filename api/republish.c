@@ -14,6 +14,8 @@ struct republisher {
     struct job job;
     struct writer *writer;
     struct publisher *publisher;
+    struct gatherer *gatherer;
+    struct sequence_floor floor; /* as the store has it, of the job */
     bool left;             /* of the job */
     int64_t count;         /* published so far, of the job */
     pthread_mutex_t lock;  /* guards the two below */
@@ -31,10 +33,12 @@ static int run(struct job *job, struct store *store, struct error *error) {
     pthread_mutex_lock(&republisher->lock);
     bool begin = republisher->begin;
     pthread_mutex_unlock(&republisher->lock);
-    return (begin && store_republish_begin(store, error)) ||
-                   store_republish_next(store, CHUNK, note, republisher, &republisher->left, error)
-               ? -1
-               : 0;
+    struct store_identity identity;
+    if ((begin && store_republish_begin(store, error)) || store_republish_next(store, CHUNK, note, republisher, &republisher->left, error) ||
+        store_read_identity(store, &identity, error))
+        return -1;
+    republisher->floor = (struct sequence_floor){.from = identity.republish_from, .until = identity.republish_until};
+    return 0;
 }
 
 static void submit(struct republisher *republisher) {
@@ -47,6 +51,8 @@ static void done(struct job *job, int status, const struct error *error) {
     if (status != 0) {
         log_warning("JWKs are not published again yet", "reason", error->message);
     } else {
+        /* Their results are in nobody's memory: positions settle what no ack does. */
+        gatherer_note_republished(republisher->gatherer, republisher->floor);
         publisher_look(republisher->publisher);
         if (!republisher->left && republisher->count)
             log_info("JWKs published again", "count", LOG_NUMBER(republisher->count));
@@ -60,16 +66,20 @@ static void done(struct job *job, int status, const struct error *error) {
     pthread_mutex_unlock(&republisher->lock);
 }
 
-struct republisher *republisher_new(struct writer *writer, struct publisher *publisher) {
+struct republisher *republisher_new(struct writer *writer, struct publisher *publisher, struct gatherer *gatherer) {
     struct republisher *republisher = memory_new(sizeof *republisher);
     republisher->job = (struct job){.run = run, .done = done};
     republisher->writer = writer;
     republisher->publisher = publisher;
+    republisher->gatherer = gatherer;
     pthread_mutex_init(&republisher->lock, NULL);
     return republisher;
 }
 
 void republisher_start(struct republisher *republisher, bool all) {
+    /* Until the store knows where it begins, no position tells of anything. */
+    if (all)
+        gatherer_note_republished(republisher->gatherer, (struct sequence_floor){.from = INT64_MAX, .until = INT64_MAX});
     pthread_mutex_lock(&republisher->lock);
     republisher->begin = republisher->begin || all;
     if (!republisher->busy) {

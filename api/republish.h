@@ -4,12 +4,13 @@
 #ifndef API_REPUBLISH_H
 #define API_REPUBLISH_H
 
+#include "gatherer.h"
 #include "publisher.h"
 #include "writer.h"
 
 struct republisher;
 
-struct republisher *republisher_new(struct writer *writer, struct publisher *publisher);
+struct republisher *republisher_new(struct writer *writer, struct publisher *publisher, struct gatherer *gatherer);
 /* Goes on with what an earlier process left; begins anew with all JWKs when `all`. Thread-safe. */
 void republisher_start(struct republisher *republisher, bool all);
 void republisher_free(struct republisher *republisher); /* after the writer has ended; NULL is allowed */

@@ -211,7 +211,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     gatherer_start(service->api.gatherer);
     if (service->topic_is_new)
         log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
-    service->republisher = republisher_new(service->api.writer, service->api.publisher);
+    service->republisher = republisher_new(service->api.writer, service->api.publisher, service->api.gatherer);
     publisher_start(service->api.publisher);
     republisher_start(service->republisher, service->topic_is_new);
     service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);

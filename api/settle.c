@@ -110,7 +110,8 @@ static void take_least(struct settle_job *job, const struct replica *replica, bo
 }
 
 void settler_consider(struct settler *settler, struct replica_environment *environment, bool all_stored) {
-    if (!environment->unsettled || environment->settling)
+    /* While a topic is filled again, positions tell nothing of what was deployed before. */
+    if ((environment->replicas && environment->replicas->floor->until == INT64_MAX) || !environment->unsettled || environment->settling)
         return;
     struct settle_job *job = memory_new(sizeof *job);
     job->job = (struct job){.run = run, .done = done};

@@ -244,7 +244,7 @@ int store_rollback_savepoint(struct store *store) {
 int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "SELECT uid, epoch, partitions, sequence FROM store WHERE id = 1",
+        "SELECT uid, epoch, partitions, sequence, republish_from, ifnull(republish_until, 9223372036854775807) FROM store WHERE id = 1",
         error);
     if (!statement)
         return -1;
@@ -257,6 +257,8 @@ int store_read_identity(struct store *store, struct store_identity *identity, st
     identity->epoch = sqlite3_column_int64(statement, 1);
     identity->partitions = sqlite3_column_int(statement, 2);
     identity->sequence = sqlite3_column_int64(statement, 3);
+    identity->republish_from = sqlite3_column_int64(statement, 4);
+    identity->republish_until = sqlite3_column_int64(statement, 5);
     sqlite3_reset(statement);
     return 0;
 }

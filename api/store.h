@@ -47,6 +47,7 @@ struct store_identity {
     int64_t epoch;
     int partitions; /* 0: not fixed yet */
     int64_t sequence; /* of the last deployment ever recorded; 0: none */
+    int64_t republish_from, republish_until; /* see struct sequence_floor; INT64_MAX: not known yet */
 };
 int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) MUST_CHECK;
 int store_fix_partitions(struct store *store, int partitions, struct error *error) MUST_CHECK;

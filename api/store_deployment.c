@@ -290,6 +290,11 @@ static bool is_listed(const char *uid, const char *const *list, size_t count) {
     return false;
 }
 
+/* What a position must have passed to tell of a deployment: itself, or all that was published again after it. */
+static int64_t position_needed(int64_t sequence, const struct store_identity *identity) {
+    return sequence > identity->republish_from ? sequence : identity->republish_until;
+}
+
 static int64_t sequence_of(int partition, const struct position *positions, size_t count) {
     for (size_t i = 0; i < count; i++)
         if (positions[i].partition == partition)
@@ -300,6 +305,9 @@ static int64_t sequence_of(int partition, const struct position *positions, size
 int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
                          const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence, bool *more,
                          int64_t *left, struct error *error) {
+    struct store_identity identity;
+    if (store_read_identity(store, &identity, error))
+        return -1;
     sqlite3_stmt *find = store_statement(
         store, "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
                " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
@@ -319,7 +327,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
         int64_t sequence = sqlite3_column_int64(find, 0);
         *after_sequence = sequence;
         seen++;
-        if (sequence <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
+        if (position_needed(sequence, &identity) <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
             !is_listed(store_text(find, 3), except, except_count))
             rows[count++] = (struct row){sequence, sqlite3_column_int64(find, 1)};
     }

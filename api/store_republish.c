@@ -23,8 +23,32 @@ static int run_with(struct store *store, const char *sql, int64_t first, int64_t
     return store_run(store, statement, what, error);
 }
 
+/* The last number given, within the transaction too. */
+static int last_sequence(struct store *store, int64_t *sequence, struct error *error) {
+    struct store_identity identity;
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    *sequence = store->next_sequence ? store->next_sequence - 1 : identity.sequence;
+    return 0;
+}
+
 int store_republish_begin(struct store *store, struct error *error) {
-    return run_with(store, "UPDATE store SET republish_after = 0 WHERE id = 1", 0, 0, "noting what is to be published again", error);
+    int64_t sequence;
+    return last_sequence(store, &sequence, error) ||
+                   run_with(store, "UPDATE store SET republish_after = 0, republish_from = ?1, republish_until = NULL WHERE id = 1", sequence, 0,
+                            "noting what is to be published again", error)
+               ? -1
+               : 0;
+}
+
+/* Notes that all is published again: positions behind this tell of everything. */
+static int end_republishing(struct store *store, struct error *error) {
+    int64_t sequence;
+    return last_sequence(store, &sequence, error) ||
+                   run_with(store, "UPDATE store SET republish_after = NULL, republish_until = ?1 WHERE id = 1 AND republish_after IS NOT NULL", sequence,
+                            0, "ending the publishing again", error)
+               ? -1
+               : 0;
 }
 
 /* One JWK of a chunk; its strings are copies. */
@@ -78,7 +102,7 @@ int store_republish_next(struct store *store, int limit, void (*visit)(void *con
     if (status == 0)
         status = *left ? run_with(store, "UPDATE store SET republish_after = ?1 WHERE id = 1", chunk[count - 1].id, 0,
                                   "noting what was published again", error)
-                       : run_with(store, "UPDATE store SET republish_after = NULL WHERE id = 1", 0, 0, "ending the publishing again", error);
+                       : end_republishing(store, error);
     free_chunk(chunk, count < 0 ? 0 : count);
     return status;
 }

@@ -7,6 +7,10 @@ CREATE TABLE store (
     sequence INTEGER NOT NULL DEFAULT 0,     -- the last number given to a deployment or an outgoing record
     partitions INTEGER NOT NULL DEFAULT 0,   -- of the events topic that JWKs are spread over; fixed when first seen
     republish_after INTEGER,                 -- JWKs with a higher id are to be published again; NULL: none
+    -- A replica's position tells nothing of deployments up to republish_from until it has passed republish_until (NULL: not known yet): the
+    -- topic was made again, and what they deployed comes again in between.
+    republish_from INTEGER NOT NULL DEFAULT 0,
+    republish_until INTEGER DEFAULT 0,
     created_at INTEGER NOT NULL
 ) STRICT;
 

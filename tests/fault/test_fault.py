@@ -138,7 +138,6 @@ def test_compaction_added_partitions_and_a_new_replica(tmp_path):
         run.round([(0.5, "power_loss_api", 4)])
 
 
-@pytest.mark.xfail(strict=False, reason="a position of a topic that was made again covers changes whose events are still to come again")
 def test_topics_that_are_lost_are_filled_again(tmp_path):
     """The embedded broker comes back with nothing. What was there is published again, to those who were there too."""
     with judged(tmp_path, 9, "embedded", faults=[]) as run:
