@@ -1,4 +1,5 @@
 /* What the store keeps of deployments: results, what positions settle, the outbox and tombstones. */
+#include "api/store_republish.h"
 #include "store_fixture.h"
 
 #include "common/clock.h"
@@ -164,15 +165,47 @@ static void jwks_whose_hook_fails_are_left_out(void **state) {
     clear_many(changes);
 }
 
-static void a_failure_is_not_settled_by_a_position(void **state) {
+static void clear_change(void *context, struct store_change *change) {
+    (void)context;
+    store_change_clear(change);
+}
+
+static void a_failure_is_corrected_by_a_position_unless_it_goes_on(void **state) {
     struct store_fixture *fixture = *state;
     struct store_change change;
     int64_t left;
     fixture_create(fixture, "my-jwk", &change);
     SUCCEEDS(store_set_result(fixture->store, change.sequence, id_of(&change, "production"), RESULT_FAILED, "x", NULL, 5, &error));
-    settle(fixture->store, "production", INT64_MAX, NULL, 0, 1000, &left);
+    const char *const failing[] = {change.jwk_id};
+    settle(fixture->store, "production", INT64_MAX, failing, 1, 1000, &left);
     expect_result(fixture->store, change.deployment_id, "production", RESULT_FAILED, "x");
+    settle(fixture->store, "production", INT64_MAX, NULL, 0, 1000, &left);
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
     store_change_clear(&change);
+}
+
+static void positions_tell_nothing_of_what_is_to_be_published_again(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change, newer;
+    int64_t left;
+    bool more;
+    fixture_create(fixture, "my-jwk", &change);
+    SUCCEEDS(store_begin(fixture->store, &error));
+    SUCCEEDS(store_republish_begin(fixture->store, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
+    fixture_create(fixture, "newer", &newer);
+    settle(fixture->store, "production", newer.sequence, NULL, 0, 1000, &left);
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
+    expect_result(fixture->store, newer.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    SUCCEEDS(store_begin(fixture->store, &error));
+    SUCCEEDS(store_republish_next(fixture->store, 100, clear_change, NULL, &more, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
+    settle(fixture->store, "production", newer.sequence + 1, NULL, 0, 1000, &left);
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
+    settle(fixture->store, "production", newer.sequence + 2, NULL, 0, 1000, &left);
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    store_change_clear(&change);
+    store_change_clear(&newer);
 }
 
 static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
@@ -326,7 +359,8 @@ int main(void) {
         WITH_STORE(positions_settle_what_they_cover_in_that_environment),
         WITH_STORE(each_partition_counts_for_itself_and_one_that_is_not_told_covers_nothing),
         WITH_STORE(jwks_whose_hook_fails_are_left_out),
-        WITH_STORE(a_failure_is_not_settled_by_a_position),
+        WITH_STORE(a_failure_is_corrected_by_a_position_unless_it_goes_on),
+        WITH_STORE(positions_tell_nothing_of_what_is_to_be_published_again),
         WITH_STORE(a_later_version_settles_the_earlier_ones_of_its_jwk),
         WITH_STORE(an_event_is_read_back_as_it_was_recorded),
         WITH_STORE(the_outbox_is_read_in_order_and_cleared_by_ranges),
