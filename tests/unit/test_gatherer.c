@@ -352,6 +352,8 @@ static void a_failure_after_the_success_that_passes_is_settled_by_the_positions(
     acknowledge(&world, &waiting, &one);
     acknowledge(&world, &waiting, &two);
     await_settled(&waiting);
+    for (int i = 0; i < 5; i++) /* after these there is nothing left that a position could settle */
+        beat_until_stored(&world, &one, waiting.sequence, &two, waiting.sequence, &waiting);
     struct ack ack = ack_of(&waiting, &one);
     ack.status = ACK_FAILED;
     ack.message = "gone for a moment";

@@ -20,13 +20,18 @@ struct world {
     struct publisher *publisher;
 };
 
-static void start(struct world *world) {
+/* As start(), but the thread stands still until publisher_start(). */
+static void prepare(struct world *world) {
     struct error error = {0};
     world->writer = writer_new(fixture_connect(&world->fixture, STORE_WRITE));
     world->publisher = publisher_new(&world->kafka.settings, world->kafka.topics.events, fixture_connect(&world->fixture, STORE_READ),
                                      world->writer, &error);
     if (!world->publisher)
         fail_msg("%s", error.message);
+}
+
+static void start(struct world *world) {
+    prepare(world);
     publisher_start(world->publisher);
 }
 
@@ -235,6 +240,43 @@ static void what_the_outbox_holds_at_the_start_is_sent_before_what_comes(void **
     close_world(&world);
 }
 
+static void what_is_offered_before_the_outbox_was_sent_overtakes_nothing(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    memcpy(jwk_id, change.jwk_id, UUID_SIZE);
+    store_change_clear(&change);
+    prepare(&world);
+    update_many(&world, "my-jwk", 3, true);
+    publisher_start(world.publisher);
+    await_empty_outbox(&world);
+    assert_int_equal(read_through(&world, jwk_id, 4, true), 4);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
+/* The thread may find an event in the outbox before the writer offers it. */
+static void what_was_found_in_the_outbox_is_not_sent_again_when_it_is_offered(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    memcpy(jwk_id, change.jwk_id, UUID_SIZE);
+    start(&world);
+    await_empty_outbox(&world);
+    publish(&world, &change);
+    update_many(&world, "my-jwk", 1, true);
+    await_empty_outbox(&world);
+    assert_int_equal(read_through(&world, jwk_id, 2, true), 2);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
 /* More than may be in flight: the rest waits in the outbox, and nothing overtakes it. */
 static void a_broker_that_is_away_for_long_gets_everything_in_order(void **state) {
     (void)state;
@@ -368,6 +410,8 @@ int main(void) {
         cmocka_unit_test(an_event_goes_out_as_it_was_recorded),
         cmocka_unit_test(events_of_a_jwk_keep_their_order_and_are_marked),
         cmocka_unit_test(what_the_outbox_holds_at_the_start_is_sent_before_what_comes),
+        cmocka_unit_test(what_is_offered_before_the_outbox_was_sent_overtakes_nothing),
+        cmocka_unit_test(what_was_found_in_the_outbox_is_not_sent_again_when_it_is_offered),
         cmocka_unit_test(a_broker_that_is_away_for_long_gets_everything_in_order),
         cmocka_unit_test(what_was_not_delivered_at_a_stop_is_sent_at_the_next_start),
         cmocka_unit_test(events_sent_again_end_with_the_latest),

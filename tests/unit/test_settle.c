@@ -69,8 +69,9 @@ static void the_slowest_live_replica_counts(void **state) {
     open_world(&world);
     fixture_create(&world.fixture, "first", &first);
     fixture_create(&world.fixture, "second", &second);
-    tell(&world, "edge-1", true, second.sequence, NULL, false);
+    tell(&world, "edge-0", true, second.sequence, NULL, false);
     tell(&world, "edge-2", true, first.sequence, NULL, false);
+    tell(&world, "edge-1", true, second.sequence, NULL, false);
     tell(&world, "edge-3", false, 0, NULL, false); /* still reads: not live */
     settle(&world, true);
     expect_result(world.fixture.store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
