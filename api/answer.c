@@ -26,6 +26,7 @@ static const struct {
     {422, "unprocessable", "The request can not be processed"},
     {431, "header_fields_too_large", "The request headers are too large"},
     {500, "internal_error", "The request could not be completed"},
+    {501, "not_implemented", "This transfer coding is not supported"},
     {503, "temporarily_unavailable", "The service can not take the request now; try again later"},
 };
 

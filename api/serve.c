@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "answer.h"
@@ -25,6 +24,7 @@
 
 enum {
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
+    ANSWER_HEADERS = 1024,      /* bytes that the headers of an answer take at most */
     IDLE_TIMEOUT_S = 30,        /* a connection that sends nothing is closed */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
     ACKS_RETENTION_DAYS = 7,
@@ -72,17 +72,6 @@ static void watch_signals(void) {
     if (pthread_create(&thread, NULL, await_signal, &signals) != 0)
         abort(); /* no threads at start: nothing can work */
     pthread_detach(thread);
-}
-
-/* Ten thousand waiting callers need ten thousand descriptors. */
-static void raise_descriptor_limit(long connections) {
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)connections + 256;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
-        log_warning("fewer descriptors than connections", "limit", LOG_NUMBER(limit.rlim_cur), "connections", LOG_NUMBER(connections));
 }
 
 static int create_topics(struct service *service, int *partitions, struct error *error) {
@@ -228,7 +217,7 @@ static int start_http(struct service *service, struct error *error) {
         .name = "http",
         .threads = (unsigned)settings->threads,
         .connection_limit = (unsigned)settings->connections,
-        .connection_memory = (size_t)settings->header_limit,
+        .connection_memory = (size_t)settings->header_limit + ANSWER_HEADERS, /* one pool holds both */
         .idle_timeout = IDLE_TIMEOUT_S,
         .context = &service->api,
         .on_headers = call_on_headers,
@@ -312,7 +301,6 @@ int serve_run(void *context, char **operands, int count) {
     if (logging_start(settings, &error))
         return fprintf(stderr, "jwk-api: %s\n", error.message), 2;
     watch_signals();
-    raise_descriptor_limit(settings->connections);
     service.kafka = (struct kafka_settings){.brokers = settings->brokers,
                                             .topic_prefix = settings->topic_prefix,
                                             .properties = &settings->kafka_properties,

@@ -280,19 +280,23 @@ static void request_completed(void *context, struct MHD_Connection *connection, 
 
 /* ---- the server ---- */
 
-/* A connection that cannot be accepted for want of a descriptor waits without a word; better to ask for enough at start. */
-static void raise_descriptor_limit(unsigned connections) {
+/* How many connections there can be: makes room for the wanted ones where that is allowed, and else takes what there is. More than there are
+ * descriptors for would make libmicrohttpd turn in circles at accept(). */
+static unsigned possible_connections(unsigned wanted) {
     struct rlimit limit;
-    rlim_t wanted = connections + DESCRIPTORS_RESERVED;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    rlim_t before = limit.rlim_cur;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        limit.rlim_cur = before;
-    if (limit.rlim_cur < wanted)
-        log_warning("too few file descriptors for the connection limit", "connections", LOG_NUMBER(connections), "descriptors",
-                    LOG_NUMBER(limit.rlim_cur));
+    rlim_t needed = (rlim_t)wanted + DESCRIPTORS_RESERVED;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+        return wanted;
+    limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 && getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return wanted;
+    if (limit.rlim_cur >= needed)
+        return wanted;
+    rlim_t others = limit.rlim_cur / 2 < DESCRIPTORS_RESERVED ? limit.rlim_cur / 2 : DESCRIPTORS_RESERVED;
+    unsigned possible = (unsigned)(limit.rlim_cur - others);
+    log_warning("fewer descriptors than connections: raise the limit (ulimit -n, LimitNOFILE=)", "descriptors", LOG_NUMBER(limit.rlim_cur), "wanted",
+                LOG_NUMBER(wanted), "connections", LOG_NUMBER(possible));
+    return possible;
 }
 
 struct http_server *http_server_start(const struct http_server_options *options, struct error *error) {
@@ -310,7 +314,7 @@ struct http_server *http_server_start(const struct http_server_options *options,
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&server->idle, &attributes);
     pthread_condattr_destroy(&attributes);
-    raise_descriptor_limit(options->connection_limit);
+    unsigned connections = possible_connections(options->connection_limit);
     MHD_set_panic_func(panic, NULL);
     unsigned threads = options->threads > 0 ? options->threads : 1;
     struct MHD_OptionItem pool[] = {
@@ -322,7 +326,7 @@ struct http_server *http_server_start(const struct http_server_options *options,
         access_handler, server,
         MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, /* must come first */
         MHD_OPTION_LISTEN_SOCKET, listen_fd,
-        MHD_OPTION_CONNECTION_LIMIT, options->connection_limit,
+        MHD_OPTION_CONNECTION_LIMIT, connections,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory,
         MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
         MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,

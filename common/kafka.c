@@ -35,6 +35,16 @@ static int choose(rd_kafka_conf_t *conf, const char *name, const char *value, st
     return 0;
 }
 
+/* Whether a property is ours alone: without it what was promised for an answer would not hold. */
+static bool is_fixed(const char *name) {
+    static const char *const fixed[] = {"acks", "request.required.acks", "enable.idempotence", "message.timeout.ms", "delivery.timeout.ms",
+                                        "auto.offset.reset", "enable.partition.eof"};
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (strcmp(fixed[i], name) == 0)
+            return true;
+    return false;
+}
+
 /* Sets "name=value" pairs of the operator. The value may be a secret (sasl.password): no message holds it. */
 static int apply_properties(rd_kafka_conf_t *conf, const struct option_list *properties, struct error *error) {
     for (size_t i = 0; properties && i < properties->count; i++) {
@@ -42,8 +52,10 @@ static int apply_properties(rd_kafka_conf_t *conf, const struct option_list *pro
         if (!equals || equals == pair)
             return error_set(error, ERROR_INVALID, "-X takes name=value (a librdkafka property)");
         char *name = memory_bytes(pair, (size_t)(equals - pair)), text[ERROR_TEXT_SIZE];
-        rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, equals + 1, text, sizeof text);
-        if (result == RD_KAFKA_CONF_UNKNOWN)
+        rd_kafka_conf_res_t result = is_fixed(name) ? RD_KAFKA_CONF_INVALID : rd_kafka_conf_set(conf, name, equals + 1, text, sizeof text);
+        if (is_fixed(name))
+            error_set(error, ERROR_INVALID, "-X %s: this property is fixed, since the promises of an answer rest on it", name);
+        else if (result == RD_KAFKA_CONF_UNKNOWN)
             error_set(error, ERROR_INVALID, "-X %s: librdkafka has no property of this name", name);
         else if (result == RD_KAFKA_CONF_INVALID)
             error_set(error, ERROR_INVALID, "-X %s: librdkafka does not take this value", name);
@@ -95,7 +107,17 @@ static rd_kafka_t *plain_client_new(const struct kafka_settings *settings, struc
     return conf ? client_new(RD_KAFKA_PRODUCER, conf, error) : NULL;
 }
 
+/* The characters that Kafka allows in a topic's name, and room for the longest of ours. */
+static int check_prefix(const char *prefix, struct error *error) {
+    size_t length = strspn(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+    if (length == 0 || length > 200 || prefix[length] != '\0')
+        return error_set(error, ERROR_INVALID, "--topic-prefix takes 1 to 200 letters, digits, '.', '_' and '-'");
+    return 0;
+}
+
 int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_bool *stop, struct error *error) {
+    if (check_prefix(settings->topic_prefix, error))
+        return -1;
     rd_kafka_t *client = plain_client_new(settings, error);
     if (!client)
         return -1;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "memory.h"
 #include "options_internal.h"
@@ -349,6 +350,8 @@ static int read_line(const struct program_spec *program, struct config_file *fil
     return 0;
 }
 
+enum { CONFIG_SIZE_MAX = 1 << 20 };
+
 static int read_config(const struct program_spec *program, struct config_file *file, struct error *error) {
     FILE *stream = fopen(file->path, "re");
     if (stream == NULL)
@@ -357,6 +360,10 @@ static int read_config(const struct program_spec *program, struct config_file *f
     size_t capacity = 0;
     int result = 0;
     errno = 0;
+    struct stat status;
+    if (fstat(fileno(stream), &status) == 0 && (S_ISCHR(status.st_mode) || (S_ISREG(status.st_mode) && status.st_size > CONFIG_SIZE_MAX)))
+        result = error_set(error, ERROR_INVALID, "Cannot read the config file \"%s\": it is a device or larger than %d bytes", file->path,
+                           CONFIG_SIZE_MAX);
     for (unsigned number = 1; result == 0 && getline(&text, &capacity, stream) >= 0; number++)
         result = read_line(program, file, text, number, error);
     if (result == 0 && ferror(stream))

@@ -120,14 +120,15 @@ bool announcer_is_busy(const struct announcer *announcer) { return announcer->on
 int64_t announcer_incarnation(const struct announcer *announcer) { return announcer->incarnation; }
 int32_t announcer_partition(const struct announcer *announcer) { return announcer->partition; }
 
-bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_message_t *record, char other_worker[UUID_SIZE]) {
+/* The worker of a hello of this replica that lies behind the own one; false when the record is none. */
+static bool read_later_hello(const struct announcer *announcer, const rd_kafka_message_t *record, char worker[UUID_SIZE]) {
     if (!announcer->announced || record->offset <= announcer->incarnation)
         return false;
     struct cloudevent_storage storage;
     struct cloudevent attributes;
     struct presence presence;
     struct error problem;
-    /* Only a hello fences: the heartbeats of an earlier worker may still be on their way. */
+    /* Only a hello counts: the heartbeats of an earlier worker may still be on their way. */
     if (cloudevent_read(record, &storage, &attributes, &problem) || strcmp(attributes.type, PRESENCE_TYPE_HELLO) != 0)
         return false;
     if (presence_decode(record->payload, record->len, PRESENCE_HELLO, &presence, &problem)) {
@@ -135,11 +136,19 @@ bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_me
                     LOG_NUMBER(record->offset), "reason", problem.message);
         return false;
     }
-    bool fenced = strcmp(presence.environment, announcer->options.environment) == 0 &&
-                  strcmp(presence.replica, announcer->options.replica) == 0 &&
-                  strcmp(presence.worker, announcer->options.worker) != 0;
-    if (fenced)
-        memcpy(other_worker, presence.worker, UUID_SIZE); /* a UUID, as decoding has checked */
+    bool is_ours = strcmp(presence.environment, announcer->options.environment) == 0 &&
+                   strcmp(presence.replica, announcer->options.replica) == 0;
+    if (is_ours)
+        memcpy(worker, presence.worker, UUID_SIZE); /* a UUID, as decoding has checked */
     presence_free(&presence);
-    return fenced;
+    return is_ours;
+}
+
+bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_message_t *record, char other_worker[UUID_SIZE]) {
+    return read_later_hello(announcer, record, other_worker) && strcmp(other_worker, announcer->options.worker) != 0;
+}
+
+bool announcer_is_repeated_by(const struct announcer *announcer, const rd_kafka_message_t *record) {
+    char worker[UUID_SIZE];
+    return read_later_hello(announcer, record, worker) && strcmp(worker, announcer->options.worker) == 0;
 }

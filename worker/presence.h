@@ -53,6 +53,8 @@ int64_t announcer_incarnation(const struct announcer *announcer);
 int32_t announcer_partition(const struct announcer *announcer);
 
 /* Looks at one record of jwk.workers. True with the other worker's id when this one is fenced. */
+/* Whether record is a later copy of this worker's own hello: whoever reads it takes its offset for another incarnation. */
+bool announcer_is_repeated_by(const struct announcer *announcer, const rd_kafka_message_t *record);
 bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_message_t *record, char other_worker[UUID_SIZE]);
 
 #endif

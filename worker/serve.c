@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/http.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
@@ -192,7 +193,7 @@ static void route_project(struct server *server, struct http_request *request, c
     char *name = *rest == '/' && (rest[1 + length] == '\0' || strcmp(rest + 1 + length, "/") == 0)
                      ? http_decode_segment(rest + 1, length)
                      : NULL;
-    if (name)
+    if (name && json_utf8_is_valid(name, strlen(name)))
         respond_jwk(server, request, project, name);
     else
         respond_error(request, 404, "not_found", "There is nothing at this path");
@@ -206,7 +207,7 @@ static void route(struct server *server, struct http_request *request) {
         const char *segment = path + sizeof projects - 1;
         size_t length = strcspn(segment, "/");
         char *project = http_decode_segment(segment, length);
-        if (project && *project)
+        if (project && *project && json_utf8_is_valid(project, strlen(project)))
             route_project(server, request, project, segment + length);
         else
             respond_error(request, 404, "not_found", "There is nothing at this path");

@@ -186,6 +186,12 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
 /* Looks at one record of jwk.workers. */
 static void watch(struct worker *worker, const rd_kafka_message_t *message) {
     char other[UUID_SIZE];
+    if (announcer_is_repeated_by(worker->announcer, message)) {
+        log_warning("own hello seen again: announcing anew", "topic", worker->topics.workers, "offset", LOG_NUMBER(message->offset));
+        worker->hello_needed = true;
+        worker->heartbeat_at = clock_monotonic_ms();
+        return;
+    }
     if (!announcer_is_fenced_by(worker->announcer, message, other))
         return;
     struct error problem;

@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from harness.keys import new_key
+from harness.program import wait_until
 
 SENSELESS = [b"", b"x", b"{}", b"[]", b"null", b"\xff\xfe", b'{"deploymentId":1}', b"[" * 5000, b"\x00" * 100, b"x" * 900_000, None]
 
@@ -87,3 +88,14 @@ def test_an_older_event_that_is_sent_again_changes_nothing(started, project, bro
     assert started.api.update(project, "a", {"description": "newest"}).json["deploymentResult"]["success"]
     assert started.workers["production", "edge-1"].items(project)[0]["version"] == 3
     still_works(started, project)
+
+
+def test_a_hello_that_comes_again_cuts_no_replica_off(started, project, broker):
+    """A mirrored or restored topic, a replayed record: its later offset would be another incarnation, of which nobody is."""
+    assert started.api.create(project, "a").json["deploymentResult"]["success"]
+    hello = next(record for record in reversed(started.topics.read(started.topics.workers)) if record.headers["ce_type"].endswith("hello.v1"))
+    send(started, started.topics.workers, [(hello.key.encode(), hello.raw, list(hello.headers.items()), hello.partition)])
+
+    def counted_again():
+        return started.api.update(project, "a", {"description": "x"}, prefer="wait=1").json["deploymentResult"]["success"]
+    wait_until(counted_again, "the replica announces itself anew and its acks count")
