@@ -12,7 +12,8 @@ int admin_fail(const struct error *error) {
 }
 
 /* Runs one change in a transaction of its own, or one read. */
-int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error), void *context) {
+int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error),
+                     void *context) {
     struct error error = {0};
     log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
     struct store *store = store_open(settings->data_dir, STORE_WRITE, &error);
@@ -59,7 +60,9 @@ static int run_named(const void *settings, named_change *change, const char *nam
     return admin_with_store(settings, change_named, &(struct named){change, name});
 }
 
-static int run_listing(const void *settings, item_listing *listing) { return admin_with_store(settings, list_items, &listing); }
+static int run_listing(const void *settings, item_listing *listing) {
+    return admin_with_store(settings, list_items, &listing);
+}
 
 int project_add_run(void *settings, char **operands, int count) {
     (void)count;
@@ -104,7 +107,8 @@ static int add_token(struct store *store, void *context, struct error *error) {
     return store_add_token(store, &new_token->token, new_token->hash, new_token->uid, error);
 }
 
-int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder, struct error *error) {
+int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder,
+                      struct error *error) {
     if (!settings->user || settings->roles.count == 0)
         return error_set(error, ERROR_INVALID, "%s needs --user NAME and at least one --role ROLE", command);
     *holder = (struct store_new_token){.user = settings->user,
@@ -113,9 +117,10 @@ int admin_read_holder(const struct settings *settings, const char *command, stru
     for (size_t i = 0; i < settings->roles.count; i++) {
         enum role role;
         if (role_parse(settings->roles.items[i], &role))
-            return error_set(error, ERROR_INVALID,
-                             "--role %s: there is no such role; use ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN",
-                             settings->roles.items[i]);
+            return error_set(
+                error, ERROR_INVALID,
+                "--role %s: there is no such role; use ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN",
+                settings->roles.items[i]);
         holder->roles |= (int)role;
     }
     return 0;
@@ -141,7 +146,9 @@ int token_create_run(void *context, char **operands, int count) {
     return status;
 }
 
-static const char *time_or_dash(int64_t time, char text[CLOCK_TEXT_SIZE]) { return time ? clock_format(time, text) : "-"; }
+static const char *time_or_dash(int64_t time, char text[CLOCK_TEXT_SIZE]) {
+    return time ? clock_format(time, text) : "-";
+}
 
 void admin_print_holder(void *context, const struct store_token_item *item) {
     (void)context;

@@ -8,9 +8,11 @@
 /* Prints the error; returns 1, the exit status. */
 int admin_fail(const struct error *error);
 /* Runs one change in a transaction of its own, or one read; returns the exit status. */
-int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error), void *context);
+int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error),
+                     void *context);
 /* The roles, user and projects that the options name. command begins the sentence about what is missing. */
-int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder, struct error *error) MUST_CHECK;
+int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder,
+                      struct error *error) MUST_CHECK;
 /* Prints one line about a token or a client. */
 void admin_print_holder(void *context, const struct store_token_item *item);
 

@@ -45,7 +45,9 @@ int client_list_run(void *settings, char **operands, int count) {
     return admin_with_store(settings, list_clients, NULL);
 }
 
-static int revoke_client(struct store *store, void *context, struct error *error) { return store_revoke_client(store, context, error); }
+static int revoke_client(struct store *store, void *context, struct error *error) {
+    return store_revoke_client(store, context, error);
+}
 
 int client_revoke_run(void *settings, char **operands, int count) {
     (void)count;

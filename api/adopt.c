@@ -1,7 +1,7 @@
 /* jwk-api adopt: makes a store that was put back from a backup the truth again.
  *
- * Replicas and topic are ahead of it. A new epoch orders before their versions; every JWK of the store is published again in it, and JWKs that the topic
- * knows and the store does not are deleted. */
+ * Replicas and topic are ahead of it. A new epoch orders before their versions; every JWK of the store is published again in
+ * it, and JWKs that the topic knows and the store does not are deleted. */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +65,8 @@ static void take_record(struct topic_content *content, const rd_kafka_message_t 
 }
 
 /* Reads the whole topic once. */
-static int read_topic(const struct kafka_settings *settings, const char *topic, struct topic_content *content, struct error *error) {
+static int read_topic(const struct kafka_settings *settings, const char *topic, struct topic_content *content,
+                      struct error *error) {
     struct kafka_topic_spec spec = {.name = topic};
     rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-api", NULL, error);
     if (!consumer)
@@ -109,7 +110,8 @@ static int delete_unknown(struct store *store, const struct topic_content *conte
     return count;
 }
 
-static int adopt(const struct settings *settings, struct store *store, const struct topic_content *content, struct error *error) {
+static int adopt(const struct settings *settings, struct store *store, const struct topic_content *content,
+                 struct error *error) {
     struct store_identity identity;
     if (store_begin(store, error))
         return -1;
@@ -117,7 +119,8 @@ static int adopt(const struct settings *settings, struct store *store, const str
     if (store_adopt(store, content->epoch, content->sequence, error) == 0 &&
         (deleted = delete_unknown(store, content, error)) >= 0 && store_commit(store, error) == 0 &&
         store_read_identity(store, &identity, error) == 0) {
-        printf("The store in %s is the truth again, in epoch %lld. At its next start jwk-api publishes every JWK again and deletes %d that it does not "
+        printf("The store in %s is the truth again, in epoch %lld. At its next start jwk-api publishes every JWK again and "
+               "deletes %d that it does not "
                "know.\n",
                settings->data_dir, (long long)identity.epoch, deleted);
         return 0;
@@ -133,8 +136,10 @@ int adopt_run(void *context, char **operands, int count) {
     struct kafka_topics topics;
     struct topic_content content = {0};
     struct store *store = NULL;
-    struct kafka_settings kafka = {.brokers = settings->brokers, .topic_prefix = settings->topic_prefix,
-                                   .properties = &settings->kafka_properties, .client_id = "jwk-api"};
+    struct kafka_settings kafka = {.brokers = settings->brokers,
+                                   .topic_prefix = settings->topic_prefix,
+                                   .properties = &settings->kafka_properties,
+                                   .client_id = "jwk-api"};
     int status = logging_start(settings, &error);
     kafka_topics_name(settings->topic_prefix, &topics);
     if (status == 0 && (status = store_lock_serving(settings->data_dir, &error)) == 0)

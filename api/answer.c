@@ -61,20 +61,11 @@ void answer_fail_error(struct call *call, const struct error *error) {
     switch (error->code) {
     case ERROR_INVALID:
     case ERROR_NOT_FOUND:
-    case ERROR_CONFLICT:
-        answer_fail(call, 400, error->message);
-        break;
-    case ERROR_DENIED:
-        answer_fail(call, 403, NULL);
-        break;
-    case ERROR_PRECONDITION:
-        answer_fail(call, 412, error->message);
-        break;
-    case ERROR_UNAVAILABLE:
-        answer_fail(call, 503, NULL);
-        break;
-    default:
-        answer_fail(call, 500, NULL);
+    case ERROR_CONFLICT: answer_fail(call, 400, error->message); break;
+    case ERROR_DENIED: answer_fail(call, 403, NULL); break;
+    case ERROR_PRECONDITION: answer_fail(call, 412, error->message); break;
+    case ERROR_UNAVAILABLE: answer_fail(call, 503, NULL); break;
+    default: answer_fail(call, 500, NULL);
     }
 }
 
@@ -103,10 +94,12 @@ const char *answer_environment_message(enum event_operation operation, const cha
 }
 
 /* The sentence over all environments; a new string. */
-static char *overall_message(enum event_operation operation, const struct answer_environment *environments, size_t count, size_t failed) {
+static char *overall_message(enum event_operation operation, const struct answer_environment *environments, size_t count,
+                             size_t failed) {
     const char *noun = operation == EVENT_DELETE ? "Undeployment" : "Deployment";
     if (count == 0)
-        return memory_format("No environments are defined; nothing was %s", operation == EVENT_DELETE ? "undeployed" : "deployed");
+        return memory_format("No environments are defined; nothing was %s",
+                             operation == EVENT_DELETE ? "undeployed" : "deployed");
     if (failed == 0)
         return memory_format("%s completed successfully", noun);
     struct text text = TEXT_EMPTY;
@@ -122,7 +115,8 @@ static char *overall_message(enum event_operation operation, const struct answer
     return text_take(&text);
 }
 
-void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments, size_t count) {
+void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments,
+                         size_t count) {
     size_t failed = 0;
     for (size_t i = 0; i < count; i++)
         failed += !environments[i].success;
@@ -170,8 +164,8 @@ static void respond_change(struct call *call, unsigned status, struct text *body
     http_respond(call->request, status, response);
 }
 
-void answer_outcomes(struct call *call, enum event_operation operation, const struct answer_environment *environments, size_t count,
-                     const char *deployment_id) {
+void answer_outcomes(struct call *call, enum event_operation operation, const struct answer_environment *environments,
+                     size_t count, const char *deployment_id) {
     struct text body = TEXT_EMPTY;
     text_json_open(&body, NULL, '{');
     text_json_boolean(&body, "success", true);

@@ -26,8 +26,8 @@ struct answer_environment {
 /* Answers a change whose deployment is settled: the body with deploymentResult, and Location. */
 void answer_deployment(struct call *call, const struct deployment *deployment);
 /* The same from outcomes gathered otherwise; deployment_id NULL leaves Location out. */
-void answer_outcomes(struct call *call, enum event_operation operation, const struct answer_environment *environments, size_t count,
-                     const char *deployment_id);
+void answer_outcomes(struct call *call, enum event_operation operation, const struct answer_environment *environments,
+                     size_t count, const char *deployment_id);
 /* Answers a change that had nothing to deploy. */
 void answer_nothing_deployed(struct call *call);
 /* Answers 202: the change is recorded and nobody waits. deployment_id NULL leaves Location out. */
@@ -36,7 +36,8 @@ void answer_accepted(struct call *call, const char *deployment_id);
 /* The path of a deployment of the call's project, for Location; a new string. */
 char *answer_location(const struct call *call, const char *deployment_id);
 /* Appends the member "deploymentResult"; the second for a change that had nothing to deploy. */
-void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments, size_t count);
+void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments,
+                         size_t count);
 void answer_write_no_result(struct text *text);
 /* The sentence for one environment. */
 const char *answer_environment_message(enum event_operation operation, const char *message);

@@ -17,7 +17,10 @@
 #include "route.h"
 
 static struct metric answers[] = {
-    {.name = "jwk_api_requests_total", .labels = "code=\"2xx\"", .help = "Requests answered, by the class of the status.", .type = METRIC_COUNTER},
+    {.name = "jwk_api_requests_total",
+     .labels = "code=\"2xx\"",
+     .help = "Requests answered, by the class of the status.",
+     .type = METRIC_COUNTER},
     {.name = "jwk_api_requests_total", .labels = "code=\"3xx\"", .type = METRIC_COUNTER},
     {.name = "jwk_api_requests_total", .labels = "code=\"4xx\"", .type = METRIC_COUNTER},
     {.name = "jwk_api_requests_total", .labels = "code=\"5xx\"", .type = METRIC_COUNTER},
@@ -138,9 +141,10 @@ static int check_body_headers(struct call *call) {
     const char *encoding = http_request_header(call->request, "Content-Encoding");
     const char *type = http_request_header(call->request, "Content-Type");
     if (!type_suits(kind, type) || http_request_header_count(call->request, "Content-Type") != 1) {
-        answer_fail(call, 415, kind == BODY_MULTIPART ? "Content-Type must be multipart/form-data"
-                               : kind == BODY_FORM    ? "Content-Type must be application/x-www-form-urlencoded"
-                                                      : NULL);
+        answer_fail(call, 415,
+                    kind == BODY_MULTIPART ? "Content-Type must be multipart/form-data"
+                    : kind == BODY_FORM    ? "Content-Type must be application/x-www-form-urlencoded"
+                                           : NULL);
         return -1;
     }
     if (encoding && strcasecmp(encoding, "identity") != 0) {
@@ -153,21 +157,17 @@ static int check_body_headers(struct call *call) {
 
 static int find_operation(struct call *call) {
     char allow[64];
-    switch (route_find(http_request_method(call->request), http_request_path(call->request), &call->operation, call->parameters, allow)) {
-    case ROUTE_FOUND:
-        return 0;
+    switch (route_find(http_request_method(call->request), http_request_path(call->request), &call->operation, call->parameters,
+                       allow)) {
+    case ROUTE_FOUND: return 0;
     case ROUTE_METHOD: {
         struct MHD_Response *response = answer_error(405, NULL);
         http_response_header(response, "Allow", allow);
         http_respond(call->request, 405, response);
         return -1;
     }
-    case ROUTE_MALFORMED:
-        answer_fail(call, 400, "The path is not percent-encoded correctly");
-        return -1;
-    default:
-        answer_fail(call, 404, NULL);
-        return -1;
+    case ROUTE_MALFORMED: answer_fail(call, 400, "The path is not percent-encoded correctly"); return -1;
+    default: answer_fail(call, 404, NULL); return -1;
     }
 }
 

@@ -10,8 +10,10 @@
 #include "common/metrics.h"
 #include "idempotency.h"
 
-static struct metric accepted = {
-    .name = "jwk_api_changes_total", .labels = "result=\"recorded\"", .help = "Changes of JWKs, by what came of them.", .type = METRIC_COUNTER};
+static struct metric accepted = {.name = "jwk_api_changes_total",
+                                 .labels = "result=\"recorded\"",
+                                 .help = "Changes of JWKs, by what came of them.",
+                                 .type = METRIC_COUNTER};
 static struct metric refused = {.name = "jwk_api_changes_total", .labels = "result=\"refused\"", .type = METRIC_COUNTER};
 static struct metric overloaded = {.name = "jwk_api_changes_total", .labels = "result=\"overloaded\"", .type = METRIC_COUNTER};
 
@@ -50,7 +52,8 @@ void change_announce(struct api *api, struct store_change *recorded, enum event_
                      void (*settled)(struct deployment *deployment), void *context) {
     struct store_outgoing *outgoing = recorded->outgoing;
     recorded->outgoing = NULL;
-    /* The gatherer must know of it before any ack can come; from here on whoever waits may be answered and gone at any moment. */
+    /* The gatherer must know of it before any ack can come; from here on whoever waits may be answered and gone at any moment.
+     */
     gatherer_expect(api->gatherer, deployment_new(recorded, operation, wait_ms, settled ? settled : on_settled, context));
     publisher_send(api->publisher, outgoing);
 }
@@ -63,7 +66,7 @@ static void announce_all(struct change *change) {
     bool respond_async = call->respond_async;
     struct change_group *group =
         respond_async ? NULL : change_group_new(call, change->operation, change->recorded.environments, 1 + change->more_count);
-    void (*settled)(struct deployment *deployment) = group ? change_group_settled : on_settled;
+    void (*settled)(struct deployment * deployment) = group ? change_group_settled : on_settled;
     change_announce(api, &change->recorded, change->operation, wait_ms, settled, group);
     for (size_t i = 0; i < change->more_count; i++)
         change_announce(api, &change->more[i], change->operation, wait_ms, settled, group);
@@ -90,8 +93,9 @@ static void done(struct job *job, int status, const struct error *error) {
         change_free(change);
         return;
     }
-    log_debug("change recorded", "deployment", change->recorded.deployment_id, "operation", event_operation_name(change->operation), "project",
-              call->parameters[0], "actor", call->token.user, "version", LOG_NUMBER(change->recorded.version));
+    log_debug("change recorded", "deployment", change->recorded.deployment_id, "operation",
+              event_operation_name(change->operation), "project", call->parameters[0], "actor", call->token.user, "version",
+              LOG_NUMBER(change->recorded.version));
     char deployment_id[UUID_SIZE];
     memcpy(deployment_id, change->recorded.deployment_id, sizeof deployment_id);
     bool respond_async = call->respond_async;

@@ -95,8 +95,8 @@ static char *success_message(const struct deployment *deployment, const struct e
         return NULL;
     char since[CLOCK_TEXT_SIZE];
     return memory_format("%s successfully %s %zu of %zu replicas; %s has been offline since %s and catches up when it connects",
-                         done_word(deployment), deployment->operation == EVENT_DELETE ? "from" : "to", applied, applied + offline,
-                         example->name, clock_format(example->offline_wall, since));
+                         done_word(deployment), deployment->operation == EVENT_DELETE ? "from" : "to", applied,
+                         applied + offline, example->name, clock_format(example->offline_wall, since));
 }
 
 static char *failure_message(const struct deployment *deployment, const struct environment_outcome *outcome) {
@@ -109,8 +109,9 @@ static char *failure_message(const struct deployment *deployment, const struct e
         failed++;
     }
     char *others = failed > 1 ? memory_format(" (and %zu more)", failed - 1) : memory_string("");
-    char *message = memory_format("%s failed on replica %s%s: %s", deployment->operation == EVENT_DELETE ? "Undeployment" : "Deployment",
-                                  first->replica->name, others, first->message ? first->message : "no reason given");
+    char *message =
+        memory_format("%s failed on replica %s%s: %s", deployment->operation == EVENT_DELETE ? "Undeployment" : "Deployment",
+                      first->replica->name, others, first->message ? first->message : "no reason given");
     free(others);
     return message;
 }
@@ -152,7 +153,8 @@ void deployment_begin(struct deployment *deployment, struct replica_table *repli
         struct environment_outcome *outcome = &deployment->outcomes[i];
         outcome->environment = replicas_environment(replicas, deployment->change.environments->items[i].name);
         bool joining = false;
-        for (struct replica *replica = outcome->environment ? outcome->environment->replicas : NULL; replica; replica = replica->next) {
+        for (struct replica *replica = outcome->environment ? outcome->environment->replicas : NULL; replica;
+             replica = replica->next) {
             if (replica_is_live(replica))
                 add_expectation(outcome, replica);
             joining = joining || replica->connected;
@@ -166,7 +168,8 @@ void deployment_begin(struct deployment *deployment, struct replica_table *repli
     }
 }
 
-void deployment_note(struct deployment *deployment, struct replica *replica, enum expectation_state state, const char *message) {
+void deployment_note(struct deployment *deployment, struct replica *replica, enum expectation_state state,
+                     const char *message) {
     struct environment_outcome *outcome = outcome_of(deployment, replica);
     if (!outcome || outcome->settled)
         return;
@@ -239,7 +242,8 @@ void deployment_give_up(struct deployment *deployment, const char *reason) {
         struct environment_outcome *outcome = &deployment->outcomes[i];
         if (!outcome->settled)
             settle(deployment, outcome, RESULT_PENDING,
-                   reason ? memory_format("%s; the %s goes on", reason, noun(deployment)) : timeout_message(deployment, outcome));
+                   reason ? memory_format("%s; the %s goes on", reason, noun(deployment))
+                          : timeout_message(deployment, outcome));
     }
 }
 
@@ -252,7 +256,8 @@ char *deployment_replicas_json(const struct environment_outcome *outcome) {
         if (expectation->state == EXPECT_APPLIED)
             text_json_string(&text, expectation->replica->name, "");
         else if (expectation->state == EXPECT_FAILED)
-            text_json_string(&text, expectation->replica->name, expectation->message ? expectation->message : "no reason given");
+            text_json_string(&text, expectation->replica->name,
+                             expectation->message ? expectation->message : "no reason given");
         else
             continue;
         any = true;

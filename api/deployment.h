@@ -1,7 +1,7 @@
 /* One deployment that somebody waits for: what each environment owes, and when it is settled.
  *
- * Owned by the gatherer's thread from gatherer_expect() on. Acks are counted per replica; an environment is settled when none of the
- * replicas that were live during the wait still owes its ack. */
+ * Owned by the gatherer's thread from gatherer_expect() on. Acks are counted per replica; an environment is settled when none
+ * of the replicas that were live during the wait still owes its ack. */
 #ifndef API_DEPLOYMENT_H
 #define API_DEPLOYMENT_H
 
@@ -30,15 +30,15 @@ struct environment_outcome {
 };
 
 struct deployment {
-    struct store_change change;           /* its outgoing event has gone to the publisher */
+    struct store_change change; /* its outgoing event has gone to the publisher */
     enum event_operation operation;
-    struct heap_entry deadline;           /* monotonic ms */
-    int64_t wait_ms;                      /* that the deadline allowed */
-    size_t unsettled;                     /* outcomes */
-    struct environment_outcome *outcomes; /* as change.environments */
+    struct heap_entry deadline;                     /* monotonic ms */
+    int64_t wait_ms;                                /* that the deadline allowed */
+    size_t unsettled;                               /* outcomes */
+    struct environment_outcome *outcomes;           /* as change.environments */
     void (*settled)(struct deployment *deployment); /* called once by the gatherer's thread; then it is freed */
-    void *context;                        /* for settled */
-    UT_hash_handle hh;                    /* by change.sequence */
+    void *context;                                  /* for settled */
+    UT_hash_handle hh;                              /* by change.sequence */
 };
 
 /* Takes the change (without its outgoing event). */
@@ -46,8 +46,8 @@ struct deployment *deployment_new(struct store_change *change, enum event_operat
                                   void (*settled)(struct deployment *deployment), void *context);
 void deployment_free(struct deployment *deployment);
 
-/* Notes whom the deployment waits for, now that it begins; settles at once the environments where nobody is and nobody is likely to
- * come before the deadline. grace_ms: how long after its last replica left an environment is still waited for. */
+/* Notes whom the deployment waits for, now that it begins; settles at once the environments where nobody is and nobody is
+ * likely to come before the deadline. grace_ms: how long after its last replica left an environment is still waited for. */
 void deployment_begin(struct deployment *deployment, struct replica_table *replicas, int64_t now, int64_t grace_ms);
 /* Notes what a replica did. Ignored for an environment that is not part of it, or settled already. */
 void deployment_note(struct deployment *deployment, struct replica *replica, enum expectation_state state, const char *message);

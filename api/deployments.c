@@ -37,9 +37,10 @@ static const char *message_of(const struct store_deployment *deployment, const s
 }
 
 static void write_results(struct text *body, const struct store_deployment *deployment) {
-    static const char *const words[][3] = {
-        {"No environments were defined; nothing was deployed", "Deployment is in progress", "Deployment completed successfully"},
-        {"No environments were defined; nothing was undeployed", "Undeployment is in progress", "Undeployment completed successfully"}};
+    static const char *const words[][3] = {{"No environments were defined; nothing was deployed", "Deployment is in progress",
+                                            "Deployment completed successfully"},
+                                           {"No environments were defined; nothing was undeployed",
+                                            "Undeployment is in progress", "Undeployment completed successfully"}};
     enum result_state state = state_of(deployment);
     const char *const *sentences = words[deployment->operation == EVENT_DELETE];
     text_json_open(body, "deploymentResult", '{');
@@ -47,8 +48,10 @@ static void write_results(struct text *body, const struct store_deployment *depl
     if (deployment->result_count == 0)
         text_json_string(body, "message", sentences[0]);
     else if (state == RESULT_FAILED)
-        text_json_string(body, "message", deployment->operation == EVENT_DELETE ? "Undeployment failed in at least one environment; it is tried again"
-                                                                                : "Deployment failed in at least one environment; it is tried again");
+        text_json_string(body, "message",
+                         deployment->operation == EVENT_DELETE
+                             ? "Undeployment failed in at least one environment; it is tried again"
+                             : "Deployment failed in at least one environment; it is tried again");
     else
         text_json_string(body, "message", sentences[state == RESULT_PENDING ? 1 : 2]);
     text_json_open(body, "environmentResults", '[');
@@ -199,6 +202,10 @@ static void list(struct call *call, const char *name, const char *uid) {
         answer_fail_error(call, &error);
 }
 
-void deployments_list(struct call *call) { list(call, NULL, http_request_query(call->request, "jwkId")); }
+void deployments_list(struct call *call) {
+    list(call, NULL, http_request_query(call->request, "jwkId"));
+}
 
-void deployments_list_of_jwk(struct call *call) { list(call, call->parameters[1], NULL); }
+void deployments_list_of_jwk(struct call *call) {
+    list(call, call->parameters[1], NULL);
+}

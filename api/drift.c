@@ -1,7 +1,7 @@
 /* Drift.
  *
- * What a replica has is known from its last heartbeat: per partition, the sequence up to which it has durably applied everything. A JWK
- * is missing there when its latest deployment lies beyond. */
+ * What a replica has is known from its last heartbeat: per partition, the sequence up to which it has durably applied
+ * everything. A JWK is missing there when its latest deployment lies beyond. */
 #include "drift.h"
 
 #include <stdlib.h>
@@ -71,7 +71,8 @@ static void compare_one(void *context, const struct store_latest *latest) {
 
 /* ---- the answer ---- */
 
-static void write_jwks(struct text *body, const char *list_name, const char *count_name, const struct text *list, size_t count) {
+static void write_jwks(struct text *body, const char *list_name, const char *count_name, const struct text *list,
+                       size_t count) {
     text_json_integer(body, count_name, (int64_t)count);
     text_json_open(body, list_name, '[');
     if (list->bytes)

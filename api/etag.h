@@ -8,8 +8,9 @@
 
 enum { ETAG_SIZE = 128 }; /* bytes, with the NUL: three numbers and a UUID */
 
-/* The strong entity tag of a JWK's present state, with its quotes. The JWK's id is part of it, since a name may be given to another one.
- * shown: a number that changes with what get shows beside the state (the time of a source's last check); 0: nothing. */
+/* The strong entity tag of a JWK's present state, with its quotes. The JWK's id is part of it, since a name may be given to
+ * another one. shown: a number that changes with what get shows beside the state (the time of a source's last check); 0:
+ * nothing. */
 void etag_write(const struct store_jwk *jwk, int64_t shown, char out[ETAG_SIZE]);
 
 /* The values of a request's headers; NULL for one that it has not. */
@@ -24,7 +25,8 @@ enum etag_comparison {
     ETAG_STATE, /* as If-Match compares: a weak tag names none; what is shown beside the state does not matter */
     ETAG_WEAK,  /* as If-None-Match compares */
 };
-/* Whether "*" or a list of entity tags names this one. A list that is not well-formed names only what stands before its fault. */
+/* Whether "*" or a list of entity tags names this one. A list that is not well-formed names only what stands before its fault.
+ */
 bool etag_list_names(const char *list, const char *etag, enum etag_comparison comparison);
 /* Whether If-Match lets a request go on. */
 bool etag_if_match_holds(const struct etag_conditions *conditions, const char *etag);

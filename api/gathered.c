@@ -96,7 +96,9 @@ static cJSON *merge(const char *stored, const struct late_ack *late) {
 static void conclude(struct judgement *judgement, const cJSON *replicas, const struct store_result *result) {
     size_t missing = 0;
     const cJSON *failed = NULL, *item;
-    cJSON_ArrayForEach(item, replicas) if (item->valuestring[0]) failed = item;
+    cJSON_ArrayForEach (item, replicas)
+        if (item->valuestring[0])
+            failed = item;
     for (size_t i = 0; i < judgement->late->live_count; i++)
         missing += !cJSON_GetObjectItemCaseSensitive(replicas, judgement->late->live[i]);
     if (failed) {
@@ -114,8 +116,8 @@ static void conclude(struct judgement *judgement, const cJSON *replicas, const s
 static void judge(void *context, const struct store_deployment *deployment) {
     struct judgement *judgement = context;
     const struct late_ack *late = judgement->late;
-    if (strcmp(deployment->jwk_uid, late->jwk_id) != 0 || deployment->epoch != late->epoch || deployment->version != late->version ||
-        strcmp(deployment->event_hash, late->event_hash) != 0)
+    if (strcmp(deployment->jwk_uid, late->jwk_id) != 0 || deployment->epoch != late->epoch ||
+        deployment->version != late->version || strcmp(deployment->event_hash, late->event_hash) != 0)
         return;
     for (size_t i = 0; i < deployment->result_count; i++) {
         const struct store_result *result = &deployment->results[i];
@@ -142,14 +144,15 @@ static int store_late(struct store *store, const struct late_ack *late, struct e
     if (status != 0 && error->code == ERROR_NOT_FOUND)
         status = 0; /* of another installation, or forgotten */
     if (!judgement.fits && status == 0)
-        log_debug("ack fits no deployment", "deployment", late->deployment_id, "environment", late->environment, "replica", late->replica);
+        log_debug("ack fits no deployment", "deployment", late->deployment_id, "environment", late->environment, "replica",
+                  late->replica);
     if (judgement.change) {
         status = store_set_result(store, judgement.sequence, judgement.environment_id, judgement.state, judgement.message,
                                   judgement.replicas, judgement.state == RESULT_PENDING ? 0 : now, error);
         if (status == 0 && judgement.state == RESULT_SUCCEEDED)
             status = store_settle_superseded(store, judgement.sequence, judgement.environment_id, now, error);
-        log_info("late ack recorded", "deployment", late->deployment_id, "environment", late->environment, "replica", late->replica,
-                 "status", late->message ? "failed" : "applied");
+        log_info("late ack recorded", "deployment", late->deployment_id, "environment", late->environment, "replica",
+                 late->replica, "status", late->message ? "failed" : "applied");
     }
     free(judgement.message);
     free(judgement.replicas);
@@ -171,8 +174,8 @@ static int run(struct job *job, struct store *store, struct error *error) {
     for (size_t i = 0; i < batch->count; i++) {
         const struct item *item = &batch->items[i];
         if (item->late ? store_late(store, item->late, error)
-                       : store_set_result(store, item->sequence, item->environment_id, item->state, item->message, item->replicas,
-                                          item->settled_at, error))
+                       : store_set_result(store, item->sequence, item->environment_id, item->state, item->message,
+                                          item->replicas, item->settled_at, error))
             return -1;
     }
     for (int32_t i = 0; batch->has_offsets && i < PARTITIONS_MAX; i++)

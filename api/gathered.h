@@ -1,15 +1,17 @@
 /* What was gathered and is on its way into the store: results, late acks and the offset up to which they were read, in one
  * transaction.
  *
- * The gatherer's thread adds; a deferred job of the writer stores. An ack whose deployment nobody waits for any more (a restart, a deadline, a
- * hook that succeeded in the end) is judged against the store there. */
+ * The gatherer's thread adds; a deferred job of the writer stores. An ack whose deployment nobody waits for any more (a
+ * restart, a deadline, a hook that succeeded in the end) is judged against the store there. */
 #ifndef API_GATHERED_H
 #define API_GATHERED_H
 
 #include "deployment.h"
 #include "writer.h"
 
-enum { GATHERED_MAX = 20000 }; /* items that wait for the store before the gatherer stops reading: bounds memory on a slow disk */
+enum {
+    GATHERED_MAX = 20000
+}; /* items that wait for the store before the gatherer stops reading: bounds memory on a slow disk */
 
 struct gathered;
 

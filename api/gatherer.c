@@ -18,25 +18,30 @@
 #include "settle.h"
 
 enum {
-    BATCH = 1000,             /* records taken from librdkafka at a time … */
-    BATCHES_MAX = 16,         /* … and so many times before deadlines are looked at, however many come */
-    PAUSE_NOTICED_MS = 2000,  /* a longer gap between two rounds means that this process stood still */
+    BATCH = 1000,            /* records taken from librdkafka at a time … */
+    BATCHES_MAX = 16,        /* … and so many times before deadlines are looked at, however many come */
+    PAUSE_NOTICED_MS = 2000, /* a longer gap between two rounds means that this process stood still */
     PARTITIONS_CHECK_MS = 30000,
     METADATA_TIMEOUT_MS = 1000,
 };
 
-static struct metric acks_applied = {
-    .name = "jwk_api_acks_total", .labels = "status=\"applied\"", .help = "Acks gathered, by what they say.", .type = METRIC_COUNTER};
+static struct metric acks_applied = {.name = "jwk_api_acks_total",
+                                     .labels = "status=\"applied\"",
+                                     .help = "Acks gathered, by what they say.",
+                                     .type = METRIC_COUNTER};
 static struct metric acks_failed = {.name = "jwk_api_acks_total", .labels = "status=\"failed\"", .type = METRIC_COUNTER};
 static struct metric acks_stale = {.name = "jwk_api_acks_total", .labels = "status=\"stale\"", .type = METRIC_COUNTER};
 static struct metric acks_malformed = {.name = "jwk_api_acks_total", .labels = "status=\"malformed\"", .type = METRIC_COUNTER};
 static struct metric presence_malformed = {.name = "jwk_api_presence_malformed_total",
-                                           .help = "Records of the workers topic that could not be read.", .type = METRIC_COUNTER};
-static struct metric waiting = {.name = "jwk_api_deployments_waiting", .help = "Deployments whose acks are waited for.", .type = METRIC_GAUGE};
-static struct metric timeouts = {
-    .name = "jwk_api_deployment_timeouts_total", .help = "Deployments whose wait ended before every ack was in.", .type = METRIC_COUNTER};
-static struct metric *const all_metrics[] = {&acks_applied,   &acks_failed,        &acks_stale, &acks_malformed,
-                                             &presence_malformed, &waiting, &timeouts};
+                                           .help = "Records of the workers topic that could not be read.",
+                                           .type = METRIC_COUNTER};
+static struct metric waiting = {
+    .name = "jwk_api_deployments_waiting", .help = "Deployments whose acks are waited for.", .type = METRIC_GAUGE};
+static struct metric timeouts = {.name = "jwk_api_deployment_timeouts_total",
+                                 .help = "Deployments whose wait ended before every ack was in.",
+                                 .type = METRIC_COUNTER};
+static struct metric *const all_metrics[] = {&acks_applied,       &acks_failed, &acks_stale, &acks_malformed,
+                                             &presence_malformed, &waiting,     &timeouts};
 
 struct gatherer {
     struct gatherer_options options;
@@ -62,7 +67,7 @@ struct gatherer {
     pthread_cond_t caught_up_changed;
     struct deployment *inbox[2]; /* head and tail, linked through hh.next */
     bool stopping, caught_up;
-    const char *give_up_reason; /* static; NULL while deployments are waited for */
+    const char *give_up_reason;  /* static; NULL while deployments are waited for */
     struct sequence_floor floor; /* to be taken over … */
     bool republished;            /* … when this is set */
 };
@@ -81,8 +86,8 @@ static void clear_event(int event) {
 
 /* ---- deployments ---- */
 
-/* The store may get a result of the environment that only a position will settle: a pending one, or a failed one whose replica was
- * killed before it could tell that the failure has passed. */
+/* The store may get a result of the environment that only a position will settle: a pending one, or a failed one whose replica
+ * was killed before it could tell that the failure has passed. */
 static void note_unsettled(struct replica_environment *environment) {
     environment->unsettled = true;
     environment->unsettled_stamp++;
@@ -138,7 +143,7 @@ static void take_inbox(struct gatherer *gatherer, int64_t now) {
     metric_set(&waiting, (int64_t)HASH_COUNT(gatherer->deployments));
     if (reason) {
         struct deployment *deployment, *following;
-        HASH_ITER(hh, gatherer->deployments, deployment, following) {
+        HASH_ITER (hh, gatherer->deployments, deployment, following) {
             deployment_give_up(deployment, reason);
             update(gatherer, deployment);
         }
@@ -152,7 +157,8 @@ static void pass_deadlines(struct gatherer *gatherer, int64_t now) {
         struct deployment *deployment = (struct deployment *)((char *)top - offsetof(struct deployment, deadline));
         deployment_give_up(deployment, NULL);
         metric_add(&timeouts, 1);
-        log_info("deployment wait ended", "deployment", deployment->change.deployment_id, "after_ms", LOG_NUMBER(deployment->wait_ms));
+        log_info("deployment wait ended", "deployment", deployment->change.deployment_id, "after_ms",
+                 LOG_NUMBER(deployment->wait_ms));
         update(gatherer, deployment);
     }
 }
@@ -160,7 +166,7 @@ static void pass_deadlines(struct gatherer *gatherer, int64_t now) {
 static void for_all(struct gatherer *gatherer, struct replica *replica,
                     void (*notify)(struct deployment *deployment, struct replica *replica)) {
     struct deployment *deployment, *following;
-    HASH_ITER(hh, gatherer->deployments, deployment, following) {
+    HASH_ITER (hh, gatherer->deployments, deployment, following) {
         notify(deployment, replica);
         update(gatherer, deployment);
     }
@@ -180,8 +186,8 @@ static void on_ack(struct gatherer *gatherer, const rd_kafka_message_t *record) 
     if (!replica || replica->incarnation != ack.incarnation || strcmp(replica->worker, ack.worker) != 0) {
         /* Of an earlier incarnation, or ahead of its hello: the positions of the current one tell what is applied. */
         metric_add(&acks_stale, 1);
-        log_debug("ack is not of the current incarnation", "deployment", ack.deployment_id, "environment", ack.environment, "replica",
-                  ack.replica);
+        log_debug("ack is not of the current incarnation", "deployment", ack.deployment_id, "environment", ack.environment,
+                  "replica", ack.replica);
         ack_free(&ack);
         return;
     }
@@ -191,15 +197,17 @@ static void on_ack(struct gatherer *gatherer, const rd_kafka_message_t *record) 
     const struct store_change *change = deployment ? &deployment->change : NULL;
     if (!change) {
         gathered_add_late(gatherer->gathered, &ack, replica);
-        note_unsettled(replica->environment); /* a failure that has passed leaves it pending until each replica's success is known */
+        note_unsettled(
+            replica->environment); /* a failure that has passed leaves it pending until each replica's success is known */
     } else if (strcmp(change->deployment_id, ack.deployment_id) == 0 && strcmp(change->jwk_id, ack.jwk_id) == 0 &&
-               change->epoch == ack.epoch && change->version == ack.version && strcmp(change->event_hash, ack.event_hash) == 0) {
+               change->epoch == ack.epoch && change->version == ack.version &&
+               strcmp(change->event_hash, ack.event_hash) == 0) {
         deployment_note(deployment, replica, ack.status == ACK_APPLIED ? EXPECT_APPLIED : EXPECT_FAILED, ack.message);
         update(gatherer, deployment);
     } else {
         metric_add(&acks_stale, 1);
-        log_warning("ack does not fit its deployment", "deployment", ack.deployment_id, "environment", ack.environment, "replica",
-                    ack.replica);
+        log_warning("ack does not fit its deployment", "deployment", ack.deployment_id, "environment", ack.environment,
+                    "replica", ack.replica);
     }
     ack_free(&ack);
 }
@@ -231,7 +239,8 @@ static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *rec
     int status = replicas_apply(&gatherer->replicas, &presence, record->offset, now, &replica, &change, &error);
     pthread_mutex_unlock(&gatherer->replicas_lock);
     if (status) {
-        log_warning("presence is ignored", "environment", presence.environment, "replica", presence.replica, "reason", error.message);
+        log_warning("presence is ignored", "environment", presence.environment, "replica", presence.replica, "reason",
+                    error.message);
         presence_free(&presence);
         return;
     }
@@ -247,7 +256,9 @@ static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *rec
         settler_consider(gatherer->settler, replica->environment, gathered_all_stored(gatherer->gathered));
 }
 
-static void on_gone(void *context, struct replica *replica) { for_all(context, replica, deployment_replica_gone); }
+static void on_gone(void *context, struct replica *replica) {
+    for_all(context, replica, deployment_replica_gone);
+}
 
 static void expire(struct gatherer *gatherer, int64_t now) {
     pthread_mutex_lock(&gatherer->replicas_lock);
@@ -261,9 +272,11 @@ static void reset_replicas(struct gatherer *gatherer, int64_t now) {
     pthread_mutex_unlock(&gatherer->replicas_lock);
 }
 
-/* Reads a partition from where it is to be read from next. One at a time and never all of them again: librdkafka (2.0.2) aborts when it is
- * told to stop a partition whose last start is still under way, which a second change of the whole assignment does to the others. */
-static int read_partition(struct gatherer *gatherer, const rd_kafka_topic_partition_t *entry, bool being_read, struct error *error) {
+/* Reads a partition from where it is to be read from next. One at a time and never all of them again: librdkafka (2.0.2) aborts
+ * when it is told to stop a partition whose last start is still under way, which a second change of the whole assignment does
+ * to the others. */
+static int read_partition(struct gatherer *gatherer, const rd_kafka_topic_partition_t *entry, bool being_read,
+                          struct error *error) {
     rd_kafka_topic_partition_list_t *one = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(one, entry->topic, entry->partition)->offset = entry->offset;
     rd_kafka_error_t *failure = being_read ? rd_kafka_incremental_unassign(gatherer->consumer, one) : NULL;
@@ -282,8 +295,8 @@ static bool is_of_workers(const struct gatherer *gatherer, const rd_kafka_topic_
     return strcmp(entry->topic, gatherer->options.topics->workers) == 0;
 }
 
-/* Begins to read the partitions of one of the two topics. The acks come in once the replicas are known: before that, those that came
- * while no API ran could not be told from the acks of earlier incarnations. */
+/* Begins to read the partitions of one of the two topics. The acks come in once the replicas are known: before that, those that
+ * came while no API ran could not be told from the acks of earlier incarnations. */
 static int read_topic(struct gatherer *gatherer, bool workers, struct error *error) {
     for (int i = 0; i < gatherer->assigned->cnt; i++)
         if (is_of_workers(gatherer, &gatherer->assigned->elems[i]) == workers &&
@@ -295,7 +308,8 @@ static int read_topic(struct gatherer *gatherer, bool workers, struct error *err
 /* Reads a partition from its beginning: what was to be read is not there any more. */
 static void restart_partition(struct gatherer *gatherer, const char *topic, int32_t partition, int64_t now) {
     rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
-    log_warning("topic was truncated or made again: reading it from its beginning", "topic", topic, "partition", LOG_NUMBER(partition));
+    log_warning("topic was truncated or made again: reading it from its beginning", "topic", topic, "partition",
+                LOG_NUMBER(partition));
     if (strcmp(topic, gatherer->options.topics->workers) == 0)
         reset_replicas(gatherer, now);
     struct error error;
@@ -328,7 +342,8 @@ static void on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_
     if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         if (topic)
             on_end(gatherer, topic, record->partition);
-    } else if (topic && (record->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || record->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)) {
+    } else if (topic &&
+               (record->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || record->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)) {
         restart_partition(gatherer, topic, record->partition, now);
     } else {
         log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
@@ -353,8 +368,8 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
     }
 }
 
-/* Takes what librdkafka has; returns whether that was all. A deployment is in the inbox before its event is sent, so looking there after each fetch and before its
- * records means that no ack comes too early. */
+/* Takes what librdkafka has; returns whether that was all. A deployment is in the inbox before its event is sent, so looking
+ * there after each fetch and before its records means that no ack comes too early. */
 static bool consume(struct gatherer *gatherer, rd_kafka_message_t **records, int64_t now) {
     for (int batch = 0; batch < BATCHES_MAX; batch++) {
         ssize_t count = rd_kafka_consume_batch_queue(gatherer->queue, 0, records, BATCH);
@@ -382,7 +397,8 @@ static void check_partitions(struct gatherer *gatherer, int64_t now) {
     for (size_t i = 0; i < 2; i++)
         for (int32_t partition = 0; partition < specs[i].partitions_found; partition++)
             if (!rd_kafka_topic_partition_list_find(gatherer->assigned, specs[i].name, partition)) {
-                rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition);
+                rd_kafka_topic_partition_t *entry =
+                    rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition);
                 entry->offset = RD_KAFKA_OFFSET_BEGINNING;
                 log_info("partition found", "topic", specs[i].name, "partition", LOG_NUMBER(partition));
                 if ((gatherer->caught_up || is_of_workers(gatherer, entry)) && read_partition(gatherer, entry, false, &error))
@@ -438,7 +454,8 @@ static void excuse_replicas(struct gatherer *gatherer, int64_t pause_ms) {
 
 /* Milliseconds until something is due, for poll(). */
 static int time_left(const struct gatherer *gatherer, int64_t now) {
-    int64_t due = gatherer->next_expiry < gatherer->next_partitions_check ? gatherer->next_expiry : gatherer->next_partitions_check;
+    int64_t due =
+        gatherer->next_expiry < gatherer->next_partitions_check ? gatherer->next_expiry : gatherer->next_partitions_check;
     struct heap_entry *top = heap_top(&gatherer->deadlines);
     if (top && top->due < due)
         due = top->due;
@@ -448,7 +465,8 @@ static int time_left(const struct gatherer *gatherer, int64_t now) {
 static void *gatherer_main(void *context) {
     struct gatherer *gatherer = context;
     rd_kafka_message_t **records = memory_new(BATCH * sizeof *records);
-    struct pollfd events[] = {{.fd = gatherer->records_event, .events = POLLIN}, {.fd = gatherer->inbox_event, .events = POLLIN}};
+    struct pollfd events[] = {{.fd = gatherer->records_event, .events = POLLIN},
+                              {.fd = gatherer->inbox_event, .events = POLLIN}};
     pthread_setname_np(pthread_self(), "gatherer");
     gatherer->last_round = clock_monotonic_ms();
     for (bool stopping = false, all_taken = true; !stopping;) {
@@ -483,7 +501,8 @@ static void *gatherer_main(void *context) {
     return NULL;
 }
 
-struct gatherer *gatherer_new(const struct gatherer_options *options, struct store *store, struct writer *writer, struct error *error) {
+struct gatherer *gatherer_new(const struct gatherer_options *options, struct store *store, struct writer *writer,
+                              struct error *error) {
     struct gatherer *gatherer = memory_new(sizeof *gatherer);
     gatherer->options = *options;
     gatherer->next_expiry = INT64_MAX;

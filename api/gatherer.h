@@ -1,7 +1,8 @@
 /* The thread that gathers acks: who is there, what came in, which deployment is settled, and when a wait ends.
  *
- * It reads jwk.acks from offsets that are stored with the results (no ack is lost or counted twice across restarts) and jwk.workers
- * from its start. It owns the deployments that wait, the replicas and the heap of deadlines; no other thread touches them. */
+ * It reads jwk.acks from offsets that are stored with the results (no ack is lost or counted twice across restarts) and
+ * jwk.workers from its start. It owns the deployments that wait, the replicas and the heap of deadlines; no other thread
+ * touches them. */
 #ifndef API_GATHERER_H
 #define API_GATHERER_H
 
@@ -18,17 +19,18 @@ struct gatherer_options {
 };
 
 /* Prepares the consumer and reads stored offsets from the store (used during the call only). */
-struct gatherer *gatherer_new(const struct gatherer_options *options, struct store *store, struct writer *writer, struct error *error)
-    MUST_CHECK;
+struct gatherer *gatherer_new(const struct gatherer_options *options, struct store *store, struct writer *writer,
+                              struct error *error) MUST_CHECK;
 void gatherer_start(struct gatherer *gatherer);
 /* Waits until the replicas that jwk.workers tells of are known, or timeout_ms have passed. */
 void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
-/* Takes a deployment whose commit is done, before its event goes out. Its settled() will be called once. Thread-safe; how many wait is bounded
- * by the caller's admission. */
+/* Takes a deployment whose commit is done, before its event goes out. Its settled() will be called once. Thread-safe; how many
+ * wait is bounded by the caller's admission. */
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
 /* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count);
-/* Tells what positions are worth after a topic was made again, and that every environment may have results that only they settle. Thread-safe. */
+/* Tells what positions are worth after a topic was made again, and that every environment may have results that only they
+ * settle. Thread-safe. */
 void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor floor);
 /* Gives all waiting deployments their answer now ("…; the deployment goes on"), and those that still come. Thread-safe. */
 void gatherer_give_up(struct gatherer *gatherer, const char *reason);

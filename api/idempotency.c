@@ -16,18 +16,21 @@
 
 #define HEADER "Idempotency-Key"
 
-static struct metric repeated = {
-    .name = "jwk_api_idempotent_repeats_total", .help = "Changes that were asked for again and answered from memory.", .type = METRIC_COUNTER};
+static struct metric repeated = {.name = "jwk_api_idempotent_repeats_total",
+                                 .help = "Changes that were asked for again and answered from memory.",
+                                 .type = METRIC_COUNTER};
 
-__attribute__((constructor)) static void register_metrics(void) { metrics_register(&repeated); }
+__attribute__((constructor)) static void register_metrics(void) {
+    metrics_register(&repeated);
+}
 
 /* The first request with a key, from its beginning until its answer is stored. */
 struct idempotent {
     struct job job; /* stores the answer */
     struct idempotency *idempotency;
-    char *id;       /* user and key, as one string: they are unique together */
+    char *id; /* user and key, as one string: they are unique together */
     struct store_request request;
-    bool answered;  /* all below is guarded by the lock */
+    bool answered; /* all below is guarded by the lock */
     unsigned status;
     char *body, *location;
     int references; /* the call's, and the job's */
@@ -162,7 +165,7 @@ static void rebuild_deployment(void *context, const struct store_deployment *dep
         if (!environment->success || (success && !result->message))
             continue;
         free((char *)environment->message);
-        environment->message = memory_string(result->message    ? result->message
+        environment->message = memory_string(result->message                         ? result->message
                                              : deployment->operation == EVENT_DELETE ? "Undeployment is in progress"
                                                                                      : "Deployment is in progress");
         environment->success = success;
@@ -172,9 +175,9 @@ static void rebuild_deployment(void *context, const struct store_deployment *dep
 /* Makes the answer that a crash has prevented from the present state of what was recorded. */
 static int rebuild(struct call *call, struct store *store, const struct store_remembered *remembered, struct error *error) {
     struct rebuilt rebuilt = {.call = call};
-    int status = remembered->first
-                     ? store_each_deployment_between(store, remembered->first, remembered->last, rebuild_deployment, &rebuilt, error)
-                     : 0;
+    int status = remembered->first ? store_each_deployment_between(store, remembered->first, remembered->last,
+                                                                   rebuild_deployment, &rebuilt, error)
+                                   : 0;
     if (status == 0) {
         struct text body = TEXT_EMPTY;
         text_json_open(&body, NULL, '{');
@@ -274,7 +277,8 @@ int idempotency_record(struct call *call, struct store *store, int64_t first, in
     if (!call->idempotent)
         return 0;
     int64_t now = clock_wall_ms();
-    return store_remember_request(store, &call->idempotent->request, first, last, now, now + call->api->idempotency->lifetime_ms, error);
+    return store_remember_request(store, &call->idempotent->request, first, last, now,
+                                  now + call->api->idempotency->lifetime_ms, error);
 }
 
 static int run(struct job *job, struct store *store, struct error *error) {

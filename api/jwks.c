@@ -177,7 +177,8 @@ static int check_description(const char *description, struct error *error) {
 
 static int record_update(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
     const struct input *input = change->input;
-    return store_update_jwk(store, author, change->call->parameters[1], input->name, input->description, &change->recorded, error);
+    return store_update_jwk(store, author, change->call->parameters[1], input->name, input->description, &change->recorded,
+                            error);
 }
 
 void jwks_update(struct call *call) {
@@ -203,7 +204,9 @@ static int record_delete(struct change *change, struct store *store, const struc
     return store_delete_jwk(store, author, change->call->parameters[1], &change->recorded, error);
 }
 
-void jwks_delete(struct call *call) { change_submit(change_new(call, EVENT_DELETE, record_delete)); }
+void jwks_delete(struct call *call) {
+    change_submit(change_new(call, EVENT_DELETE, record_delete));
+}
 
 static int record_redeploy(struct change *change, struct store *store, const struct store_author *author, struct error *error) {
     const struct input *input = change->input;

@@ -4,7 +4,8 @@
 #include "common/memory.h"
 #include "settings.h"
 
-#define END_OF_OPTIONS {.name = NULL}
+#define END_OF_OPTIONS \
+    { .name = NULL }
 #define AT(member) offsetof(struct settings, member)
 
 enum { SECOND = 1000, DAY = 86400 * SECOND };
@@ -13,20 +14,24 @@ static const struct option_spec common_options[] = {
     {"data-dir", 0, OPTION_STRING, "DIRECTORY", "/var/lib/jwk-api", 0, 0, AT(data_dir),
      "Where the store lives. Made for its owner alone when missing."},
     {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
-    {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format), "text (key=value) or json; one line per event, on standard error."},
+    {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format),
+     "text (key=value) or json; one line per event, on standard error."},
     END_OF_OPTIONS,
 };
 
 static const struct option_spec serve_options[] = {
     {"listen", 0, OPTION_STRING, "ADDRESS:PORT", "127.0.0.1:8080", 0, 0, AT(listen),
      "Where to serve HTTP. Port 0 picks a free one; * is every address."},
-    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file), "Write the address really bound to FILE once it is ready to serve."},
+    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file),
+     "Write the address really bound to FILE once it is ready to serve."},
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
-    {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Topics are PREFIX.events, PREFIX.acks and PREFIX.workers."},
+    {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix),
+     "Topics are PREFIX.events, PREFIX.acks and PREFIX.workers."},
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
      "Pass a property to librdkafka, over our own choices. May be repeated."},
     {"partitions", 0, OPTION_INTEGER, "N", "4", 1, 1024, AT(partitions), "Partitions of PREFIX.events when it is created."},
-    {"replication", 0, OPTION_INTEGER, "N", "-1", -1, 100, AT(replication), "Replication factor of created topics; -1 is the broker's default."},
+    {"replication", 0, OPTION_INTEGER, "N", "-1", -1, 100, AT(replication),
+     "Replication factor of created topics; -1 is the broker's default."},
     {"deploy-timeout", 0, OPTION_DURATION, "TIME", "10s", 0, 3600 * SECOND, AT(deploy_timeout),
      "How long an answer waits for the environments. A caller can ask for less with the header Prefer: wait=SECONDS."},
     {"grace", 0, OPTION_DURATION, "TIME", "30s", 0, 3600 * SECOND, AT(grace),
@@ -34,31 +39,38 @@ static const struct option_spec serve_options[] = {
     {"shutdown-timeout", 0, OPTION_DURATION, "TIME", "15s", 0, 3600 * SECOND, AT(shutdown_timeout),
      "How long a stop waits for deployments that are waited for."},
     {"tombstone-delay", 0, OPTION_DURATION, "TIME", "30d", SECOND, 365L * DAY, AT(tombstone_delay),
-     "How long the event of a deleted JWK stays before its tombstone follows. A replica that was away for longer than half of it starts over."},
+     "How long the event of a deleted JWK stays before its tombstone follows. A replica that was away for longer than half of "
+     "it starts over."},
     {"token-lifetime", 0, OPTION_DURATION, "TIME", "1h", SECOND, 365L * DAY, AT(token_lifetime),
      "How long a token is valid that a client is given at /apiops/auth/token."},
     {"idempotency-lifetime", 0, OPTION_DURATION, "TIME", "24h", SECOND, 365L * DAY, AT(idempotency_lifetime),
      "How long an Idempotency-Key and its answer are remembered."},
     {"source-allow-private", 0, OPTION_STRING, "NETWORK,...", NULL, 0, 0, AT(source_allow_private),
      "Networks and addresses (10.20.0.0/16, ::1) that a JWK may be fetched from though they are not public."},
-    {"source-allow-http", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(source_allow_http), "Fetch JWKs from http:// too, not from https:// alone."},
+    {"source-allow-http", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(source_allow_http),
+     "Fetch JWKs from http:// too, not from https:// alone."},
     {"source-ca-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(source_ca_file),
      "Certificates (PEM) that the servers of JWKs are judged by, in place of the system's."},
     {"source-refresh-min", 0, OPTION_DURATION, "TIME", "5m", 100, 365L * DAY, AT(source_refresh_min),
      "A JWK is fetched again no sooner than this, whatever its Cache-Control says."},
-    {"source-refresh-max", 0, OPTION_DURATION, "TIME", "24h", 100, 365L * DAY, AT(source_refresh_max), "And no later than this."},
+    {"source-refresh-max", 0, OPTION_DURATION, "TIME", "24h", 100, 365L * DAY, AT(source_refresh_max),
+     "And no later than this."},
     {"source-refresh-default", 0, OPTION_DURATION, "TIME", "1h", 100, 365L * DAY, AT(source_refresh_default),
      "When it is fetched again where Cache-Control says nothing."},
-    {"http-threads", 0, OPTION_INTEGER, "N", "2", 1, 256, AT(threads), "Threads that serve HTTP. None of them waits for a deployment."},
+    {"http-threads", 0, OPTION_INTEGER, "N", "2", 1, 256, AT(threads),
+     "Threads that serve HTTP. None of them waits for a deployment."},
     {"connections", 0, OPTION_INTEGER, "N", "11000", 10, 1000000, AT(connections), "Connections at once."},
-    {"waiting", 0, OPTION_INTEGER, "N", "10000", 1, 1000000, AT(waiting), "Changes that may wait for their deployment at once; more are answered 503."},
+    {"waiting", 0, OPTION_INTEGER, "N", "10000", 1, 1000000, AT(waiting),
+     "Changes that may wait for their deployment at once; more are answered 503."},
     {"body-limit", 0, OPTION_SIZE, "SIZE", "2M", 1024, 64L << 20, AT(body_limit), "Largest request body."},
-    {"header-limit", 0, OPTION_SIZE, "SIZE", "16k", 4096, 1L << 20, AT(header_limit), "Largest request line and headers, together."},
+    {"header-limit", 0, OPTION_SIZE, "SIZE", "16k", 4096, 1L << 20, AT(header_limit),
+     "Largest request line and headers, together."},
     END_OF_OPTIONS,
 };
 
 static const struct option_spec broker_options[] = {
-    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file), "Write the broker's address to FILE once it listens."},
+    {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file),
+     "Write the broker's address to FILE once it listens."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topics that are made."},
     {"partitions", 0, OPTION_INTEGER, "N", "4", 1, 1024, AT(partitions), "Partitions of PREFIX.events."},
     END_OF_OPTIONS,
@@ -67,7 +79,8 @@ static const struct option_spec broker_options[] = {
 static const struct option_spec adopt_options[] = {
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topic that is read: PREFIX.events."},
-    {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties), "Pass a property to librdkafka. May be repeated."},
+    {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
+     "Pass a property to librdkafka. May be repeated."},
     END_OF_OPTIONS,
 };
 
@@ -75,7 +88,8 @@ static const struct option_spec token_options[] = {
     {"user", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(user), "Whose token it is: the actor in events. Required."},
     {"role", 0, OPTION_LIST, "ROLE", NULL, 0, 0, AT(roles),
      "ROLE_API_SECURITY, ROLE_DEPLOY_UNDEPLOY_PROXIES or ROLE_ADMIN; repeat it for several. Required."},
-    {"project", 0, OPTION_LIST, "PROJECT", NULL, 0, 0, AT(projects), "Limit the token to this project; repeat it for several. Default: all projects."},
+    {"project", 0, OPTION_LIST, "PROJECT", NULL, 0, 0, AT(projects),
+     "Limit the token to this project; repeat it for several. Default: all projects."},
     {"expires-in", 0, OPTION_DURATION, "TIME", "90d", 0, 3650L * DAY, AT(expires_in), "How long it is valid; 0 is for ever."},
     END_OF_OPTIONS,
 };
@@ -93,35 +107,43 @@ static const struct option_spec no_options[] = {END_OF_OPTIONS};
 
 static const struct command_spec commands[] = {
     {"serve", NULL, 0, 0, "serve the HTTP API",
-     "Records changes of JWKs in the store, publishes each as an event to Kafka, gathers the acks of the environments' replicas and answers with "
+     "Records changes of JWKs in the store, publishes each as an event to Kafka, gathers the acks of the environments' "
+     "replicas and answers with "
      "what happened there. SIGTERM or SIGINT stops it: waiting calls are answered first.",
      serve_options, serve_run},
     {"broker", NULL, 0, 0, "run the embedded development broker",
-     "Runs a Kafka broker inside this process, for trying things out: it keeps the last few megabytes of each topic in memory and forgets them when it "
+     "Runs a Kafka broker inside this process, for trying things out: it keeps the last few megabytes of each topic in memory "
+     "and forgets them when it "
      "ends. Not for production.",
      broker_options, broker_run},
     {"adopt", NULL, 0, 0, "make a store put back from a backup the truth again",
-     "The events topic and the replicas are ahead of a store that was put back from a backup, and serve refuses to start. This begins a new epoch: at the next start "
-     "every JWK of the store is published again, and those that only the topic knows are deleted. Run it while the API is stopped.",
+     "The events topic and the replicas are ahead of a store that was put back from a backup, and serve refuses to start. This "
+     "begins a new epoch: at the next start "
+     "every JWK of the store is published again, and those that only the topic knows are deleted. Run it while the API is "
+     "stopped.",
      adopt_options, adopt_run},
     {"project add", "NAME", 1, 1, "add a project", NULL, no_options, project_add_run},
     {"project list", NULL, 0, 0, "list the projects", NULL, no_options, project_list_run},
     {"project remove", "NAME", 1, 1, "remove a project that never had a JWK", NULL, no_options, project_remove_run},
-    {"environment add", "NAME", 1, 1, "add an environment", "From now on every deployment goes to it too.", no_options, environment_add_run},
+    {"environment add", "NAME", 1, 1, "add an environment", "From now on every deployment goes to it too.", no_options,
+     environment_add_run},
     {"environment list", NULL, 0, 0, "list the environments", NULL, no_options, environment_list_run},
     {"environment remove", "NAME", 1, 1, "remove an environment",
      "No deployment goes to it any more. Its workers keep what they have: stop them.", no_options, environment_remove_run},
     {"token create", NULL, 0, 0, "create a Personal API Access Token",
-     "Prints the token on standard output, once: only its hash is stored. Its id, for revoking, goes to standard error.", token_options, token_create_run},
+     "Prints the token on standard output, once: only its hash is stored. Its id, for revoking, goes to standard error.",
+     token_options, token_create_run},
     {"token list", NULL, 0, 0, "list the tokens, without their secrets", NULL, no_options, token_list_run},
-    {"token revoke", "ID", 1, 1, "revoke a token", "Effective at once, also while the API serves.", no_options, token_revoke_run},
+    {"token revoke", "ID", 1, 1, "revoke a token", "Effective at once, also while the API serves.", no_options,
+     token_revoke_run},
     {"client create", NULL, 0, 0, "create a client that may ask for tokens",
-     "Prints client_id=ID and client_secret=SECRET on standard output, once: only the secret's hash is stored. With both, POST /apiops/auth/token "
+     "Prints client_id=ID and client_secret=SECRET on standard output, once: only the secret's hash is stored. With both, POST "
+     "/apiops/auth/token "
      "gives a token of that user, roles and projects for a time.",
      client_options, client_create_run},
     {"client list", NULL, 0, 0, "list the clients, without their secrets", NULL, no_options, client_list_run},
-    {"client revoke", "ID", 1, 1, "revoke a client and all tokens that it was given", "Effective at once, also while the API serves.", no_options,
-     client_revoke_run},
+    {"client revoke", "ID", 1, 1, "revoke a client and all tokens that it was given",
+     "Effective at once, also while the API serves.", no_options, client_revoke_run},
     {.name = NULL},
 };
 
@@ -129,15 +151,18 @@ static const struct program_spec program = {
     .name = "jwk-api",
     .version = JWK_VERSION,
     .summary = "update JSON Web Keys and deploy them to environments",
-    .description =
-        "A caller updates a JSON Web Key (JWK) of a project over HTTP; the change is recorded in SQLite and an event goes to Kafka; the jwk-worker "
-        "processes of each environment apply it and acknowledge, and the answer to the caller says what happened in each environment.\n\n"
-        "Administration (projects, environments, tokens) works on the same store with the commands below, also while the API serves.",
+    .description = "A caller updates a JSON Web Key (JWK) of a project over HTTP; the change is recorded in SQLite and an "
+                   "event goes to Kafka; the jwk-worker "
+                   "processes of each environment apply it and acknowledge, and the answer to the caller says what happened in "
+                   "each environment.\n\n"
+                   "Administration (projects, environments, tokens) works on the same store with the commands below, also "
+                   "while the API serves.",
     .prefix = "JWK_API",
     .options = common_options,
     .commands = commands,
     .settings_size = sizeof(struct settings),
-    .files = "DIRECTORY/jwk-api.db is the store (SQLite). Back it up with its -wal file while stopped, or with sqlite3's .backup while serving.",
+    .files = "DIRECTORY/jwk-api.db is the store (SQLite). Back it up with its -wal file while stopped, or with sqlite3's "
+             ".backup while serving.",
     .examples = "  jwk-api environment add production\n"
                 "  jwk-api project add MyProject\n"
                 "  jwk-api token create --user alice --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES\n"

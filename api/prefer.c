@@ -5,7 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-/* One preference of length bytes: name, and perhaps =value, and perhaps ;parameters. The first of a name counts (RFC 7240 section 2). */
+/* One preference of length bytes: name, and perhaps =value, and perhaps ;parameters. The first of a name counts (RFC 7240
+ * section 2). */
 static void parse_one(const char *text, size_t length, struct preferences *preferences) {
     while (length && strchr(" \t", text[length - 1]))
         length--;

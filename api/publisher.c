@@ -19,7 +19,8 @@ enum {
     RESTART_MS = 1000,     /* between two producers: an error that comes back at once must not become a busy loop */
 };
 
-static struct metric published = {.name = "jwk_api_events_published_total", .help = "Events delivered to Kafka.", .type = METRIC_COUNTER};
+static struct metric published = {
+    .name = "jwk_api_events_published_total", .help = "Events delivered to Kafka.", .type = METRIC_COUNTER};
 static struct metric in_flight_gauge = {
     .name = "jwk_api_events_in_flight", .help = "Events handed to Kafka and not yet delivered.", .type = METRIC_GAUGE};
 
@@ -49,18 +50,18 @@ struct publisher {
     atomic_bool stopping;
     void (*restore)(void *context), (*made_again)(void *context); /* about the topic itself; may be NULL */
     void *context;
-    pthread_mutex_t lock;   /* guards all below */
-    int64_t last_sent;      /* highest outbox id handed to the producer */
-    bool backlogged;        /* rows above last_sent are in the outbox and belong to the thread */
+    pthread_mutex_t lock; /* guards all below */
+    int64_t last_sent;    /* highest outbox id handed to the producer */
+    bool backlogged;      /* rows above last_sent are in the outbox and belong to the thread */
     int in_flight;
-    bool broken;            /* an event was not delivered: the thread makes a new producer */
-    bool resending;         /* … which has to send again what is in the outbox, once that is free of what is delivered */
-    int64_t restart_at;     /* monotonic ms before which no other producer is made */
+    bool broken;             /* an event was not delivered: the thread makes a new producer */
+    bool resending;          /* … which has to send again what is in the outbox, once that is free of what is delivered */
+    int64_t restart_at;      /* monotonic ms before which no other producer is made */
     struct range *delivered; /* to be marked */
     size_t delivered_count, delivered_capacity;
-    bool marking;           /* a mark_job is under way */
+    bool marking;                             /* a mark_job is under way */
     int64_t last_offsets[POSITION_COUNT_MAX]; /* by partition: behind the last event delivered by this process; 0: none */
-    bool is_other_topic;    /* the topic was made again */
+    bool is_other_topic;                      /* the topic was made again */
 };
 
 /* ---- marks ---- */
@@ -117,7 +118,8 @@ static void add_delivered(struct publisher *publisher, int64_t id) {
     }
     if (publisher->delivered_count == publisher->delivered_capacity) {
         publisher->delivered_capacity = publisher->delivered_capacity ? publisher->delivered_capacity * 2 : 64;
-        publisher->delivered = memory_resize(publisher->delivered, publisher->delivered_capacity * sizeof *publisher->delivered);
+        publisher->delivered =
+            memory_resize(publisher->delivered, publisher->delivered_capacity * sizeof *publisher->delivered);
     }
     publisher->delivered[publisher->delivered_count++] = (struct range){id, id};
 }
@@ -143,13 +145,13 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         metric_add(&published, 1);
         check_offset(publisher, record);
-        /* Behind one that failed, what is delivered stays in the outbox: it may be of the same JWK, and must then be sent once more
-         * after that one. */
+        /* Behind one that failed, what is delivered stays in the outbox: it may be of the same JWK, and must then be sent once
+         * more after that one. */
         if (!publisher->broken)
             add_delivered(publisher, id);
     } else {
-        /* Delivery never times out, so this is for good: a fatal error, a refused message, or the purge of a stop. The outbox has it, and
-         * nothing may go out before it: the thread starts over. */
+        /* Delivery never times out, so this is for good: a fatal error, a refused message, or the purge of a stop. The outbox
+         * has it, and nothing may go out before it: the thread starts over. */
         if (!publisher->broken && !atomic_load(&publisher->stopping))
             log_error("event was not delivered", "topic", publisher->topic, "outbox", LOG_NUMBER(id), "reason",
                       rd_kafka_err2str(record->err));
@@ -196,7 +198,8 @@ void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing
     pthread_mutex_lock(&publisher->lock);
     if (outgoing->outbox_id <= publisher->last_sent) {
         /* The thread found it in the outbox already. */
-    } else if (!publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX && produce(publisher, outgoing)) {
+    } else if (!publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX &&
+               produce(publisher, outgoing)) {
         outgoing = NULL;
     } else if (!publisher->backlogged) {
         publisher->backlogged = true;
@@ -231,8 +234,8 @@ static void send_stored(void *context, struct store_outgoing *outgoing) {
 /* Sends from the outbox as long as there is room. The lock is held, so that the writer cannot overtake. */
 static void send_backlog(struct publisher *publisher) {
     struct error error;
-    /* What is delivered and not yet marked must not be sent again here, while a later event of its JWK may be marked at any moment:
-     * the older one would be the last. */
+    /* What is delivered and not yet marked must not be sent again here, while a later event of its JWK may be marked at any
+     * moment: the older one would be the last. */
     if (publisher->resending && (publisher->marking || publisher->delivered_count))
         return;
     publisher->resending = false;
@@ -244,7 +247,8 @@ static void send_backlog(struct publisher *publisher) {
         }
         if (backlog.full)
             return;
-        /* Sent to its end. What the writer commits from here on comes through publisher_send(), which skips what was found here. */
+        /* Sent to its end. What the writer commits from here on comes through publisher_send(), which skips what was found
+         * here. */
         if (backlog.seen < BACKLOG_CHUNK)
             publisher->backlogged = false;
     }
@@ -314,11 +318,12 @@ static void *publisher_main(void *context) {
 
 /* ---- life ---- */
 
-struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader, struct writer *writer,
-                                struct error *error) {
+struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader,
+                                struct writer *writer, struct error *error) {
     struct publisher *publisher = memory_new(sizeof *publisher);
     struct store_identity identity;
-    *publisher = (struct publisher){.settings = settings, .topic = topic, .reader = reader, .writer = writer, .backlogged = true};
+    *publisher =
+        (struct publisher){.settings = settings, .topic = topic, .reader = reader, .writer = writer, .backlogged = true};
     pthread_mutex_init(&publisher->lock, NULL);
     publisher->producer = make_producer(publisher, error);
     if (!publisher->producer || store_read_identity(reader, &identity, error)) {
@@ -332,7 +337,8 @@ struct publisher *publisher_new(const struct kafka_settings *settings, const cha
     return publisher;
 }
 
-void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *context), void (*made_again)(void *context), void *context) {
+void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *context), void (*made_again)(void *context),
+                           void *context) {
     publisher->restore = restore;
     publisher->made_again = made_again;
     publisher->context = context;

@@ -1,8 +1,8 @@
 /* From the outbox to Kafka: an idempotent producer and the marks of what is delivered.
  *
- * Order is kept per JWK: events go out in the order of commits, and once one had to stay in the outbox (too many in flight), all
- * later ones wait behind it there. What was not known to be delivered when the process ended is sent again at the next start, in order and
- * through the latest. */
+ * Order is kept per JWK: events go out in the order of commits, and once one had to stay in the outbox (too many in flight),
+ * all later ones wait behind it there. What was not known to be delivered when the process ended is sent again at the next
+ * start, in order and through the latest. */
 #ifndef API_PUBLISHER_H
 #define API_PUBLISHER_H
 
@@ -12,14 +12,17 @@
 
 struct publisher;
 
-/* reader is a STORE_READ connection of its own, taken. The thread starts with publisher_start(): first it sends what the outbox holds. */
-struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader, struct writer *writer,
-                                struct error *error) MUST_CHECK;
-/* What to do about the topic itself, both called in the publisher's thread: make it when it is missing, before a producer is made again; and
- * when an event went to an offset that was given before, so that the topic is another one. Before the start. */
-void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *context), void (*made_again)(void *context), void *context);
+/* reader is a STORE_READ connection of its own, taken. The thread starts with publisher_start(): first it sends what the outbox
+ * holds. */
+struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader,
+                                struct writer *writer, struct error *error) MUST_CHECK;
+/* What to do about the topic itself, both called in the publisher's thread: make it when it is missing, before a producer is
+ * made again; and when an event went to an offset that was given before, so that the topic is another one. Before the start. */
+void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *context), void (*made_again)(void *context),
+                           void *context);
 void publisher_start(struct publisher *publisher);
-/* Sends a committed event, or leaves it to the outbox; takes outgoing. Called in the order of commits, from one thread (the writer). */
+/* Sends a committed event, or leaves it to the outbox; takes outgoing. Called in the order of commits, from one thread (the
+ * writer). */
 void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing);
 /* Makes the thread look into the outbox: something was written there that is not offered by publisher_send(). Thread-safe. */
 void publisher_look(struct publisher *publisher);

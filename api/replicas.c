@@ -88,12 +88,12 @@ static void disconnect(struct replica *replica, bool left, int64_t now) {
     replica->offline_at = now;
     if (was_live && !has_live(replica->environment))
         replica->environment->left_at = now;
-    log_info(left ? "replica left" : "replica is offline", "environment", replica->environment->name, "replica", replica->name, "worker",
-             replica->worker);
+    log_info(left ? "replica left" : "replica is offline", "environment", replica->environment->name, "replica", replica->name,
+             "worker", replica->worker);
 }
 
-int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now, struct replica **found,
-                   enum replica_change *change, struct error *error) {
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now,
+                   struct replica **found, enum replica_change *change, struct error *error) {
     struct replica *replica = find_or_make(table, presence, error);
     if (!replica)
         return -1;
@@ -116,8 +116,8 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
         return 0;
     }
     if (!replica->connected || incarnation != replica->incarnation)
-        log_info("replica connected", "environment", presence->environment, "replica", presence->replica, "worker", presence->worker,
-                 "incarnation", LOG_NUMBER(incarnation), "ready", presence->ready ? "true" : "false");
+        log_info("replica connected", "environment", presence->environment, "replica", presence->replica, "worker",
+                 presence->worker, "incarnation", LOG_NUMBER(incarnation), "ready", presence->ready ? "true" : "false");
     replica->incarnation = incarnation;
     snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
     note_state(replica, presence);
@@ -127,7 +127,8 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     replica->seen_at = now;
     bool is_live = replica_is_live(replica);
     if (is_live && !was_live)
-        log_info("replica is ready", "environment", presence->environment, "replica", presence->replica, "worker", presence->worker);
+        log_info("replica is ready", "environment", presence->environment, "replica", presence->replica, "worker",
+                 presence->worker);
     if (was_live && !is_live && !has_live(replica->environment))
         replica->environment->left_at = now;
     *change = is_live ? (was_live ? REPLICA_POSITION : REPLICA_ARRIVED) : was_live ? REPLICA_GONE : REPLICA_SAME;
@@ -138,7 +139,8 @@ static int64_t expiry_of(const struct replica *replica) {
     return replica->seen_at + MISSED_HEARTBEATS * replica->interval_ms + HEARTBEAT_SLACK_MS;
 }
 
-int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(void *context, struct replica *replica), void *context) {
+int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(void *context, struct replica *replica),
+                        void *context) {
     int64_t next = INT64_MAX;
     for (struct replica_environment *environment = table->environments; environment; environment = environment->hh.next) {
         for (struct replica *replica = environment->replicas; replica; replica = replica->next) {
@@ -172,7 +174,8 @@ void replicas_reset(struct replica_table *table, int64_t now) {
         }
 }
 
-bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id, bool *failing) {
+bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id,
+                    bool *failing) {
     *failing = false;
     for (size_t i = 0; i < replica->failing_count && !*failing; i++)
         *failing = strcmp(replica->failing[i], jwk_id) == 0;
@@ -188,7 +191,7 @@ bool replica_covers(const struct replica *replica, int64_t epoch, int partition,
 
 void replicas_free(struct replica_table *table) {
     struct replica_environment *environment, *next_environment;
-    HASH_ITER(hh, table->environments, environment, next_environment) {
+    HASH_ITER (hh, table->environments, environment, next_environment) {
         for (struct replica *replica = environment->replicas, *next; replica; replica = next) {
             next = replica->next;
             free(replica->positions);

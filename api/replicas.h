@@ -1,9 +1,9 @@
 /* Which replicas of which environment are there, as jwk.workers tells.
  *
- * Owned by the gatherer's thread. A replica is known by environment and name; each start of its worker is a new incarnation, ordered
- * by the offset of its hello. It is connected from its hello or heartbeat until its goodbye or until its heartbeats stop, and live (its
- * ack is expected) while it is connected and ready. Replicas are kept for the life of the process, so pointers to them stay valid; their
- * number is bounded. */
+ * Owned by the gatherer's thread. A replica is known by environment and name; each start of its worker is a new incarnation,
+ * ordered by the offset of its hello. It is connected from its hello or heartbeat until its goodbye or until its heartbeats
+ * stop, and live (its ack is expected) while it is connected and ready. Replicas are kept for the life of the process, so
+ * pointers to them stay valid; their number is bounded. */
 #ifndef API_REPLICAS_H
 #define API_REPLICAS_H
 
@@ -22,8 +22,8 @@ enum {
     REPLICA_FORGET_MS = 86400000 /* a replica offline for a day is not spoken of any more */
 };
 
-/* After the events topic was made again, what was deployed up to `from` is published again, up to `until` (INT64_MAX: it is under way): only a
- * position behind that tells that a replica has it. */
+/* After the events topic was made again, what was deployed up to `from` is published again, up to `until` (INT64_MAX: it is
+ * under way): only a position behind that tells that a replica has it. */
 struct sequence_floor {
     int64_t from, until;
 };
@@ -32,11 +32,11 @@ struct replica {
     char name[NAME_LENGTH_MAX + 1], worker[UUID_SIZE];
     struct replica_environment *environment;
     const struct sequence_floor *floor; /* of the table */
-    int64_t incarnation; /* offset of the current worker's hello; -1: none seen */
+    int64_t incarnation;                /* offset of the current worker's hello; -1: none seen */
     int64_t epoch;
-    bool connected, ready, left; /* left: said goodbye */
-    int64_t seen_at;     /* monotonic ms of its last record */
-    int64_t interval_ms; /* of its heartbeats */
+    bool connected, ready, left;      /* left: said goodbye */
+    int64_t seen_at;                  /* monotonic ms of its last record */
+    int64_t interval_ms;              /* of its heartbeats */
     int64_t offline_wall, offline_at; /* wall and monotonic ms since when it is not connected */
     int64_t keys;
     struct position *positions;
@@ -50,10 +50,10 @@ struct replica {
 struct replica_environment {
     char name[NAME_LENGTH_MAX + 1];
     struct replica *replicas;
-    int64_t left_at; /* monotonic ms at which its last live replica went; INT64_MIN: there was none since the start */
-    bool unsettled;  /* the store may hold pending results that a position settles … */
+    int64_t left_at;          /* monotonic ms at which its last live replica went; INT64_MIN: there was none since the start */
+    bool unsettled;           /* the store may hold pending results that a position settles … */
     uint64_t unsettled_stamp; /* … and this counts when that was noted */
-    bool settling;   /* a job that settles them is under way */
+    bool settling;            /* a job that settles them is under way */
     UT_hash_handle hh;
 };
 
@@ -70,12 +70,14 @@ enum replica_change {
     REPLICA_GONE,     /* a replica is not live any more */
 };
 
-/* Takes one record of jwk.workers into account; offset is the record's, now monotonic ms. Sets *replica to the one it is about, and says what
- * changed. A record of an earlier incarnation changes nothing. -1 with an error when a bound is reached. */
-int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now, struct replica **replica,
-                   enum replica_change *change, struct error *error) MUST_CHECK;
-/* Calls gone for each replica whose heartbeats have stopped, and returns when to look again (monotonic ms, INT64_MAX: never). */
-int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(void *context, struct replica *replica), void *context);
+/* Takes one record of jwk.workers into account; offset is the record's, now monotonic ms. Sets *replica to the one it is about,
+ * and says what changed. A record of an earlier incarnation changes nothing. -1 with an error when a bound is reached. */
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now,
+                   struct replica **replica, enum replica_change *change, struct error *error) MUST_CHECK;
+/* Calls gone for each replica whose heartbeats have stopped, and returns when to look again (monotonic ms, INT64_MAX: never).
+ */
+int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(void *context, struct replica *replica),
+                        void *context);
 /* After this process itself stood still for some time: nobody is to be held offline for it. */
 void replicas_excuse(struct replica_table *table, int64_t pause_ms);
 /* Forgets all incarnations and who is connected: the topic was made again. */
@@ -83,12 +85,15 @@ void replicas_reset(struct replica_table *table, int64_t now);
 /* The environment of that name; makes it when there is room, else NULL. */
 struct replica_environment *replicas_environment(struct replica_table *table, const char *name);
 struct replica *replicas_find(const struct replica_table *table, const char *environment, const char *replica);
-static inline bool replica_is_live(const struct replica *replica) { return replica->connected && replica->ready; }
-/* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its hook. False
- * as well when it has more failing hooks than it names, and not this one. */
-bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id, bool *failing);
-/* A copy of each replica, in the order of environments and names; `environment` points into the table, whose names do not change.
- * replicas_copy_free() frees it. */
+static inline bool replica_is_live(const struct replica *replica) {
+    return replica->connected && replica->ready;
+}
+/* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its
+ * hook. False as well when it has more failing hooks than it names, and not this one. */
+bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id,
+                    bool *failing);
+/* A copy of each replica, in the order of environments and names; `environment` points into the table, whose names do not
+ * change. replicas_copy_free() frees it. */
 struct replica *replicas_copy(const struct replica_table *table, size_t *count);
 void replicas_copy_free(struct replica *copy, size_t count);
 void replicas_free(struct replica_table *table);

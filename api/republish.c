@@ -16,10 +16,10 @@ struct republisher {
     struct publisher *publisher;
     struct gatherer *gatherer;
     struct sequence_floor floor; /* as the store has it, of the job */
-    bool left;             /* of the job */
-    int64_t count;         /* published so far, of the job */
-    pthread_mutex_t lock;  /* guards the two below */
-    bool busy, begin;      /* the job is under way; it is to begin with all JWKs */
+    bool left;                   /* of the job */
+    int64_t count;               /* published so far, of the job */
+    pthread_mutex_t lock;        /* guards the two below */
+    bool busy, begin;            /* the job is under way; it is to begin with all JWKs */
 };
 
 /* The event is in the outbox, which the publisher looks into after the commit. */
@@ -34,7 +34,8 @@ static int run(struct job *job, struct store *store, struct error *error) {
     bool begin = republisher->begin;
     pthread_mutex_unlock(&republisher->lock);
     struct store_identity identity;
-    if ((begin && store_republish_begin(store, error)) || store_republish_next(store, CHUNK, note, republisher, &republisher->left, error) ||
+    if ((begin && store_republish_begin(store, error)) ||
+        store_republish_next(store, CHUNK, note, republisher, &republisher->left, error) ||
         store_read_identity(store, &identity, error))
         return -1;
     republisher->floor = (struct sequence_floor){.from = identity.republish_from, .until = identity.republish_until};

@@ -1,4 +1,5 @@
-/* Publishes every JWK again, some at a time, while serving: after the events topic was made again, or after an older store was adopted.
+/* Publishes every JWK again, some at a time, while serving: after the events topic was made again, or after an older store was
+ * adopted.
  *
  * How far it is stands in the store, so a restart goes on. Results settle as acks and positions come in; nobody waits. */
 #ifndef API_REPUBLISH_H

@@ -17,7 +17,7 @@
 #include "keystores.h"
 
 #define SECURITY ROLE_API_SECURITY
-#define DEPLOY (ROLE_API_SECURITY | ROLE_DEPLOY_UNDEPLOY_PROXIES)
+#define DEPLOY   (ROLE_API_SECURITY | ROLE_DEPLOY_UNDEPLOY_PROXIES)
 
 static const struct operation operations[] = {
     {"GET", "/apiops/projects/{?limit,cursor}", SECURITY, BODY_NONE, inventory_projects},
@@ -36,7 +36,8 @@ static const struct operation operations[] = {
     {"DELETE", "/apiops/projects/{projectName}/jwks/{jwkName}/", DEPLOY, false, jwks_delete},
     {"POST", "/apiops/projects/{projectName}/jwks/{jwkName}/redeploy/", DEPLOY, BODY_OPTIONAL, jwks_redeploy},
     {"POST", "/apiops/projects/{projectName}/jwks/{jwkName}/rotate/", DEPLOY, BODY_JSON, rotate_jwk},
-    {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/deployments/{?limit,cursor}", SECURITY, BODY_NONE, deployments_list_of_jwk},
+    {"GET", "/apiops/projects/{projectName}/jwks/{jwkName}/deployments/{?limit,cursor}", SECURITY, BODY_NONE,
+     deployments_list_of_jwk},
     {"GET", "/apiops/projects/{projectName}/deployments/{?limit,cursor,jwkId}", SECURITY, BODY_NONE, deployments_list},
     {"GET", "/apiops/projects/{projectName}/deployments/{deploymentId}/", SECURITY, false, deployments_get},
     {"GET", "/apiops/projects/{projectName}/certificates/{?limit,cursor}", SECURITY, BODY_NONE, certificates_list},
@@ -61,8 +62,8 @@ static const struct operation operations[] = {
     {"GET", "/metrics/", OPERATION_OPEN, false, health_metrics},
 };
 
-/* Steps over one segment ("/abc") of a path; false at its end, where a last '/' alone counts as the end too, as does the query of a
- * pattern. */
+/* Steps over one segment ("/abc") of a path; false at its end, where a last '/' alone counts as the end too, as does the query
+ * of a pattern. */
 static bool next_segment(const char **path, const char **segment, size_t *length) {
     if (**path != '/' || (*path)[1] == '\0' || strncmp(*path, "/{?", 3) == 0)
         return false;
@@ -73,7 +74,8 @@ static bool next_segment(const char **path, const char **segment, size_t *length
 }
 
 /* Compares a path with a pattern; the spans of the parameters are written as far as they match. */
-static bool matches(const char *pattern, const char *path, const char *spans[PATH_PARAMETERS_MAX], size_t lengths[PATH_PARAMETERS_MAX]) {
+static bool matches(const char *pattern, const char *path, const char *spans[PATH_PARAMETERS_MAX],
+                    size_t lengths[PATH_PARAMETERS_MAX]) {
     const char *want, *have;
     size_t want_length, have_length;
     int count = 0;
@@ -92,7 +94,9 @@ static bool matches(const char *pattern, const char *path, const char *spans[PAT
     }
 }
 
-bool route_has_project(const struct operation *operation) { return strstr(operation->path, "/{projectName}/") != NULL; }
+bool route_has_project(const struct operation *operation) {
+    return strstr(operation->path, "/{projectName}/") != NULL;
+}
 
 bool route_takes_query(const struct operation *operation, const char *name) {
     size_t length = strlen(name);

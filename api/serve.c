@@ -28,9 +28,9 @@ enum {
     IDLE_TIMEOUT_S = 30,        /* a connection that sends nothing is closed */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
     ACKS_RETENTION_DAYS = 7,
-    FETCH_THREADS = 8,          /* a server that hangs occupies one for as long as its caller allows … */
-    FETCH_QUEUE = 64,           /* … and so many callers may wait for one; more are answered 503 */
-    GENERATE_THREADS = 2,       /* an RSA key of 4096 bits takes a second or more of a core */
+    FETCH_THREADS = 8,    /* a server that hangs occupies one for as long as its caller allows … */
+    FETCH_QUEUE = 64,     /* … and so many callers may wait for one; more are answered 503 */
+    GENERATE_THREADS = 2, /* an RSA key of 4096 bits takes a second or more of a core */
     GENERATE_QUEUE = 64,
     IMPORT_THREADS = 2,
 };
@@ -82,13 +82,14 @@ static int create_topics(struct service *service, int *partitions, struct error 
         {.name = service->topics.events,
          .partitions = (int)settings->partitions,
          /* Auditors see every event for at least a week; the compacted rest lets a new replica read every key. */
-         .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms", "604800000", "max.message.bytes",
-                    "1048576"}},
+         .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms", "604800000",
+                    "max.message.bytes", "1048576"}},
         {.name = service->topics.acks, .partitions = 1, .config = {"cleanup.policy", "delete", "retention.ms", acks_retention}},
         {.name = service->topics.workers,
          .partitions = 1,
          /* Small segments, so that a start reads minutes of heartbeats and not weeks. */
-         .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1", "max.compaction.lag.ms", "600000"}},
+         .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1",
+                    "max.compaction.lag.ms", "600000"}},
     };
     if (kafka_create_topics(&service->kafka, specs, 3, (int)settings->replication, error))
         return -1;
@@ -96,7 +97,8 @@ static int create_topics(struct service *service, int *partitions, struct error 
     return 0;
 }
 
-/* The partitions that JWKs are spread over are fixed at the first start: partitions added later stay unused, and no key ever moves. */
+/* The partitions that JWKs are spread over are fixed at the first start: partitions added later stay unused, and no key ever
+ * moves. */
 static int fix_partitions(struct service *service, struct store *store, int found, struct error *error) {
     struct store_identity identity;
     if (store_read_identity(store, &identity, error))
@@ -144,7 +146,8 @@ static int start_sources(struct service *service, struct error *error) {
     if (source_networks_parse(settings->source_allow_private, &api->sources.settings.allowed, error))
         return error_prefix(error, "--source-allow-private");
     if (settings->source_ca_file && access(settings->source_ca_file, R_OK) != 0)
-        return error_set(error, ERROR_INVALID, "--source-ca-file: %s can not be read: %s", settings->source_ca_file, strerror(errno));
+        return error_set(error, ERROR_INVALID, "--source-ca-file: %s can not be read: %s", settings->source_ca_file,
+                         strerror(errno));
     if (settings->source_refresh_min > settings->source_refresh_max)
         return error_set(error, ERROR_INVALID, "--source-refresh-min is more than --source-refresh-max");
     api->fetching = workpool_new("fetch", FETCH_THREADS, FETCH_QUEUE);
@@ -209,7 +212,8 @@ static int start_pipeline(struct service *service, struct error *error) {
     return 0;
 }
 
-/* Listens before anything else: a wrong address is told at once, and /healthz and /readyz tell that the service waits for its broker. */
+/* Listens before anything else: a wrong address is told at once, and /healthz and /readyz tell that the service waits for its
+ * broker. */
 static int start_http(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     struct http_server_options options = {
@@ -238,7 +242,8 @@ static int open_service(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     unsigned port = http_server_port(service->server);
     atomic_store(&service->api.ready, true);
-    log_info("serving", "listen", settings->listen, "port", LOG_NUMBER(port), "brokers", settings->brokers, "data_dir", settings->data_dir);
+    log_info("serving", "listen", settings->listen, "port", LOG_NUMBER(port), "brokers", settings->brokers, "data_dir",
+             settings->data_dir);
     return settings->address_file ? address_file_write_bound(settings->address_file, settings->listen, port, error) : 0;
 }
 

@@ -57,14 +57,14 @@ static int run(struct job *base, struct store *store, struct error *error) {
     if (known < 0)
         return -1;
     if (known == 0) {
-        log_warning("replicas connect to an environment that is not defined: nothing is deployed to it", "environment", job->environment, "hint",
-                    "jwk-api environment add");
+        log_warning("replicas connect to an environment that is not defined: nothing is deployed to it", "environment",
+                    job->environment, "hint", "jwk-api environment add");
         job->more = false;
         return 0;
     }
     int64_t after = job->after, left = job->left;
-    if (store_settle_pending(store, job->environment, job->positions, job->position_count, job->failing_list, job->failing_count,
-                             clock_wall_ms(), ROWS, &after, &job->more, &left, error))
+    if (store_settle_pending(store, job->environment, job->positions, job->position_count, job->failing_list,
+                             job->failing_count, clock_wall_ms(), ROWS, &after, &job->more, &left, error))
         return -1;
     job->after = after;
     job->left = left;
@@ -111,7 +111,8 @@ static void take_least(struct settle_job *job, const struct replica *replica, bo
 
 void settler_consider(struct settler *settler, struct replica_environment *environment, bool all_stored) {
     /* While a topic is filled again, positions tell nothing of what was deployed before. */
-    if ((environment->replicas && environment->replicas->floor->until == INT64_MAX) || !environment->unsettled || environment->settling)
+    if ((environment->replicas && environment->replicas->floor->until == INT64_MAX) || !environment->unsettled ||
+        environment->settling)
         return;
     struct settle_job *job = memory_new(sizeof *job);
     job->job = (struct job){.run = run, .done = done};

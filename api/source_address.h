@@ -26,8 +26,8 @@ struct source_networks {
  * the part that is not a network. */
 int source_networks_parse(const char *text, struct source_networks *networks, struct error *error) MUST_CHECK;
 
-/* What an address is when it is not a public one ("loopback", "private"...); NULL for a public one. Addresses that carry an IPv4
- * one (mapped, NAT64, 6to4) are judged by it. Source: the IANA special-purpose address registries (RFC 6890 and its
+/* What an address is when it is not a public one ("loopback", "private"...); NULL for a public one. Addresses that carry an
+ * IPv4 one (mapped, NAT64, 6to4) are judged by it. Source: the IANA special-purpose address registries (RFC 6890 and its
  * successors). Thread-safe. */
 const char *source_address_kind(const struct sockaddr *address);
 

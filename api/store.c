@@ -17,10 +17,10 @@
 
 #define FILE_NAME "jwk-api.db"
 
-/* temp_store: a savepoint's journal would be a file otherwise, at about 40 writes a change; wal_autocheckpoint: 32 MB of log between checkpoints, so
- * that pages which many changes touch are written back once for all of them. */
-#define SETTINGS                                                                                                              \
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"             \
+/* temp_store: a savepoint's journal would be a file otherwise, at about 40 writes a change; wal_autocheckpoint: 32 MB of log
+ * between checkpoints, so that pages which many changes touch are written back once for all of them. */
+#define SETTINGS                                                                                                   \
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;" \
     "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = ON;"
 
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
@@ -36,12 +36,14 @@ static int prepare_directory(const char *directory, enum store_mode mode, struct
     if (!S_ISDIR(status.st_mode))
         return error_set(error, ERROR_INVALID, "data directory %s is not a directory", directory);
     if (status.st_mode & 077)
-        return error_set(error, ERROR_INVALID, "data directory %s can be read by others; run: chmod 700 %s", directory, directory);
+        return error_set(error, ERROR_INVALID, "data directory %s can be read by others; run: chmod 700 %s", directory,
+                         directory);
     return 0;
 }
 
-/* Makes the file for its owner alone, or checks that the one that exists is. One that exists is not opened here: closing any descriptor of a
- * file drops all locks that this process holds on it, those of its other connections too (sqlite.org/howtocorrupt.html, section 2.2). */
+/* Makes the file for its owner alone, or checks that the one that exists is. One that exists is not opened here: closing any
+ * descriptor of a file drops all locks that this process holds on it, those of its other connections too
+ * (sqlite.org/howtocorrupt.html, section 2.2). */
 static int prepare_file(const char *path, enum store_mode mode, struct error *error) {
     struct stat status;
     if (mode == STORE_WRITE) {
@@ -87,13 +89,12 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
     struct error reason = {0};
     /* The check comes first: nothing is changed in a file that is not ours, not even its journal mode. */
-    if (store_check_schema(store, &reason) ||
-        execute(store, SETTINGS,
-                "setting up the store", &reason) ||
+    if (store_check_schema(store, &reason) || execute(store, SETTINGS, "setting up the store", &reason) ||
         (mode == STORE_WRITE && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
         int code = sqlite3_errcode(store->db) & 0xff;
         if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-            error_set(error, ERROR_INVALID, "store %s is damaged or not a store: put back a backup of the data directory", path);
+            error_set(error, ERROR_INVALID, "store %s is damaged or not a store: put back a backup of the data directory",
+                      path);
         else
             error_set(error, reason.code, "store %s: %s", path, reason.message);
         goto failed;
@@ -161,7 +162,9 @@ void store_bind_text(sqlite3_stmt *statement, int index, const char *text) {
         sqlite3_bind_null(statement, index);
 }
 
-void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value) { sqlite3_bind_int64(statement, index, value); }
+void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value) {
+    sqlite3_bind_int64(statement, index, value);
+}
 
 int store_step(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) {
     int result = sqlite3_step(statement);
@@ -179,7 +182,9 @@ int store_run(struct store *store, sqlite3_stmt *statement, const char *what, st
     return row < 0 ? -1 : 0;
 }
 
-const char *store_text(sqlite3_stmt *statement, int column) { return (const char *)sqlite3_column_text(statement, column); }
+const char *store_text(sqlite3_stmt *statement, int column) {
+    return (const char *)sqlite3_column_text(statement, column);
+}
 
 /* ---- transactions ---- */
 
@@ -215,9 +220,13 @@ void store_rollback(struct store *store) {
         log_error("store did not roll back", "reason", sqlite3_errmsg(store->db));
 }
 
-bool store_in_transaction(struct store *store) { return !sqlite3_get_autocommit(store->db); }
+bool store_in_transaction(struct store *store) {
+    return !sqlite3_get_autocommit(store->db);
+}
 
-int64_t store_changes(struct store *store) { return sqlite3_total_changes64(store->db); }
+int64_t store_changes(struct store *store) {
+    return sqlite3_total_changes64(store->db);
+}
 
 int store_savepoint(struct store *store, struct error *error) {
     store->savepoint_sequence = store->next_sequence;
@@ -242,10 +251,10 @@ int store_rollback_savepoint(struct store *store) {
 /* ---- identity ---- */
 
 int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store,
-        "SELECT uid, epoch, partitions, sequence, republish_from, ifnull(republish_until, 9223372036854775807) FROM store WHERE id = 1",
-        error);
+    sqlite3_stmt *statement = store_statement(store,
+                                              "SELECT uid, epoch, partitions, sequence, republish_from, "
+                                              "ifnull(republish_until, 9223372036854775807) FROM store WHERE id = 1",
+                                              error);
     if (!statement)
         return -1;
     int row = store_step(store, statement, "reading the store's identity", error);
@@ -300,9 +309,11 @@ int store_get_offset(struct store *store, const char *topic, int32_t partition, 
 }
 
 int store_set_offset(struct store *store, const char *topic, int32_t partition, int64_t next_offset, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO topic_offset (topic, partition, next_offset) VALUES (?1, ?2, ?3)"
-               " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset", error);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "INSERT INTO topic_offset (topic, partition, next_offset) VALUES (?1, ?2, ?3)"
+                        " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+                        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, topic);

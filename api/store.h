@@ -1,8 +1,9 @@
 /* The store of jwk-api: projects, environments, tokens, JWKs, deployments and the outbox.
  *
- * Verbs, not tables: nothing outside the files store*.c knows SQL. A struct store is one connection, used by one thread at a time. The
- * writer's connection writes; the HTTP threads read with their own; administration writes with its own for a moment. All functions
- * return 0 or -1 with an error whose text may be shown to a caller unless its code is ERROR_INTERNAL or ERROR_UNAVAILABLE. */
+ * Verbs, not tables: nothing outside the files store*.c knows SQL. A struct store is one connection, used by one thread at a
+ * time. The writer's connection writes; the HTTP threads read with their own; administration writes with its own for a moment.
+ * All functions return 0 or -1 with an error whose text may be shown to a caller unless its code is ERROR_INTERNAL or
+ * ERROR_UNAVAILABLE. */
 #ifndef API_STORE_H
 #define API_STORE_H
 
@@ -20,13 +21,13 @@ struct store;
 enum store_mode { STORE_READ, STORE_WRITE };
 
 /* Opens DIRECTORY/jwk-api.db. STORE_WRITE makes directory (0700) and file (0600) when missing and brings an older schema up to
- * date. Refused, each with a sentence that says what to do: another program's file, a newer schema, files that others may read, a damaged
- * file. */
+ * date. Refused, each with a sentence that says what to do: another program's file, a newer schema, files that others may read,
+ * a damaged file. */
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) MUST_CHECK;
 void store_close(struct store *store); /* NULL is allowed */
 
-/* Takes the lock that the one serving process holds for life; -1 with ERROR_CONFLICT when another holds it. The lock ends with the
- * process, however it ends. */
+/* Takes the lock that the one serving process holds for life; -1 with ERROR_CONFLICT when another holds it. The lock ends with
+ * the process, however it ends. */
 int store_lock_serving(const char *directory, struct error *error) MUST_CHECK;
 
 /* One transaction, and a savepoint in it that takes back one failed change alone. */
@@ -45,8 +46,8 @@ int store_rollback_savepoint(struct store *store) MUST_CHECK;
 struct store_identity {
     char uid[UUID_SIZE];
     int64_t epoch;
-    int partitions; /* 0: not fixed yet */
-    int64_t sequence; /* of the last deployment ever recorded; 0: none */
+    int partitions;                          /* 0: not fixed yet */
+    int64_t sequence;                        /* of the last deployment ever recorded; 0: none */
     int64_t republish_from, republish_until; /* see struct sequence_floor; INT64_MAX: not known yet */
 };
 int store_read_identity(struct store *store, struct store_identity *identity, struct error *error) MUST_CHECK;
@@ -85,8 +86,8 @@ struct store_token {
     bool all_projects;
 };
 /* The valid token of that hash: ERROR_DENIED when unknown, expired or revoked (the caller is not told which). */
-int store_find_token(struct store *store, const unsigned char hash[32], int64_t now, struct store_token *token, struct error *error)
-    MUST_CHECK;
+int store_find_token(struct store *store, const unsigned char hash[32], int64_t now, struct store_token *token,
+                     struct error *error) MUST_CHECK;
 
 struct store_project {
     int64_t id;
@@ -97,8 +98,8 @@ int store_find_project(struct store *store, const struct store_token *token, con
                        struct error *error) MUST_CHECK;
 
 /* The projects that the token may see, at most limit, from behind the name `after` on ("": from the first). */
-int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit, store_item_visitor *visit,
-                        void *context, struct error *error) MUST_CHECK;
+int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit,
+                        store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
 
 struct store_new_token {
     const char *user;
@@ -113,7 +114,7 @@ int store_revoke_token(struct store *store, const char *uid, struct error *error
 struct store_token_item { /* borrowed */
     const char *uid, *user;
     int roles;
-    const char *projects; /* "*" or names separated by commas */
+    const char *projects;                       /* "*" or names separated by commas */
     int64_t created_at, expires_at, revoked_at; /* 0: never */
 };
 int store_each_token(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
@@ -133,7 +134,8 @@ struct store_jwk { /* strings are borrowed until the callback returns, or until 
     void *storage;
 };
 /* ERROR_NOT_FOUND with "JWK (name: X) is not found!". The caller frees it with store_jwk_free(). */
-int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) MUST_CHECK;
+int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk,
+                   struct error *error) MUST_CHECK;
 void store_jwk_free(struct store_jwk *jwk); /* wipes what was secret */
 /* In the order of names, from behind the name `after` ("": from the first) on, at most limit. */
 int store_each_jwk(struct store *store, int64_t project_id, const char *after, int limit,
@@ -158,7 +160,7 @@ int store_environments(struct store *store, struct store_environments **environm
 
 /* What was recorded for one change: enough to publish its event and to recognise its acks. */
 struct store_change {
-    int64_t sequence;    /* deployment.id */
+    int64_t sequence; /* deployment.id */
     int64_t outbox_id;
     char deployment_id[UUID_SIZE], jwk_id[UUID_SIZE];
     int64_t epoch, version;
@@ -174,8 +176,8 @@ struct store_author { /* who asks for a change */
     const char *traceparent;
     int64_t project_id;
     const char *project_uid, *project_name;
-    /* What the caller has made a condition of an update or a delete, judged on the JWK as it is before: 0, or -1 with ERROR_PRECONDITION.
-     * NULL: none. */
+    /* What the caller has made a condition of an update or a delete, judged on the JWK as it is before: 0, or -1 with
+     * ERROR_PRECONDITION. NULL: none. */
     int (*precondition)(const void *context, const struct store_jwk *jwk, struct error *error);
     const void *precondition_context;
 };
@@ -186,10 +188,10 @@ struct store_new_jwk {
     const char *public_key, *private_key;
 };
 /* ERROR_CONFLICT with the contract's sentence when the name is taken. */
-int store_create_jwk(struct store *store, const struct store_author *author, const struct store_new_jwk *jwk, struct store_change *change,
-                     struct error *error) MUST_CHECK;
-/* name and description: NULL leaves it as it is. Detaches the JWK from its source. ERROR_NOT_FOUND and ERROR_CONFLICT with the sentences
- * of Update JWK. */
+int store_create_jwk(struct store *store, const struct store_author *author, const struct store_new_jwk *jwk,
+                     struct store_change *change, struct error *error) MUST_CHECK;
+/* name and description: NULL leaves it as it is. Detaches the JWK from its source. ERROR_NOT_FOUND and ERROR_CONFLICT with the
+ * sentences of Update JWK. */
 int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
                      const char *description, struct store_change *change, struct error *error) MUST_CHECK;
 /* Gives the JWK a new key, as its next version; the old one is served beside it for overlap_s seconds from now, unless that is
@@ -201,8 +203,8 @@ int store_rotate_jwk(struct store *store, const struct store_author *author, con
                      struct error *error) MUST_CHECK;
 int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
                      struct error *error) MUST_CHECK;
-/* Deploys the present state again, as the next version, so that each replica applies and acknowledges it. environment: the one whose
- * result is expected; NULL: all. */
+/* Deploys the present state again, as the next version, so that each replica applies and acknowledges it. environment: the one
+ * whose result is expected; NULL: all. */
 int store_redeploy_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *environment,
                        struct store_change *change, struct error *error) MUST_CHECK;
 
@@ -212,17 +214,18 @@ struct store_outgoing { /* one allocation besides value; freed with store_outgoi
     int64_t outbox_id;
     int partition;
     char key[UUID_SIZE], event_id[UUID_SIZE];
-    const char *event_type;  /* static */
+    const char *event_type; /* static */
     char *subject;
     int64_t time;
     char traceparent[TRACEPARENT_SIZE]; /* "" for none */
-    char *value;             /* NULL: a tombstone */
+    char *value;                        /* NULL: a tombstone */
     size_t value_length;
 };
 void store_outgoing_free(struct store_outgoing *outgoing);
 /* Up to limit rows with an id above after_id, in order; visit takes ownership of each. */
-int store_each_outgoing(struct store *store, int64_t after_id, int limit, void (*visit)(void *context, struct store_outgoing *outgoing),
-                        void *context, struct error *error) MUST_CHECK;
+int store_each_outgoing(struct store *store, int64_t after_id, int limit,
+                        void (*visit)(void *context, struct store_outgoing *outgoing), void *context,
+                        struct error *error) MUST_CHECK;
 /* Removes the rows with the ids first..last: they are in Kafka. */
 int store_remove_outgoing(struct store *store, int64_t first, int64_t last, struct error *error) MUST_CHECK;
 /* Adds the tombstones of JWKs deleted before `before` (wall ms) behind what the outbox holds, at most limit. */
@@ -233,8 +236,8 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 enum result_state { RESULT_PENDING, RESULT_SUCCEEDED, RESULT_FAILED };
 
 /* A pending result never takes back a success: a position may have settled it while the outcome of a wait was on its way. */
-int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state, const char *message,
-                     const char *replicas, int64_t settled_at, struct error *error) MUST_CHECK;
+int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state,
+                     const char *message, const char *replicas, int64_t settled_at, struct error *error) MUST_CHECK;
 
 /* A deployment by its id, for a late ack or a reader. ERROR_NOT_FOUND when there is none. */
 struct store_deployment { /* strings are borrowed until the callback returns */
@@ -253,20 +256,25 @@ struct store_result {
     const char *message, *replicas;
     int64_t settled_at; /* 0: pending */
 };
-int store_find_deployment(struct store *store, const char *uid, void (*visit)(void *context, const struct store_deployment *deployment),
-                          void *context, struct error *error) MUST_CHECK;
-/* Settles as succeeded what is pending or failed in an environment and covered by positions (the least of its live replicas, per
- * partition), except the JWKs named. At most limit rows, from above *after_sequence on, which moves; *more tells whether to call again,
- * and *left grows by the rows that stay as they are. */
+int store_find_deployment(struct store *store, const char *uid,
+                          void (*visit)(void *context, const struct store_deployment *deployment), void *context,
+                          struct error *error) MUST_CHECK;
+/* Settles as succeeded what is pending or failed in an environment and covered by positions (the least of its live replicas,
+ * per partition), except the JWKs named. At most limit rows, from above *after_sequence on, which moves; *more tells whether to
+ * call again, and *left grows by the rows that stay as they are. */
 int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
-                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence, bool *more,
-                         int64_t *left, struct error *error) MUST_CHECK;
-/* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`. */
-int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) MUST_CHECK;
+                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
+                         bool *more, int64_t *left, struct error *error) MUST_CHECK;
+/* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`.
+ */
+int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now,
+                            struct error *error) MUST_CHECK;
 
 /* ---- offsets ---- */
 
-int store_get_offset(struct store *store, const char *topic, int32_t partition, int64_t *next_offset, struct error *error) MUST_CHECK; /* -1: none */
-int store_set_offset(struct store *store, const char *topic, int32_t partition, int64_t next_offset, struct error *error) MUST_CHECK;
+int store_get_offset(struct store *store, const char *topic, int32_t partition, int64_t *next_offset,
+                     struct error *error) MUST_CHECK; /* -1: none */
+int store_set_offset(struct store *store, const char *topic, int32_t partition, int64_t next_offset,
+                     struct error *error) MUST_CHECK;
 
 #endif

@@ -31,7 +31,8 @@ static int add_named(struct store *store, const char *sql, const char *what, con
 }
 
 /* Runs a statement whose first parameter is a name, and says so when it changed nothing. */
-static int change_named(struct store *store, const char *sql, const char *what, const char *name, int64_t second, struct error *error) {
+static int change_named(struct store *store, const char *sql, const char *what, const char *name, int64_t second,
+                        struct error *error) {
     sqlite3_stmt *statement = store_statement(store, sql, error);
     if (!statement)
         return -1;
@@ -45,7 +46,8 @@ static int change_named(struct store *store, const char *sql, const char *what, 
     return 0;
 }
 
-static int visit_items(struct store *store, sqlite3_stmt *statement, store_item_visitor *visit, void *context, struct error *error) {
+static int visit_items(struct store *store, sqlite3_stmt *statement, store_item_visitor *visit, void *context,
+                       struct error *error) {
     int row;
     while ((row = store_step(store, statement, "listing", error)) == 1) {
         struct store_item item = {
@@ -78,7 +80,8 @@ static int refuse_sources(struct store *store, const char *name, struct error *e
     int row = store_step(store, statement, "looking for sources of the project", error);
     if (row == 1) {
         sqlite3_reset(statement);
-        return error_set(error, ERROR_CONFLICT, "Project (name: %s) has certificates, keys or keystores: delete them first", name);
+        return error_set(error, ERROR_CONFLICT, "Project (name: %s) has certificates, keys or keystores: delete them first",
+                         name);
     }
     return row;
 }
@@ -118,17 +121,17 @@ int store_has_environment(struct store *store, const char *name, struct error *e
 }
 
 int store_remove_environment(struct store *store, const char *name, struct error *error) {
-    return change_named(store, "UPDATE environment SET removed_at = ?2 WHERE name = ?1 AND removed_at IS NULL", "Environment", name,
-                        clock_wall_ms(), error);
+    return change_named(store, "UPDATE environment SET removed_at = ?2 WHERE name = ?1 AND removed_at IS NULL", "Environment",
+                        name, clock_wall_ms(), error);
 }
 
 int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) {
-    return each_item(store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL ORDER BY name", visit, context,
-                     error);
+    return each_item(store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL ORDER BY name", visit,
+                     context, error);
 }
 
-static int page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit, void *context,
-                      struct error *error) {
+static int page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit,
+                      void *context, struct error *error) {
     store_bind_text(statement, 1, after);
     store_bind_integer(statement, 2, limit);
     return visit_items(store, statement, visit, context, error);
@@ -137,16 +140,19 @@ static int page_items(struct store *store, sqlite3_stmt *statement, const char *
 int store_page_environments(struct store *store, const char *after, int limit, store_item_visitor *visit, void *context,
                             struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL AND name > ?1 ORDER BY name LIMIT ?2", error);
+        store,
+        "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL AND name > ?1 ORDER BY name LIMIT ?2",
+        error);
     return statement ? page_items(store, statement, after, limit, visit, context, error) : -1;
 }
 
-int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit, store_item_visitor *visit,
-                        void *context, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT id, uid, name, created_at FROM project WHERE name > ?1"
-               " AND (?3 OR EXISTS (SELECT 1 FROM token_project WHERE token_id = ?4 AND project_id = project.id)) ORDER BY name LIMIT ?2",
-        error);
+int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit,
+                        store_item_visitor *visit, void *context, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store,
+                                              "SELECT id, uid, name, created_at FROM project WHERE name > ?1"
+                                              " AND (?3 OR EXISTS (SELECT 1 FROM token_project WHERE token_id = ?4 AND "
+                                              "project_id = project.id)) ORDER BY name LIMIT ?2",
+                                              error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 3, token->all_projects);
@@ -169,9 +175,9 @@ void store_environments_release(struct store_environments *environments) {
 static void append_environment(void *context, const struct store_item *item) {
     struct store_environments **list = context;
     size_t count = (*list)->count;
-    *list = memory_resize(*list, sizeof **list + (count + 1) * sizeof (*list)->items[0]);
+    *list = memory_resize(*list, sizeof **list + (count + 1) * sizeof(*list)->items[0]);
     (*list)->items[count].id = item->id;
-    snprintf((*list)->items[count].name, sizeof (*list)->items[count].name, "%s", item->name);
+    snprintf((*list)->items[count].name, sizeof(*list)->items[count].name, "%s", item->name);
     (*list)->count = count + 1;
 }
 
@@ -197,10 +203,13 @@ int store_environments(struct store *store, struct store_environments **environm
 
 /* ---- tokens ---- */
 
-int store_find_token(struct store *store, const unsigned char hash[32], int64_t now, struct store_token *token, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT id, user, roles, all_projects FROM token WHERE hash = ?1 AND revoked_at IS NULL"
-               " AND (expires_at IS NULL OR expires_at > ?2)", error);
+int store_find_token(struct store *store, const unsigned char hash[32], int64_t now, struct store_token *token,
+                     struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "SELECT id, user, roles, all_projects FROM token WHERE hash = ?1 AND revoked_at IS NULL"
+                        " AND (expires_at IS NULL OR expires_at > ?2)",
+                        error);
     if (!statement)
         return -1;
     sqlite3_bind_blob(statement, 1, hash, 32, SQLITE_STATIC);
@@ -218,9 +227,11 @@ int store_find_token(struct store *store, const unsigned char hash[32], int64_t 
 
 int store_find_project(struct store *store, const struct store_token *token, const char *name, struct store_project *project,
                        struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT id, uid FROM project WHERE name = ?1"
-               " AND (?2 OR EXISTS (SELECT 1 FROM token_project WHERE token_id = ?3 AND project_id = project.id))", error);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "SELECT id, uid FROM project WHERE name = ?1"
+                        " AND (?2 OR EXISTS (SELECT 1 FROM token_project WHERE token_id = ?3 AND project_id = project.id))",
+                        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, name);
@@ -239,7 +250,9 @@ int store_find_project(struct store *store, const struct store_token *token, con
 
 static int add_token_project(struct store *store, int64_t token_id, const char *name, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT OR IGNORE INTO token_project (token_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1", error);
+        store,
+        "INSERT OR IGNORE INTO token_project (token_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1",
+        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, name);
@@ -254,9 +267,10 @@ int store_add_token(struct store *store, const struct store_new_token *token, co
                     struct error *error) {
     if (name_check("User", token->user, error))
         return -1;
-    sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, nullif(?7, 0))",
-        error);
+    sqlite3_stmt *statement = store_statement(store,
+                                              "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, "
+                                              "expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, nullif(?7, 0))",
+                                              error);
     if (!statement)
         return -1;
     uuid_new(uid);
@@ -293,9 +307,11 @@ int store_revoke_token(struct store *store, const char *uid, struct error *error
 int store_each_token(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
                      struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
-               " JOIN token_project ON project_id = project.id WHERE token_id = token.id), '') END,"
-               " created_at, coalesce(expires_at, 0), coalesce(revoked_at, 0) FROM token ORDER BY id", error);
+        store,
+        "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
+        " JOIN token_project ON project_id = project.id WHERE token_id = token.id), '') END,"
+        " created_at, coalesce(expires_at, 0), coalesce(revoked_at, 0) FROM token ORDER BY id",
+        error);
     if (!statement)
         return -1;
     int row;

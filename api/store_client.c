@@ -6,12 +6,15 @@
 #include "common/clock.h"
 #include "store_sql.h"
 
-/* Expired tokens that one new token clears away: more than one, so that a crowd of them melts, and few, so that none pays for all. */
+/* Expired tokens that one new token clears away: more than one, so that a crowd of them melts, and few, so that none pays for
+ * all. */
 enum { FORGOTTEN_AT_ONCE = 4 };
 
 static int add_client_project(struct store *store, int64_t client_id, const char *name, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT OR IGNORE INTO client_project (client_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1", error);
+        store,
+        "INSERT OR IGNORE INTO client_project (client_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1",
+        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, name);
@@ -22,12 +25,13 @@ static int add_client_project(struct store *store, int64_t client_id, const char
     return row == 1 ? 0 : row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "Project (name: %s) is not found!", name);
 }
 
-int store_add_client(struct store *store, const struct store_new_token *client, const unsigned char secret_hash[32], char uid[UUID_SIZE],
-                     struct error *error) {
+int store_add_client(struct store *store, const struct store_new_token *client, const unsigned char secret_hash[32],
+                     char uid[UUID_SIZE], struct error *error) {
     if (name_check("User", client->user, error))
         return -1;
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO client (uid, secret_hash, user, roles, all_projects, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", error);
+        store, "INSERT INTO client (uid, secret_hash, user, roles, all_projects, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        error);
     if (!statement)
         return -1;
     uuid_new(uid);
@@ -68,9 +72,11 @@ int store_revoke_client(struct store *store, const char *uid, struct error *erro
 int store_each_client(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
                       struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
-               " JOIN client_project ON project_id = project.id WHERE client_id = client.id), '') END,"
-               " created_at, coalesce(revoked_at, 0) FROM client ORDER BY id", error);
+        store,
+        "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
+        " JOIN client_project ON project_id = project.id WHERE client_id = client.id), '') END,"
+        " created_at, coalesce(revoked_at, 0) FROM client ORDER BY id",
+        error);
     if (!statement)
         return -1;
     int row;
@@ -88,7 +94,8 @@ int store_each_client(struct store *store, void (*visit)(void *context, const st
     return row;
 }
 
-int store_find_client(struct store *store, const char *uid, const unsigned char secret_hash[32], int64_t *id, struct error *error) {
+int store_find_client(struct store *store, const char *uid, const unsigned char secret_hash[32], int64_t *id,
+                      struct error *error) {
     sqlite3_stmt *statement =
         store_statement(store, "SELECT id, secret_hash FROM client WHERE uid = ?1 AND revoked_at IS NULL", error);
     if (!statement)
@@ -107,29 +114,38 @@ int store_find_client(struct store *store, const char *uid, const unsigned char 
 static int forget_expired(struct store *store, int64_t now, struct error *error) {
     /* The same rows in both: the second statement's condition is the first one's. */
     sqlite3_stmt *projects = store_statement(
-        store, "DELETE FROM token_project WHERE token_id IN"
-               " (SELECT id FROM token WHERE client_id IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2)", error);
+        store,
+        "DELETE FROM token_project WHERE token_id IN"
+        " (SELECT id FROM token WHERE client_id IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2)",
+        error);
     sqlite3_stmt *tokens = store_statement(
-        store, "DELETE FROM token WHERE id IN"
-               " (SELECT id FROM token WHERE client_id IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2)", error);
+        store,
+        "DELETE FROM token WHERE id IN"
+        " (SELECT id FROM token WHERE client_id IS NOT NULL AND expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2)",
+        error);
     if (!projects || !tokens)
         return -1;
     store_bind_integer(projects, 1, now);
     store_bind_integer(projects, 2, FORGOTTEN_AT_ONCE);
     store_bind_integer(tokens, 1, now);
     store_bind_integer(tokens, 2, FORGOTTEN_AT_ONCE);
-    return store_run(store, projects, "forgetting expired tokens", error) || store_run(store, tokens, "forgetting expired tokens", error)
+    return store_run(store, projects, "forgetting expired tokens", error) ||
+                   store_run(store, tokens, "forgetting expired tokens", error)
                ? -1
                : 0;
 }
 
-int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], int64_t now, int64_t expires_at,
-                      struct error *error) {
+int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], int64_t now,
+                      int64_t expires_at, struct error *error) {
     sqlite3_stmt *token = store_statement(
-        store, "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, expires_at, client_id)"
-               " SELECT ?2, ?3, user, roles, all_projects, ?4, ?5, id FROM client WHERE id = ?1 AND revoked_at IS NULL RETURNING id", error);
+        store,
+        "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, expires_at, client_id)"
+        " SELECT ?2, ?3, user, roles, all_projects, ?4, ?5, id FROM client WHERE id = ?1 AND revoked_at IS NULL RETURNING id",
+        error);
     sqlite3_stmt *projects = store_statement(
-        store, "INSERT INTO token_project (token_id, project_id) SELECT ?2, project_id FROM client_project WHERE client_id = ?1", error);
+        store,
+        "INSERT INTO token_project (token_id, project_id) SELECT ?2, project_id FROM client_project WHERE client_id = ?1",
+        error);
     if (!token || !projects || forget_expired(store, now, error))
         return -1;
     char uid[UUID_SIZE];

@@ -25,8 +25,10 @@ static int take_sequence(struct store *store, int64_t *sequence, struct error *e
 static int insert_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                              const struct store_change *change, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, changed, actor,"
-               " event_hash, created_at) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10)", error);
+        store,
+        "INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, changed, actor,"
+        " event_hash, created_at) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10)",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, change->sequence);
@@ -100,9 +102,11 @@ static struct store_outgoing *make_outgoing(const struct store_author *author, c
 }
 
 static int insert_outgoing(struct store *store, struct store_outgoing *outgoing, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO outbox (id, partition, key, event_id, event_type, subject, time, traceparent, value)"
-               " VALUES (?9, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", error);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "INSERT INTO outbox (id, partition, key, event_id, event_type, subject, time, traceparent, value)"
+                        " VALUES (?9, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, outgoing->partition);
@@ -140,7 +144,7 @@ static int choose_environments(struct store *store, const char *name, struct sto
     for (size_t i = 0; i < all->count && !*chosen; i++) {
         if (strcmp(all->items[i].name, name) != 0)
             continue;
-        *chosen = memory_new(sizeof **chosen + sizeof (*chosen)->items[0]);
+        *chosen = memory_new(sizeof **chosen + sizeof(*chosen)->items[0]);
         atomic_init(&(*chosen)->references, 1);
         (*chosen)->count = 1;
         (*chosen)->items[0] = all->items[i];
@@ -151,12 +155,14 @@ static int choose_environments(struct store *store, const char *name, struct sto
 
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) {
-    *change = (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
+    *change =
+        (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
     if (keys_size(subject) > EVENT_KEY_MAX)
         return error_set(error, ERROR_INVALID, "JWK (name: %s) is too large: its public part%s can have %d bytes!",
                          subject->name, subject->retiring && subject->retiring->count ? ", with those it replaced," : "",
                          EVENT_KEY_MAX);
-    if (choose_environments(store, subject->environment, &change->environments, error) || take_sequence(store, &change->sequence, error))
+    if (choose_environments(store, subject->environment, &change->environments, error) ||
+        take_sequence(store, &change->sequence, error))
         goto failed;
     uuid_new(change->deployment_id);
     snprintf(change->jwk_id, sizeof change->jwk_id, "%s", subject->uid);
@@ -195,11 +201,13 @@ static const char *static_type(const char *type) {
     return EVENT_TYPE_DELETED;
 }
 
-int store_each_outgoing(struct store *store, int64_t after_id, int limit, void (*visit)(void *context, struct store_outgoing *outgoing),
-                        void *context, struct error *error) {
+int store_each_outgoing(struct store *store, int64_t after_id, int limit,
+                        void (*visit)(void *context, struct store_outgoing *outgoing), void *context, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT id, partition, key, event_id, event_type, subject, time, traceparent, value FROM outbox WHERE id > ?1"
-               " ORDER BY id LIMIT ?2", error);
+        store,
+        "SELECT id, partition, key, event_id, event_type, subject, time, traceparent, value FROM outbox WHERE id > ?1"
+        " ORDER BY id LIMIT ?2",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, after_id);
@@ -235,8 +243,10 @@ int store_remove_outgoing(struct store *store, int64_t first, int64_t last, stru
 int store_add_tombstones(struct store *store, int64_t before, int limit, int *added, struct error *error) {
     *added = 0;
     sqlite3_stmt *find = store_statement(
-        store, "SELECT jwk.uid, jwk.partition, jwk.name, project.name, jwk.id FROM jwk JOIN project ON project.id = project_id"
-               " WHERE deleted_at < ?1 AND tombstoned_at IS NULL LIMIT ?2", error);
+        store,
+        "SELECT jwk.uid, jwk.partition, jwk.name, project.name, jwk.id FROM jwk JOIN project ON project.id = project_id"
+        " WHERE deleted_at < ?1 AND tombstoned_at IS NULL LIMIT ?2",
+        error);
     sqlite3_stmt *mark = store_statement(store, "UPDATE jwk SET tombstoned_at = ?2 WHERE id = ?1", error);
     if (!find || !mark)
         return -1;
@@ -267,11 +277,13 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 
 /* ---- results ---- */
 
-int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state, const char *message,
-                     const char *replicas, int64_t settled_at, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "UPDATE deployment_result SET state = ?3, message = ?4, replicas = ?5, settled_at = nullif(?6, 0)"
-               " WHERE deployment_id = ?1 AND environment_id = ?2 AND NOT (?3 = 0 AND state = 1)", error);
+int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state,
+                     const char *message, const char *replicas, int64_t settled_at, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "UPDATE deployment_result SET state = ?3, message = ?4, replicas = ?5, settled_at = nullif(?6, 0)"
+                        " WHERE deployment_id = ?1 AND environment_id = ?2 AND NOT (?3 = 0 AND state = 1)",
+                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);
@@ -303,16 +315,18 @@ static int64_t sequence_of(int partition, const struct position *positions, size
 }
 
 int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
-                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence, bool *more,
-                         int64_t *left, struct error *error) {
+                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
+                         bool *more, int64_t *left, struct error *error) {
     struct store_identity identity;
     if (store_read_identity(store, &identity, error))
         return -1;
     sqlite3_stmt *find = store_statement(
-        store, "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
-               " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
-               " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
-               " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3", error);
+        store,
+        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
+        " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
+        " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
+        " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3",
+        error);
     if (!find)
         return -1;
     store_bind_text(find, 1, environment);
@@ -346,9 +360,11 @@ out:
 
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
-               " AND environment_id = ?2 AND deployment_id IN (SELECT older.id FROM deployment AS older JOIN deployment AS newer"
-               " ON older.jwk_id = newer.jwk_id WHERE newer.id = ?1 AND older.id < ?1)", error);
+        store,
+        "UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
+        " AND environment_id = ?2 AND deployment_id IN (SELECT older.id FROM deployment AS older JOIN deployment AS newer"
+        " ON older.jwk_id = newer.jwk_id WHERE newer.id = ?1 AND older.id < ?1)",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);

@@ -9,17 +9,20 @@
 
 enum { RESULTS_READ_MAX = 10000 };
 
-#define DEPLOYMENT_COLUMNS                                                                                                \
+#define DEPLOYMENT_COLUMNS                                                                                                    \
     "deployment.id, deployment.uid, jwk.uid, jwk_name, changed, actor, event_hash, operation, deployment.project_id, epoch, " \
     "deployment.version, deployment.created_at"
 
 typedef void deployment_visitor(void *context, const struct store_deployment *deployment);
 
 /* Reads the results of one deployment into a growing array; their strings are copied. */
-static int read_results(struct store *store, int64_t sequence, struct store_result **results, size_t *count, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0) FROM deployment_result"
-               " JOIN environment ON environment.id = environment_id WHERE deployment_id = ?1 ORDER BY name LIMIT ?2", error);
+static int read_results(struct store *store, int64_t sequence, struct store_result **results, size_t *count,
+                        struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0) FROM deployment_result"
+                        " JOIN environment ON environment.id = environment_id WHERE deployment_id = ?1 ORDER BY name LIMIT ?2",
+                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);
@@ -49,7 +52,8 @@ static void free_results(struct store_result *results, size_t count) {
 }
 
 /* Shows the deployment of the present row, with its results. */
-static int visit_row(struct store *store, sqlite3_stmt *statement, deployment_visitor *visit, void *context, struct error *error) {
+static int visit_row(struct store *store, sqlite3_stmt *statement, deployment_visitor *visit, void *context,
+                     struct error *error) {
     struct store_result *results = NULL;
     size_t count = 0;
     int status = read_results(store, sqlite3_column_int64(statement, 0), &results, &count, error);
@@ -77,7 +81,8 @@ static int visit_row(struct store *store, sqlite3_stmt *statement, deployment_vi
 }
 
 /* Shows each row; the statement reads DEPLOYMENT_COLUMNS. Returns how many there were, or -1. */
-static int visit_rows(struct store *store, sqlite3_stmt *statement, deployment_visitor *visit, void *context, struct error *error) {
+static int visit_rows(struct store *store, sqlite3_stmt *statement, deployment_visitor *visit, void *context,
+                      struct error *error) {
     int row, count = 0;
     while ((row = store_step(store, statement, "reading deployments", error)) == 1) {
         count++;
@@ -90,8 +95,8 @@ static int visit_rows(struct store *store, sqlite3_stmt *statement, deployment_v
 }
 
 int store_find_deployment(struct store *store, const char *uid, deployment_visitor *visit, void *context, struct error *error) {
-    sqlite3_stmt *statement =
-        store_statement(store, "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id WHERE deployment.uid = ?1", error);
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id WHERE deployment.uid = ?1", error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, uid);
@@ -101,15 +106,19 @@ int store_find_deployment(struct store *store, const char *uid, deployment_visit
     return count < 0 ? -1 : 0;
 }
 
-int store_each_deployment(struct store *store, const struct store_deployment_filter *filter, int limit, deployment_visitor *visit,
-                          void *context, struct error *error) {
+int store_each_deployment(struct store *store, const struct store_deployment_filter *filter, int limit,
+                          deployment_visitor *visit, void *context, struct error *error) {
     sqlite3_stmt *statement =
         filter->jwk_id
-            ? store_statement(store, "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
-                                     " WHERE jwk_id = ?4 AND deployment.project_id = ?1 AND deployment.id < ?2"
-                                     " ORDER BY deployment.id DESC LIMIT ?3", error)
-            : store_statement(store, "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
-                                     " WHERE deployment.project_id = ?1 AND deployment.id < ?2 ORDER BY deployment.id DESC LIMIT ?3", error);
+            ? store_statement(store,
+                              "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
+                              " WHERE jwk_id = ?4 AND deployment.project_id = ?1 AND deployment.id < ?2"
+                              " ORDER BY deployment.id DESC LIMIT ?3",
+                              error)
+            : store_statement(store,
+                              "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
+                              " WHERE deployment.project_id = ?1 AND deployment.id < ?2 ORDER BY deployment.id DESC LIMIT ?3",
+                              error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, filter->project_id);
@@ -122,8 +131,10 @@ int store_each_deployment(struct store *store, const struct store_deployment_fil
 
 int store_each_deployment_between(struct store *store, int64_t first, int64_t last, deployment_visitor *visit, void *context,
                                   struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
-                                                     " WHERE deployment.id BETWEEN ?1 AND ?2 ORDER BY deployment.id", error);
+    sqlite3_stmt *statement = store_statement(store,
+                                              "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
+                                              " WHERE deployment.id BETWEEN ?1 AND ?2 ORDER BY deployment.id",
+                                              error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, first);
@@ -132,7 +143,8 @@ int store_each_deployment_between(struct store *store, int64_t first, int64_t la
 }
 
 /* Runs a look-up of one id by (project, text). 1 found, 0 not, -1 an error. */
-static int find_id(struct store *store, sqlite3_stmt *statement, int64_t project_id, const char *text, int64_t *id, struct error *error) {
+static int find_id(struct store *store, sqlite3_stmt *statement, int64_t project_id, const char *text, int64_t *id,
+                   struct error *error) {
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);
@@ -146,24 +158,27 @@ static int find_id(struct store *store, sqlite3_stmt *statement, int64_t project
 }
 
 int store_find_jwk_id(struct store *store, int64_t project_id, const char *name, int64_t *id, struct error *error) {
-    int found = find_id(store, store_statement(store, "SELECT id FROM jwk WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL", error),
-                        project_id, name, id, error);
+    int found = find_id(
+        store, store_statement(store, "SELECT id FROM jwk WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL", error),
+        project_id, name, id, error);
     return found == 0 ? error_set(error, ERROR_NOT_FOUND, "JWK (name: %s) is not found!", name) : found < 0 ? -1 : 0;
 }
 
 int store_find_jwk_id_by_uid(struct store *store, int64_t project_id, const char *uid, int64_t *id, struct error *error) {
-    int found = find_id(store, store_statement(store, "SELECT id FROM jwk WHERE project_id = ?1 AND uid = ?2", error), project_id, uid, id,
-                        error);
+    int found = find_id(store, store_statement(store, "SELECT id FROM jwk WHERE project_id = ?1 AND uid = ?2", error),
+                        project_id, uid, id, error);
     return found == 0 ? error_set(error, ERROR_NOT_FOUND, "JWK (id: %s) is not found!", uid) : found < 0 ? -1 : 0;
 }
 
 int store_each_latest(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_latest *latest),
                       void *context, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT uid, name, partition, version, (SELECT max(id) FROM deployment WHERE jwk_id = jwk.id), 0"
-               " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL"
-               " UNION ALL SELECT uid, name, partition, version, (SELECT max(id) FROM deployment WHERE jwk_id = jwk.id), 1"
-               " FROM jwk WHERE deleted_at IS NOT NULL AND tombstoned_at IS NULL AND project_id = ?1", error);
+        store,
+        "SELECT uid, name, partition, version, (SELECT max(id) FROM deployment WHERE jwk_id = jwk.id), 0"
+        " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL"
+        " UNION ALL SELECT uid, name, partition, version, (SELECT max(id) FROM deployment WHERE jwk_id = jwk.id), 1"
+        " FROM jwk WHERE deleted_at IS NOT NULL AND tombstoned_at IS NULL AND project_id = ?1",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);

@@ -7,7 +7,8 @@
 #include "common/memory.h"
 #include "store_sql.h"
 
-/* Expired rows that one new row clears away: more than one, so that a crowd of them melts, and few, so that none pays for all. */
+/* Expired rows that one new row clears away: more than one, so that a crowd of them melts, and few, so that none pays for all.
+ */
 enum { FORGOTTEN_AT_ONCE = 4 };
 
 void store_remembered_clear(struct store_remembered *remembered) {
@@ -21,8 +22,10 @@ int store_find_request(struct store *store, const struct store_request *request,
     *found = false;
     *remembered = (struct store_remembered){0};
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT request_hash, coalesce(first_deployment, 0), coalesce(last_deployment, 0), coalesce(status, 0), location, body"
-               " FROM idempotency WHERE user = ?1 AND key = ?2 AND expires_at > ?3", error);
+        store,
+        "SELECT request_hash, coalesce(first_deployment, 0), coalesce(last_deployment, 0), coalesce(status, 0), location, body"
+        " FROM idempotency WHERE user = ?1 AND key = ?2 AND expires_at > ?3",
+        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, request->user);
@@ -43,9 +46,11 @@ int store_find_request(struct store *store, const struct store_request *request,
 }
 
 static int forget_expired(struct store *store, int64_t now, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "DELETE FROM idempotency WHERE (user, key) IN"
-               " (SELECT user, key FROM idempotency WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)", error);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "DELETE FROM idempotency WHERE (user, key) IN"
+                        " (SELECT user, key FROM idempotency WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, now);
@@ -55,12 +60,14 @@ static int forget_expired(struct store *store, int64_t now, struct error *error)
 
 int store_remember_request(struct store *store, const struct store_request *request, int64_t first, int64_t last, int64_t now,
                            int64_t expires_at, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO idempotency (user, key, request_hash, first_deployment, last_deployment, expires_at)"
-               " VALUES (?1, ?2, ?3, nullif(?4, 0), nullif(?5, 0), ?6) ON CONFLICT (user, key) DO UPDATE SET"
-               " request_hash = excluded.request_hash, first_deployment = excluded.first_deployment,"
-               " last_deployment = excluded.last_deployment, status = NULL, location = NULL, body = NULL,"
-               " expires_at = excluded.expires_at WHERE expires_at <= ?7 RETURNING 1", error);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "INSERT INTO idempotency (user, key, request_hash, first_deployment, last_deployment, expires_at)"
+                        " VALUES (?1, ?2, ?3, nullif(?4, 0), nullif(?5, 0), ?6) ON CONFLICT (user, key) DO UPDATE SET"
+                        " request_hash = excluded.request_hash, first_deployment = excluded.first_deployment,"
+                        " last_deployment = excluded.last_deployment, status = NULL, location = NULL, body = NULL,"
+                        " expires_at = excluded.expires_at WHERE expires_at <= ?7 RETURNING 1",
+                        error);
     if (!statement || forget_expired(store, now, error))
         return -1;
     store_bind_text(statement, 1, request->user);
@@ -79,7 +86,9 @@ int store_remember_request(struct store *store, const struct store_request *requ
 int store_remember_answer(struct store *store, const struct store_request *request, unsigned status, const char *location,
                           const char *body, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "UPDATE idempotency SET status = ?4, location = ?5, body = ?6 WHERE user = ?1 AND key = ?2 AND request_hash = ?3", error);
+        store,
+        "UPDATE idempotency SET status = ?4, location = ?5, body = ?6 WHERE user = ?1 AND key = ?2 AND request_hash = ?3",
+        error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, request->user);

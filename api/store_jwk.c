@@ -36,8 +36,10 @@ static void read_columns(const struct store *store, sqlite3_stmt *statement, str
 int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) {
     *jwk = (struct store_jwk){0};
     sqlite3_stmt *statement =
-        store_statement(store, "SELECT " JWK_COLUMNS ", public_key, private_key FROM jwk JOIN jwk_material ON jwk_id = jwk.id"
-                               " WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL", error);
+        store_statement(store,
+                        "SELECT " JWK_COLUMNS ", public_key, private_key FROM jwk JOIN jwk_material ON jwk_id = jwk.id"
+                        " WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL",
+                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);
@@ -49,8 +51,8 @@ int store_find_jwk(struct store *store, int64_t project_id, const char *name, st
     jwk->public_key = store_text(statement, 14);
     jwk->private_key = store_text(statement, 15);
     /* One block holds every string, so that one call frees and wipes them. */
-    const char **fields[] = {&jwk->uid, &jwk->name, &jwk->description, &jwk->type, &jwk->kid, &jwk->source_type, &jwk->source_id,
-                             &jwk->source_url, &jwk->public_key, &jwk->private_key};
+    const char **fields[] = {&jwk->uid,         &jwk->name,      &jwk->description, &jwk->type,       &jwk->kid,
+                             &jwk->source_type, &jwk->source_id, &jwk->source_url,  &jwk->public_key, &jwk->private_key};
     struct text block = TEXT_EMPTY;
     size_t offsets[sizeof fields / sizeof *fields];
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
@@ -79,7 +81,9 @@ void store_jwk_free(struct store_jwk *jwk) {
 int store_each_jwk(struct store *store, int64_t project_id, const char *after, int limit,
                    void (*visit)(void *context, const struct store_jwk *jwk), void *context, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT " JWK_COLUMNS " FROM jwk WHERE project_id = ?1 AND name > ?2 AND deleted_at IS NULL ORDER BY name LIMIT ?3", error);
+        store,
+        "SELECT " JWK_COLUMNS " FROM jwk WHERE project_id = ?1 AND name > ?2 AND deleted_at IS NULL ORDER BY name LIMIT ?3",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);
@@ -115,16 +119,20 @@ static int name_is_taken(struct store *store, int64_t project_id, const char *na
     return row;
 }
 
-int store_create_jwk(struct store *store, const struct store_author *author, const struct store_new_jwk *jwk, struct store_change *change,
-                     struct error *error) {
+int store_create_jwk(struct store *store, const struct store_author *author, const struct store_new_jwk *jwk,
+                     struct store_change *change, struct error *error) {
     int taken = name_is_taken(store, author->project_id, jwk->name, error);
     if (taken)
-        return taken < 0 ? -1
-                         : error_set(error, ERROR_CONFLICT,
-                                     "JWK (name: %s) is already exist! Try update operation if want to change its value.", jwk->name);
-    sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO jwk (uid, project_id, name, description, type, kid, source_type, source_id, source_url, version, partition,"
-               " created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?11)", error);
+        return taken < 0
+                   ? -1
+                   : error_set(error, ERROR_CONFLICT,
+                               "JWK (name: %s) is already exist! Try update operation if want to change its value.", jwk->name);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "INSERT INTO jwk (uid, project_id, name, description, type, kid, source_type, source_id, source_url, "
+                        "version, partition,"
+                        " created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?11)",
+                        error);
     sqlite3_stmt *material =
         store_statement(store, "INSERT INTO jwk_material (jwk_id, public_key, private_key) VALUES (?1, ?2, ?3)", error);
     if (!statement || !material)
@@ -152,9 +160,17 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
     store_bind_text(material, 3, jwk->private_key);
     if (store_run(store, material, "storing a JWK's material", error))
         return -1;
-    struct deployment_subject subject = {.operation = EVENT_CREATE, .id = id, .uid = uid, .version = 1, .partition = partition,
-                                         .name = jwk->name, .description = jwk->description, .type = jwk->type, .kid = jwk->kid,
-                                         .public_key = jwk->public_key, .now = now};
+    struct deployment_subject subject = {.operation = EVENT_CREATE,
+                                         .id = id,
+                                         .uid = uid,
+                                         .version = 1,
+                                         .partition = partition,
+                                         .name = jwk->name,
+                                         .description = jwk->description,
+                                         .type = jwk->type,
+                                         .kid = jwk->kid,
+                                         .public_key = jwk->public_key,
+                                         .now = now};
     return store_record_deployment(store, author, &subject, change, error);
 }
 
@@ -164,10 +180,13 @@ static int check_precondition(const struct store_author *author, const struct st
 
 enum { CHANGED_SIZE = 64 };
 
-static bool differ(const char *one, const char *other) { return !one != !other || (one && strcmp(one, other) != 0); }
+static bool differ(const char *one, const char *other) {
+    return !one != !other || (one && strcmp(one, other) != 0);
+}
 
 /* The fields that an update changes, for the history; NULL when it is the same as before. */
-static const char *name_changes(const struct store_jwk *before, const char *name, const char *description, char out[CHANGED_SIZE]) {
+static const char *name_changes(const struct store_jwk *before, const char *name, const char *description,
+                                char out[CHANGED_SIZE]) {
     bool attached = strcmp(before->source_type, "GENERATE") != 0 && strcmp(before->source_type, "COPY_PASTE") != 0;
     snprintf(out, CHANGED_SIZE, "%s%s%s%s%s", differ(before->name, name) ? ",name" : "",
              differ(before->description, description) ? ",description" : "", attached ? ",sourceType" : "",
@@ -197,8 +216,10 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
     }
     /* The update detaches: from here on the JWK is as if its material had been pasted. */
     sqlite3_stmt *statement = store_statement(
-        store, "UPDATE jwk SET name = ?2, description = ?3, source_type = CASE WHEN source_type = 'GENERATE' THEN source_type ELSE"
-               " 'COPY_PASTE' END, source_id = NULL, source_url = NULL, version = version + 1, updated_at = ?4 WHERE id = ?1", error);
+        store,
+        "UPDATE jwk SET name = ?2, description = ?3, source_type = CASE WHEN source_type = 'GENERATE' THEN source_type ELSE"
+        " 'COPY_PASTE' END, source_id = NULL, source_url = NULL, version = version + 1, updated_at = ?4 WHERE id = ?1",
+        error);
     if (!statement)
         goto out;
     int64_t now = clock_wall_ms();
@@ -209,9 +230,18 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
     if (store_run(store, statement, "updating a JWK", error) ||
         store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
-    struct deployment_subject subject = {.operation = EVENT_UPDATE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
-                                         .partition = jwk.partition, .name = new_name, .description = new_description, .type = jwk.type,
-                                         .kid = jwk.kid, .public_key = jwk.public_key, .retiring = &retiring, .now = now,
+    struct deployment_subject subject = {.operation = EVENT_UPDATE,
+                                         .id = jwk.id,
+                                         .uid = jwk.uid,
+                                         .version = jwk.version + 1,
+                                         .partition = jwk.partition,
+                                         .name = new_name,
+                                         .description = new_description,
+                                         .type = jwk.type,
+                                         .kid = jwk.kid,
+                                         .public_key = jwk.public_key,
+                                         .retiring = &retiring,
+                                         .now = now,
                                          .changed = name_changes(&jwk, new_name, new_description, changed)};
     status = store_record_deployment(store, author, &subject, change, error);
 out:
@@ -237,12 +267,20 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
     store_bind_integer(statement, 1, jwk.id);
     store_bind_integer(statement, 2, now);
     store_bind_integer(material, 1, jwk.id);
-    if (store_run(store, statement, "deleting a JWK", error) || store_run(store, material, "deleting a JWK's material", error) ||
+    if (store_run(store, statement, "deleting a JWK", error) ||
+        store_run(store, material, "deleting a JWK's material", error) ||
         (jwk.retiring_until && store_retiring_end(store, jwk.id, error)))
         goto out;
-    struct deployment_subject subject = {.operation = EVENT_DELETE, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
-                                         .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
-                                         .type = jwk.type, .kid = jwk.kid, .now = now};
+    struct deployment_subject subject = {.operation = EVENT_DELETE,
+                                         .id = jwk.id,
+                                         .uid = jwk.uid,
+                                         .version = jwk.version + 1,
+                                         .partition = jwk.partition,
+                                         .name = jwk.name,
+                                         .description = jwk.description,
+                                         .type = jwk.type,
+                                         .kid = jwk.kid,
+                                         .now = now};
     status = store_record_deployment(store, author, &subject, change, error);
 out:
     store_jwk_free(&jwk);
@@ -266,9 +304,18 @@ int store_redeploy_jwk(struct store *store, const struct store_author *author, c
     if (store_run(store, statement, "redeploying a JWK", error) ||
         store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
-    struct deployment_subject subject = {.operation = EVENT_REDEPLOY, .id = jwk.id, .uid = jwk.uid, .version = jwk.version + 1,
-                                         .partition = jwk.partition, .name = jwk.name, .description = jwk.description,
-                                         .type = jwk.type, .kid = jwk.kid, .public_key = jwk.public_key, .retiring = &retiring, .now = now,
+    struct deployment_subject subject = {.operation = EVENT_REDEPLOY,
+                                         .id = jwk.id,
+                                         .uid = jwk.uid,
+                                         .version = jwk.version + 1,
+                                         .partition = jwk.partition,
+                                         .name = jwk.name,
+                                         .description = jwk.description,
+                                         .type = jwk.type,
+                                         .kid = jwk.kid,
+                                         .public_key = jwk.public_key,
+                                         .retiring = &retiring,
+                                         .now = now,
                                          .environment = environment};
     status = store_record_deployment(store, author, &subject, change, error);
 out:

@@ -10,12 +10,12 @@
 #define APPLICATION_ID 0x4a574b41 /* "JWKA" */
 
 /* Each file becomes a NUL-terminated string of the program. */
-#define EMBED(symbol, file)                                    \
-    __asm__(".pushsection .rodata\n"                           \
-            ".global " #symbol "\n" #symbol ":\n"              \
-            ".incbin \"" file "\"\n"                           \
-            ".byte 0\n"                                        \
-            ".popsection\n");                                  \
+#define EMBED(symbol, file)                       \
+    __asm__(".pushsection .rodata\n"              \
+            ".global " #symbol "\n" #symbol ":\n" \
+            ".incbin \"" file "\"\n"              \
+            ".byte 0\n"                           \
+            ".popsection\n");                     \
     extern const char symbol[]
 
 EMBED(store_schema_001, "schemas/store/001.sql");
@@ -43,7 +43,8 @@ static int execute(struct store *store, const char *sql, const char *what, struc
 static int add_identity(struct store *store, struct error *error) {
     char uid[UUID_SIZE];
     uuid_new(uid);
-    sqlite3_stmt *statement = store_statement(store, "INSERT INTO store (id, uid, epoch, created_at) VALUES (1, ?1, 1, ?2)", error);
+    sqlite3_stmt *statement =
+        store_statement(store, "INSERT INTO store (id, uid, epoch, created_at) VALUES (1, ?1, 1, ?2)", error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, uid);

@@ -12,7 +12,8 @@
 /* The actor of what nobody asked for. */
 #define ACTOR "jwk-api"
 
-static int run_with(struct store *store, const char *sql, int64_t first, int64_t second, const char *what, struct error *error) {
+static int run_with(struct store *store, const char *sql, int64_t first, int64_t second, const char *what,
+                    struct error *error) {
     sqlite3_stmt *statement = store_statement(store, sql, error);
     if (!statement)
         return -1;
@@ -35,8 +36,9 @@ static int last_sequence(struct store *store, int64_t *sequence, struct error *e
 int store_republish_begin(struct store *store, struct error *error) {
     int64_t sequence;
     return last_sequence(store, &sequence, error) ||
-                   run_with(store, "UPDATE store SET republish_after = 0, republish_from = ?1, republish_until = NULL WHERE id = 1", sequence, 0,
-                            "noting what is to be published again", error)
+                   run_with(store,
+                            "UPDATE store SET republish_after = 0, republish_from = ?1, republish_until = NULL WHERE id = 1",
+                            sequence, 0, "noting what is to be published again", error)
                ? -1
                : 0;
 }
@@ -44,9 +46,10 @@ int store_republish_begin(struct store *store, struct error *error) {
 /* Notes that all is published again: positions behind this tell of everything. */
 static int end_republishing(struct store *store, struct error *error) {
     int64_t sequence;
-    return last_sequence(store, &sequence, error) ||
-                   run_with(store, "UPDATE store SET republish_after = NULL, republish_until = ?1 WHERE id = 1 AND republish_after IS NOT NULL", sequence,
-                            0, "ending the publishing again", error)
+    return last_sequence(store, &sequence, error) || run_with(store,
+                                                              "UPDATE store SET republish_after = NULL, republish_until = ?1 "
+                                                              "WHERE id = 1 AND republish_after IS NOT NULL",
+                                                              sequence, 0, "ending the publishing again", error)
                ? -1
                : 0;
 }
@@ -69,8 +72,11 @@ static void free_chunk(struct next *chunk, int count) {
 /* Reads the next JWKs; the count, or -1. The rows are collected first, since they are changed under the statement. */
 static int read_chunk(struct store *store, struct next *chunk, int limit, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT jwk.id, jwk.name, project.id, project.uid, project.name FROM jwk JOIN project ON project.id = project_id"
-               " WHERE jwk.id > (SELECT republish_after FROM store WHERE store.id = 1) AND deleted_at IS NULL ORDER BY jwk.id LIMIT ?1", error);
+        store,
+        "SELECT jwk.id, jwk.name, project.id, project.uid, project.name FROM jwk JOIN project ON project.id = project_id"
+        " WHERE jwk.id > (SELECT republish_after FROM store WHERE store.id = 1) AND deleted_at IS NULL ORDER BY jwk.id LIMIT "
+        "?1",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, limit);
@@ -84,8 +90,8 @@ static int read_chunk(struct store *store, struct next *chunk, int limit, struct
     return row < 0 ? -1 : count;
 }
 
-int store_republish_next(struct store *store, int limit, void (*visit)(void *context, struct store_change *change), void *context, bool *left,
-                         struct error *error) {
+int store_republish_next(struct store *store, int limit, void (*visit)(void *context, struct store_change *change),
+                         void *context, bool *left, struct error *error) {
     struct next *chunk = memory_new((size_t)limit * sizeof *chunk);
     int count = read_chunk(store, chunk, limit, error), status = count < 0 ? -1 : 0;
     for (int i = 0; status == 0 && i < count; i++) {
@@ -108,8 +114,8 @@ int store_republish_next(struct store *store, int limit, void (*visit)(void *con
 }
 
 int store_adopt(struct store *store, int64_t topic_epoch, int64_t topic_sequence, struct error *error) {
-    if (run_with(store, "UPDATE store SET epoch = max(epoch, ?1) + 1, sequence = max(sequence, ?2) WHERE id = 1", topic_epoch, topic_sequence,
-                 "beginning a new epoch", error))
+    if (run_with(store, "UPDATE store SET epoch = max(epoch, ?1) + 1, sequence = max(sequence, ?2) WHERE id = 1", topic_epoch,
+                 topic_sequence, "beginning a new epoch", error))
         return -1;
     store->next_sequence = 0; /* read again: it has moved */
     return store_read_identity(store, &store->identity, error) || store_republish_begin(store, error) ? -1 : 0;
@@ -129,8 +135,10 @@ int store_knows_jwk(struct store *store, const char *jwk_id, struct error *error
 static int find_or_make_project(struct store *store, const struct event *event, int64_t *id, struct error *error) {
     sqlite3_stmt *find = store_statement(store, "SELECT id FROM project WHERE uid = ?1", error);
     sqlite3_stmt *make = store_statement(
-        store, "INSERT INTO project (uid, name, created_at) VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM project WHERE name = ?2)"
-               " THEN ?1 ELSE ?2 END, ?3)", error);
+        store,
+        "INSERT INTO project (uid, name, created_at) VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM project WHERE name = ?2)"
+        " THEN ?1 ELSE ?2 END, ?3)",
+        error);
     if (!find || !make)
         return -1;
     store_bind_text(find, 1, event->project_id);
@@ -155,8 +163,10 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
     if (find_or_make_project(store, event, &author.project_id, error))
         return -1;
     sqlite3_stmt *statement = store_statement(
-        store, "INSERT INTO jwk (uid, project_id, name, type, source_type, version, partition, created_at, updated_at, deleted_at)"
-               " VALUES (?1, ?2, ?3, ?4, 'COPY_PASTE', ?5, ?6, ?7, ?7, ?7)", error);
+        store,
+        "INSERT INTO jwk (uid, project_id, name, type, source_type, version, partition, created_at, updated_at, deleted_at)"
+        " VALUES (?1, ?2, ?3, ?4, 'COPY_PASTE', ?5, ?6, ?7, ?7, ?7)",
+        error);
     if (!statement)
         return -1;
     int64_t now = clock_wall_ms();
@@ -169,8 +179,13 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
     store_bind_integer(statement, 7, now);
     if (store_run(store, statement, "noting a JWK that is not known", error))
         return -1;
-    struct deployment_subject subject = {.operation = EVENT_DELETE, .id = sqlite3_last_insert_rowid(store->db), .uid = event->jwk_id,
-                                         .version = event->version + 1, .partition = partition, .name = event->name, .type = event->type,
+    struct deployment_subject subject = {.operation = EVENT_DELETE,
+                                         .id = sqlite3_last_insert_rowid(store->db),
+                                         .uid = event->jwk_id,
+                                         .version = event->version + 1,
+                                         .partition = partition,
+                                         .name = event->name,
+                                         .type = event->type,
                                          .now = now};
     struct store_change change;
     if (store_record_deployment(store, &author, &subject, &change, error))

@@ -8,11 +8,11 @@
 int store_republish_begin(struct store *store, struct error *error) MUST_CHECK;
 /* Records a redeployment of the next JWKs, at most limit; visit takes what each record holds. *left: there are more. Inside a
  * transaction. */
-int store_republish_next(struct store *store, int limit, void (*visit)(void *context, struct store_change *change), void *context, bool *left,
-                         struct error *error) MUST_CHECK;
+int store_republish_next(struct store *store, int limit, void (*visit)(void *context, struct store_change *change),
+                         void *context, bool *left, struct error *error) MUST_CHECK;
 
-/* Puts the store ahead of what its topic ends with: a new epoch, a sequence behind all that were given, and everything to be published
- * again. */
+/* Puts the store ahead of what its topic ends with: a new epoch, a sequence behind all that were given, and everything to be
+ * published again. */
 int store_adopt(struct store *store, int64_t topic_epoch, int64_t topic_sequence, struct error *error) MUST_CHECK;
 /* Whether the store has a row of that JWK, deleted ones too: 1, 0, or -1 with an error. */
 int store_knows_jwk(struct store *store, const char *jwk_id, struct error *error) MUST_CHECK;

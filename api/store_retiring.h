@@ -27,8 +27,8 @@ int store_retiring_take(struct store *store, int64_t jwk_id, int64_t retiring_un
  * than RETIRING_COUNT_MAX. version: of the JWK with the rotation. */
 int store_retiring_add(struct store *store, const struct store_jwk *jwk, int64_t version, int64_t until,
                        struct store_retiring *retiring, struct error *error) MUST_CHECK;
-/* Drops those of that kid: a source has brought a key with it again, and two of one kid can not be told apart. With NULL it drops
- * none. */
+/* Drops those of that kid: a source has brought a key with it again, and two of one kid can not be told apart. With NULL it
+ * drops none. */
 int store_retiring_drop_kid(struct store *store, int64_t jwk_id, const char *kid, struct store_retiring *retiring,
                             struct error *error) MUST_CHECK;
 /* Ends all of them, with the JWK. */

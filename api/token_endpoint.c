@@ -62,7 +62,8 @@ static int read_form(struct call *call, char *fields[FORM_FIELDS], struct error 
         at += pair + 1;
     }
     http_request_drop_body(call->request);
-    static const char *const missing[FORM_FIELDS] = {"Grant type is required!", "Client id is required!", "Client secret is required!"};
+    static const char *const missing[FORM_FIELDS] = {"Grant type is required!", "Client id is required!",
+                                                     "Client secret is required!"};
     for (int i = 0; i < FORM_FIELDS && status == 0; i++)
         if (!fields[i] || !*fields[i])
             status = error_set(error, ERROR_INVALID, "%s", missing[i]);

@@ -20,8 +20,8 @@ static void look_at(struct topic_end *end, const rd_kafka_message_t *record, con
     struct event event;
     struct error error;
     if (cloudevent_read(record, &storage, &attributes, &error)) {
-        log_warning("record can not be read", "topic", rd_kafka_topic_name(record->rkt), "offset", LOG_NUMBER(record->offset), "reason",
-                    error.message);
+        log_warning("record can not be read", "topic", rd_kafka_topic_name(record->rkt), "offset", LOG_NUMBER(record->offset),
+                    "reason", error.message);
         return;
     }
     if (strcmp(attributes.source, own_source) != 0) {
@@ -58,8 +58,8 @@ static int assign_ends(rd_kafka_t *consumer, const char *topic, struct topic_end
     return count;
 }
 
-int topic_end_read(const struct kafka_settings *settings, const char *topic, int partitions, const char *store_uid, struct topic_end *end,
-                   struct error *error) {
+int topic_end_read(const struct kafka_settings *settings, const char *topic, int partitions, const char *store_uid,
+                   struct topic_end *end, struct error *error) {
     *end = (struct topic_end){.partitions = partitions, .empty = memory_new((size_t)partitions * sizeof *end->empty)};
     rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-api", NULL, error);
     if (!consumer)
@@ -92,15 +92,19 @@ void topic_end_free(struct topic_end *end) {
     end->empty = NULL;
 }
 
-int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic, struct error *error) {
+int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic,
+                    struct error *error) {
     if (end->source[0])
         return error_set(error, ERROR_CONFLICT,
-                         "topic %s holds events of another installation (%s) and this store is %s: give this one a --topic-prefix of its own", topic,
-                         end->source, identity->uid);
+                         "topic %s holds events of another installation (%s) and this store is %s: give this one a "
+                         "--topic-prefix of its own",
+                         topic, end->source, identity->uid);
     if (end->epoch > identity->epoch || (end->epoch == identity->epoch && end->sequence > identity->sequence))
         return error_set(error, ERROR_CONFLICT,
-                         "topic %s is ahead of this store (change %lld of epoch %lld; the store ends with change %lld of epoch %lld): the store was put "
+                         "topic %s is ahead of this store (change %lld of epoch %lld; the store ends with change %lld of epoch "
+                         "%lld): the store was put "
                          "back from a backup. To make it the truth again, run: jwk-api adopt",
-                         topic, (long long)end->sequence, (long long)end->epoch, (long long)identity->sequence, (long long)identity->epoch);
+                         topic, (long long)end->sequence, (long long)end->epoch, (long long)identity->sequence,
+                         (long long)identity->epoch);
     return 0;
 }

@@ -1,7 +1,8 @@
 /* How the events topic ends, held against the store: before anything is served.
  *
- * A store that was put back from a backup is behind its own topic: new changes would carry versions that replicas have seen, and would be
- * acknowledged as "nothing to do". A topic that was made again is behind the store: new replicas would find nothing in it. */
+ * A store that was put back from a backup is behind its own topic: new changes would carry versions that replicas have seen,
+ * and would be acknowledged as "nothing to do". A topic that was made again is behind the store: new replicas would find
+ * nothing in it. */
 #ifndef API_TOPIC_END_H
 #define API_TOPIC_END_H
 
@@ -15,14 +16,15 @@ struct topic_end {
     int64_t epoch, sequence; /* of the latest event found at the partitions' ends; 0: none */
     char source[256];        /* ce_source of an event of another installation; "" for none */
     int partitions;
-    bool *empty;             /* by partition: it holds no record at all; owned */
+    bool *empty; /* by partition: it holds no record at all; owned */
 };
 
 /* Reads the last record of each partition of topic. store_uid tells which events are our own. */
-int topic_end_read(const struct kafka_settings *settings, const char *topic, int partitions, const char *store_uid, struct topic_end *end,
-                   struct error *error) MUST_CHECK;
+int topic_end_read(const struct kafka_settings *settings, const char *topic, int partitions, const char *store_uid,
+                   struct topic_end *end, struct error *error) MUST_CHECK;
 void topic_end_free(struct topic_end *end);
 /* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store, or is another installation's. */
-int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic, struct error *error) MUST_CHECK;
+int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic,
+                    struct error *error) MUST_CHECK;
 
 #endif

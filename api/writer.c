@@ -14,12 +14,13 @@
 /* How long deferred jobs rest after the store refused a commit (a full disk). */
 enum { RETRY_MS = 1000 };
 
-static struct metric commits = {.name = "jwk_api_store_commits_total", .help = "Transactions committed.", .type = METRIC_COUNTER};
+static struct metric commits = {
+    .name = "jwk_api_store_commits_total", .help = "Transactions committed.", .type = METRIC_COUNTER};
 static struct metric commit_failures = {
     .name = "jwk_api_store_commit_failures_total", .help = "Transactions that could not be committed.", .type = METRIC_COUNTER};
-static struct metric jobs_run = {
-    .name = "jwk_api_store_jobs_total", .help = "Jobs run in transactions; divided by commits it is the size of a group commit.",
-    .type = METRIC_COUNTER};
+static struct metric jobs_run = {.name = "jwk_api_store_jobs_total",
+                                 .help = "Jobs run in transactions; divided by commits it is the size of a group commit.",
+                                 .type = METRIC_COUNTER};
 
 struct queue {
     struct job *head, **tail;
@@ -75,8 +76,12 @@ static int push(struct writer *writer, struct job *job, bool deferred) {
     return refused ? -1 : 0;
 }
 
-int writer_submit(struct writer *writer, struct job *job) { return push(writer, job, false); }
-int writer_defer(struct writer *writer, struct job *job) { return push(writer, job, true); }
+int writer_submit(struct writer *writer, struct job *job) {
+    return push(writer, job, false);
+}
+int writer_defer(struct writer *writer, struct job *job) {
+    return push(writer, job, true);
+}
 
 /* Waits on the condition until due (monotonic ms). The lock is held. */
 static void wait_until(struct writer *writer, int64_t due) {
@@ -103,7 +108,8 @@ static bool take_batch(struct writer *writer, struct queue *deferred, struct que
     return count > 0;
 }
 
-/* Runs one job in its savepoint. Its outcome is in *status and *error; the return value tells whether the transaction is still usable. */
+/* Runs one job in its savepoint. Its outcome is in *status and *error; the return value tells whether the transaction is still
+ * usable. */
 static int run_job(struct writer *writer, struct job *job, int *status, struct error *error) {
     if (job->checks_first) {
         int64_t changes = store_changes(writer->store);

@@ -1,8 +1,9 @@
 /* The one thread that writes to the store: group commit.
  *
- * It takes all jobs that wait, runs them inside ONE transaction, commits once, and then tells each job how it went. A job that fails
- * takes back its own work only (a savepoint, or checks before its first write). Deferred jobs (marks and results, which can be found again in Kafka) ride
- * with the next transaction, or get their own after WRITER_DEFER_MS: they cost no fsync while updates come. */
+ * It takes all jobs that wait, runs them inside ONE transaction, commits once, and then tells each job how it went. A job that
+ * fails takes back its own work only (a savepoint, or checks before its first write). Deferred jobs (marks and results, which
+ * can be found again in Kafka) ride with the next transaction, or get their own after WRITER_DEFER_MS: they cost no fsync while
+ * updates come. */
 #ifndef API_WRITER_H
 #define API_WRITER_H
 
@@ -17,19 +18,20 @@ struct writer;
 
 struct job {
     struct job *next;
-    /* Writes only once all its checks have passed: it needs no savepoint (which costs copies of the pages it touches). Should it fail after it has
-     * written, the store itself has failed, and the whole transaction is given up. */
+    /* Writes only once all its checks have passed: it needs no savepoint (which costs copies of the pages it touches). Should
+     * it fail after it has written, the store itself has failed, and the whole transaction is given up. */
     bool checks_first;
     /* In the writer's thread, inside the transaction: 0, or -1 with an error. */
     int (*run)(struct job *job, struct store *store, struct error *error);
-    /* In the writer's thread, after the commit (status 0) or once it is certain that nothing of the job is stored (-1). It owns the job. */
+    /* In the writer's thread, after the commit (status 0) or once it is certain that nothing of the job is stored (-1). It owns
+     * the job. */
     void (*done)(struct job *job, int status, const struct error *error);
 };
 
 /* Starts the thread; takes the store. */
 struct writer *writer_new(struct store *store);
-/* Hands a job over. -1 when the writer is stopping: the job stays with the caller. Thread-safe; the number of jobs is bounded by the
- * callers: one per admitted request. */
+/* Hands a job over. -1 when the writer is stopping: the job stays with the caller. Thread-safe; the number of jobs is bounded
+ * by the callers: one per admitted request. */
 int writer_submit(struct writer *writer, struct job *job) MUST_CHECK;
 /* The same for a job that can wait. A failed one is run again (done is called on success or at the stop only). Thread-safe. */
 int writer_defer(struct writer *writer, struct job *job) MUST_CHECK;

@@ -25,7 +25,8 @@ rd_kafka_headers_t *cloudevent_headers(const struct cloudevent *attributes) {
 }
 
 /* Copies the header into out; an absent one is an error only when required, and leaves "". */
-static int copy(const rd_kafka_headers_t *headers, const char *name, bool required, char *out, size_t size, struct error *error) {
+static int copy(const rd_kafka_headers_t *headers, const char *name, bool required, char *out, size_t size,
+                struct error *error) {
     const void *value;
     size_t length;
     out[0] = '\0';

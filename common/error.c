@@ -5,15 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The octets of the well-formed UTF-8 character (RFC 3629) at the start of text; 0 when there is none, -1 when the text ends within it. */
+/* The octets of the well-formed UTF-8 character (RFC 3629) at the start of text; 0 when there is none, -1 when the text ends
+ * within it. */
 static int character_size(const unsigned char *text) {
     static const struct {
-        unsigned char first, last;   /* the lead octet */
-        unsigned char low, high;     /* the second octet: no overlong form, no surrogate, nothing beyond U+10FFFF */
+        unsigned char first, last; /* the lead octet */
+        unsigned char low, high;   /* the second octet: no overlong form, no surrogate, nothing beyond U+10FFFF */
         int size;
-    } forms[] = {{0x01, 0x7f, 0, 0, 1},          {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-                 {0xed, 0xed, 0x80, 0x9f, 3},    {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
-                 {0xf4, 0xf4, 0x80, 0x8f, 4}};
+    } forms[] = {{0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
+                 {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+                 {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4}};
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         if (text[0] < forms[i].first || text[0] > forms[i].last)
             continue;

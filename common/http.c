@@ -280,8 +280,8 @@ static void request_completed(void *context, struct MHD_Connection *connection, 
 
 /* ---- the server ---- */
 
-/* How many connections there can be: makes room for the wanted ones where that is allowed, and else takes what there is. More than there are
- * descriptors for would make libmicrohttpd turn in circles at accept(). */
+/* How many connections there can be: makes room for the wanted ones where that is allowed, and else takes what there is. More
+ * than there are descriptors for would make libmicrohttpd turn in circles at accept(). */
 static unsigned possible_connections(unsigned wanted) {
     struct rlimit limit;
     rlim_t needed = (rlim_t)wanted + DESCRIPTORS_RESERVED;
@@ -294,8 +294,8 @@ static unsigned possible_connections(unsigned wanted) {
         return wanted;
     rlim_t others = limit.rlim_cur / 2 < DESCRIPTORS_RESERVED ? limit.rlim_cur / 2 : DESCRIPTORS_RESERVED;
     unsigned possible = (unsigned)(limit.rlim_cur - others);
-    log_warning("fewer descriptors than connections: raise the limit (ulimit -n, LimitNOFILE=)", "descriptors", LOG_NUMBER(limit.rlim_cur), "wanted",
-                LOG_NUMBER(wanted), "connections", LOG_NUMBER(possible));
+    log_warning("fewer descriptors than connections: raise the limit (ulimit -n, LimitNOFILE=)", "descriptors",
+                LOG_NUMBER(limit.rlim_cur), "wanted", LOG_NUMBER(wanted), "connections", LOG_NUMBER(possible));
     return possible;
 }
 
@@ -323,18 +323,12 @@ struct http_server *http_server_start(const struct http_server_options *options,
     };
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, (uint16_t)port, NULL, NULL,
-        access_handler, server,
-        MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, /* must come first */
-        MHD_OPTION_LISTEN_SOCKET, listen_fd,
-        MHD_OPTION_CONNECTION_LIMIT, connections,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory,
-        MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_NOTIFY_COMPLETED, request_completed, server,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        access_handler, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, /* must come first */
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        options->connection_memory, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout, MHD_OPTION_UNESCAPE_CALLBACK,
+        keep_escapes, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, server, MHD_OPTION_STRICT_FOR_CLIENT, 1,
         /* A pool of one would only add a thread that does nothing. */
-        MHD_OPTION_ARRAY, threads > 1 ? pool : pool + 1,
-        MHD_OPTION_END);
+        MHD_OPTION_ARRAY, threads > 1 ? pool : pool + 1, MHD_OPTION_END);
     if (server->daemon == NULL) {
         /* It may or may not have closed the socket by now; both programs exit on this, so the descriptor is left alone. */
         error_set(error, ERROR_UNAVAILABLE, "Cannot start the HTTP threads for \"%s\": %s", options->listen, strerror(errno));

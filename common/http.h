@@ -1,5 +1,5 @@
-/* HTTP plumbing on libmicrohttpd, shared by both programs: a server of epoll threads, requests with whole bodies, answers now or
- * later from any thread.
+/* HTTP plumbing on libmicrohttpd, shared by both programs: a server of epoll threads, requests with whole bodies, answers now
+ * or later from any thread.
  *
  * A deferred request costs no thread: its connection is suspended until http_respond() resumes it. */
 #ifndef COMMON_HTTP_H
@@ -15,18 +15,19 @@ struct http_server;
 struct http_request;
 
 struct http_server_options {
-    const char *listen;         /* "127.0.0.1:8080", "[::1]:8080", "*:8080"; port 0 picks a free one */
-    const char *name;           /* of the threads, at most 10 characters */
-    unsigned threads;           /* epoll threads */
-    unsigned connection_limit;  /* of all threads together; suspended ones count */
-    size_t connection_memory;   /* bytes for a request's line and headers; more is answered 431 */
-    unsigned idle_timeout;      /* seconds without a byte until a connection that is not suspended is closed */
-    void *context;              /* given to the two below */
+    const char *listen;        /* "127.0.0.1:8080", "[::1]:8080", "*:8080"; port 0 picks a free one */
+    const char *name;          /* of the threads, at most 10 characters */
+    unsigned threads;          /* epoll threads */
+    unsigned connection_limit; /* of all threads together; suspended ones count */
+    size_t connection_memory;  /* bytes for a request's line and headers; more is answered 431 */
+    unsigned idle_timeout;     /* seconds without a byte until a connection that is not suspended is closed */
+    void *context;             /* given to the two below */
     /* Called when the headers are in, before any body. It may answer at once with http_respond() (what follows of the body is
-     * then read and dropped within bounds), and it says how large a body it takes with http_request_limit_body() (default 0: any
-     * body is answered 413 through on_error). */
+     * then read and dropped within bounds), and it says how large a body it takes with http_request_limit_body() (default 0:
+     * any body is answered 413 through on_error). */
     void (*on_headers)(void *context, struct http_request *request);
-    /* Called once the whole body is in; must call http_respond() or http_request_defer(). Not called when on_headers answered. */
+    /* Called once the whole body is in; must call http_respond() or http_request_defer(). Not called when on_headers answered.
+     */
     void (*on_request)(void *context, struct http_request *request);
     /* Makes the answer for an error that the plumbing finds: 413 body too large, 400 body cut short or not parsable as HTTP. */
     struct MHD_Response *(*on_error)(void *context, unsigned status);
@@ -79,8 +80,8 @@ void http_request_defer(struct http_request *request);
 /* Answers. Takes one reference of response (MHD_destroy_response). Exactly once per request. On a deferred request it may be
  * called from any thread, and neither request nor its data may be touched after it. */
 void http_respond(struct http_request *request, unsigned status, struct MHD_Response *response);
-/* The same with a response that stays the caller's, who keeps it until on_completed: one that was prepared answers many requests. Not on
- * a deferred request. */
+/* The same with a response that stays the caller's, who keeps it until on_completed: one that was prepared answers many
+ * requests. Not on a deferred request. */
 void http_respond_shared(struct http_request *request, unsigned status, struct MHD_Response *response);
 
 /* A response with a body of length bytes that it takes over and frees (body may be NULL when length is 0), with
@@ -88,8 +89,8 @@ void http_respond_shared(struct http_request *request, unsigned status, struct M
 struct MHD_Response *http_response_take(const char *content_type, char *body, size_t length);
 /* A response whose body is made while it is sent, in blocks of up to block_size bytes: read() and free() are those of
  * MHD_create_response_from_callback(). With the same headers as above. */
-struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read, void *context,
-                                          MHD_ContentReaderFreeCallback free);
+struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read,
+                                          void *context, MHD_ContentReaderFreeCallback free);
 /* Adds a header. A value that is not allowed in a header (CR, LF) is refused with a log line. */
 void http_response_header(struct MHD_Response *response, const char *name, const char *value);
 

@@ -18,8 +18,8 @@ static struct MHD_Response *with_headers(struct MHD_Response *response, const ch
     return response;
 }
 
-struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read, void *context,
-                                          MHD_ContentReaderFreeCallback free) {
+struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read,
+                                          void *context, MHD_ContentReaderFreeCallback free) {
     return with_headers(MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, block_size, read, context, free), content_type);
 }
 

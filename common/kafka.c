@@ -24,7 +24,8 @@ static void forward_log(const rd_kafka_t *client, int level, const char *facilit
         return;
     enum log_level ours = level <= 3 ? LOG_LEVEL_WARNING : level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
     if (log_enabled(ours))
-        log_write(ours, "kafka client", "client", client ? rd_kafka_name(client) : NULL, "facility", facility, "text", text, NULL);
+        log_write(ours, "kafka client", "client", client ? rd_kafka_name(client) : NULL, "facility", facility, "text", text,
+                  NULL);
 }
 
 /* Sets one of our own choices; a failure is a mistake of ours or a librdkafka that is too old. */
@@ -37,8 +38,13 @@ static int choose(rd_kafka_conf_t *conf, const char *name, const char *value, st
 
 /* Whether a property is ours alone: without it what was promised for an answer would not hold. */
 static bool is_fixed(const char *name) {
-    static const char *const fixed[] = {"acks", "request.required.acks", "enable.idempotence", "message.timeout.ms", "delivery.timeout.ms",
-                                        "auto.offset.reset", "enable.partition.eof"};
+    static const char *const fixed[] = {"acks",
+                                        "request.required.acks",
+                                        "enable.idempotence",
+                                        "message.timeout.ms",
+                                        "delivery.timeout.ms",
+                                        "auto.offset.reset",
+                                        "enable.partition.eof"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (strcmp(fixed[i], name) == 0)
             return true;
@@ -52,7 +58,8 @@ static int apply_properties(rd_kafka_conf_t *conf, const struct option_list *pro
         if (!equals || equals == pair)
             return error_set(error, ERROR_INVALID, "-X takes name=value (a librdkafka property)");
         char *name = memory_bytes(pair, (size_t)(equals - pair)), text[ERROR_TEXT_SIZE];
-        rd_kafka_conf_res_t result = is_fixed(name) ? RD_KAFKA_CONF_INVALID : rd_kafka_conf_set(conf, name, equals + 1, text, sizeof text);
+        rd_kafka_conf_res_t result =
+            is_fixed(name) ? RD_KAFKA_CONF_INVALID : rd_kafka_conf_set(conf, name, equals + 1, text, sizeof text);
         if (is_fixed(name))
             error_set(error, ERROR_INVALID, "-X %s: this property is fixed, since the promises of an answer rest on it", name);
         else if (result == RD_KAFKA_CONF_UNKNOWN)
@@ -138,7 +145,8 @@ int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_
     }
     int status = 0;
     if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        status = error_set(error, ERROR_UNAVAILABLE, "no Kafka broker answers at %s: %s", settings->brokers, rd_kafka_err2str(result));
+        status = error_set(error, ERROR_UNAVAILABLE, "no Kafka broker answers at %s: %s", settings->brokers,
+                           rd_kafka_err2str(result));
     } else {
         char *cluster = rd_kafka_clusterid(client, ADMIN_TIMEOUT_MS);
         settings->embedded = cluster && strncmp(cluster, "mockCluster", strlen("mockCluster")) == 0;
@@ -158,12 +166,13 @@ static int find_topic(rd_kafka_t *client, struct kafka_topic_spec *spec, int tim
     rd_kafka_topic_destroy(topic);
     if (result != RD_KAFKA_RESP_ERR_NO_ERROR)
         return error_set(error, ERROR_UNAVAILABLE, "describing topic %s: %s", spec->name, rd_kafka_err2str(result));
-    rd_kafka_resp_err_t topic_error = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    rd_kafka_resp_err_t topic_error =
+        metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     spec->partitions_found = topic_error ? 0 : metadata->topics[0].partition_cnt;
     rd_kafka_metadata_destroy(metadata);
     if (topic_error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
-        return error_set(error, ERROR_DENIED, "topic %s: the Kafka user lacks the permission Describe (grant it with kafka-acls)",
-                         spec->name);
+        return error_set(error, ERROR_DENIED,
+                         "topic %s: the Kafka user lacks the permission Describe (grant it with kafka-acls)", spec->name);
     return 0;
 }
 
@@ -201,10 +210,13 @@ static int create_topic(rd_kafka_t *client, const struct kafka_topic_spec *spec,
         }
     }
     if (result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-        status = error_set(error, ERROR_DENIED, "topic %s: the Kafka user lacks the permission Create (grant it with kafka-acls, or create the topic by hand)",
-                           spec->name);
+        status = error_set(
+            error, ERROR_DENIED,
+            "topic %s: the Kafka user lacks the permission Create (grant it with kafka-acls, or create the topic by hand)",
+            spec->name);
     else if (result && result != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
-        status = error_set(error, ERROR_UNAVAILABLE, "creating topic %s: %s", spec->name, reason ? reason : rd_kafka_err2str(result));
+        status = error_set(error, ERROR_UNAVAILABLE, "creating topic %s: %s", spec->name,
+                           reason ? reason : rd_kafka_err2str(result));
     else
         log_info("topic created", "topic", spec->name, "partitions", LOG_NUMBER(spec->partitions));
     if (event)
@@ -246,7 +258,8 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
     return status;
 }
 
-int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high, struct error *error) {
+int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high,
+                     struct error *error) {
     rd_kafka_resp_err_t result = RD_KAFKA_RESP_ERR_NO_ERROR;
     for (int waited = 0; waited < ADMIN_TIMEOUT_MS; waited += LEADER_RETRY_MS) {
         result = rd_kafka_query_watermark_offsets(client, topic, partition, low, high, ADMIN_TIMEOUT_MS);
@@ -279,12 +292,12 @@ rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, void *opaq
 }
 
 rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque, struct error *error) {
-    const char *pairs[32] = {
-        "group.id", group, "enable.auto.commit", "false", "enable.auto.offset.store", "false", "enable.partition.eof", "true",
-        /* A truncated or re-made topic must be noticed, not skipped over. */
-        "auto.offset.reset", "error",
-        /* Bounds what is fetched ahead of a slow application. */
-        "queued.max.messages.kbytes", "16384", "fetch.error.backoff.ms", "100", NULL};
+    const char *pairs[32] = {"group.id", group, "enable.auto.commit", "false", "enable.auto.offset.store", "false",
+                             "enable.partition.eof", "true",
+                             /* A truncated or re-made topic must be noticed, not skipped over. */
+                             "auto.offset.reset", "error",
+                             /* Bounds what is fetched ahead of a slow application. */
+                             "queued.max.messages.kbytes", "16384", "fetch.error.backoff.ms", "100", NULL};
     if (settings->embedded) {
         /* The embedded broker does not wake a waiting fetch: its latency is this wait. */
         size_t end = 0;

@@ -13,11 +13,11 @@
 #include "options.h"
 
 struct kafka_settings {
-    const char *brokers;                   /* bootstrap.servers */
-    const char *topic_prefix;              /* "jwk" */
-    const struct option_list *properties;  /* -X name=value: passed to librdkafka, over our own choices */
+    const char *brokers;                  /* bootstrap.servers */
+    const char *topic_prefix;             /* "jwk" */
+    const struct option_list *properties; /* -X name=value: passed to librdkafka, over our own choices */
     const char *client_id;
-    bool embedded;                         /* filled by kafka_connect(): the broker is the embedded development broker */
+    bool embedded; /* filled by kafka_connect(): the broker is the embedded development broker */
 };
 
 /* The topics of one installation: prefix.events, prefix.acks, prefix.workers. */
@@ -26,26 +26,28 @@ struct kafka_topics {
 };
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics);
 
-/* Waits until a broker answers or timeout_ms have passed (-1: for ever; *stop true ends it early), tells the embedded broker from a
- * real one, and checks every -X property. ERROR_UNAVAILABLE names the address. */
+/* Waits until a broker answers or timeout_ms have passed (-1: for ever; *stop true ends it early), tells the embedded broker
+ * from a real one, and checks every -X property. ERROR_UNAVAILABLE names the address. */
 int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_bool *stop, struct error *error) MUST_CHECK;
 
 struct kafka_topic_spec {
     const char *name;
-    int partitions;          /* used when the topic is created */
-    const char *config[16];  /* name, value, …, NULL */
-    int partitions_found;    /* filled: what the broker has; 0 when the topic is missing */
+    int partitions;         /* used when the topic is created */
+    const char *config[16]; /* name, value, …, NULL */
+    int partitions_found;   /* filled: what the broker has; 0 when the topic is missing */
 };
 /* Creates those topics that are missing (on the embedded broker: makes them appear) and fills partitions_found.
  * A missing permission is an error that names topic and operation. */
 int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topic_spec *specs, size_t count, int replication,
                         struct error *error) MUST_CHECK;
 /* Fills partitions_found only. 0 also when some are missing. */
-int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms, struct error *error) MUST_CHECK;
+int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms,
+                      struct error *error) MUST_CHECK;
 
-/* The first offset of a partition and the one behind its last record. Waits for a leader: a partition that was just made has none for a
- * moment. */
-int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high, struct error *error) MUST_CHECK;
+/* The first offset of a partition and the one behind its last record. Waits for a leader: a partition that was just made has
+ * none for a moment. */
+int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high,
+                     struct error *error) MUST_CHECK;
 
 /* A client of its own for one purpose. opaque is given to callbacks; delivered may be NULL.
  * Producer: idempotent, acks=all, no delivery time-out, linger.ms 0. Consumer: for assign(), no group management, no auto
@@ -53,6 +55,7 @@ int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, i
 rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, void *opaque,
                                void (*delivered)(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque),
                                struct error *error) MUST_CHECK;
-rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque, struct error *error) MUST_CHECK;
+rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque,
+                               struct error *error) MUST_CHECK;
 
 #endif

@@ -8,16 +8,25 @@
 #include "memory.h"
 
 static const char *const operation_names[] = {"create", "update", "delete", "redeploy"};
-static const char *const operation_types[] = {EVENT_TYPE_CREATED, EVENT_TYPE_UPDATED, EVENT_TYPE_DELETED, EVENT_TYPE_REDEPLOYED};
+static const char *const operation_types[] = {EVENT_TYPE_CREATED, EVENT_TYPE_UPDATED, EVENT_TYPE_DELETED,
+                                              EVENT_TYPE_REDEPLOYED};
 static const char *const status_names[] = {"applied", "failed"};
 static const char *const presence_types[] = {PRESENCE_TYPE_HELLO, PRESENCE_TYPE_HEARTBEAT, PRESENCE_TYPE_GOODBYE};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-const char *event_operation_name(enum event_operation operation) { return operation_names[operation]; }
-const char *event_operation_type(enum event_operation operation) { return operation_types[operation]; }
-const char *ack_status_name(enum ack_status status) { return status_names[status]; }
-const char *presence_kind_type(enum presence_kind kind) { return presence_types[kind]; }
+const char *event_operation_name(enum event_operation operation) {
+    return operation_names[operation];
+}
+const char *event_operation_type(enum event_operation operation) {
+    return operation_types[operation];
+}
+const char *ack_status_name(enum ack_status status) {
+    return status_names[status];
+}
+const char *presence_kind_type(enum presence_kind kind) {
+    return presence_types[kind];
+}
 
 int name_check(const char *what, const char *name, struct error *error) {
     size_t length = strlen(name);
@@ -149,7 +158,7 @@ static int decode_retiring(const cJSON *jwk, struct event *event, struct error *
     if (json_get_array(jwk, "retiring", true, &list, error))
         return -1;
     event->retiring = storage->retiring;
-    cJSON_ArrayForEach(item, list) {
+    cJSON_ArrayForEach (item, list) {
         size_t i = event->retiring_count;
         if (i == RETIRING_COUNT_MAX)
             return error_set(error, ERROR_INVALID, "retiring has more than %d keys", RETIRING_COUNT_MAX);
@@ -180,9 +189,9 @@ int event_decode(const char *value, size_t length, struct event *event, struct e
         json_get_object(tree, "project", true, &project, error) || get_uuid(project, "id", &event->project_id, error) ||
         get_name(project, "name", &event->project_name, error) || json_get_object(tree, "jwk", true, &jwk, error) ||
         get_uuid(jwk, "id", &event->jwk_id, error) || get_name(jwk, "name", &event->name, error) ||
-        get_nullable(jwk, "description", &event->description, error) || json_get_string(jwk, "type", true, &event->type, error) ||
-        get_nullable(jwk, "kid", &event->kid, error) || json_get_string(tree, "actor", true, &event->actor, error) ||
-        json_get_string(tree, "time", true, &event->time, error))
+        get_nullable(jwk, "description", &event->description, error) ||
+        json_get_string(jwk, "type", true, &event->type, error) || get_nullable(jwk, "kid", &event->kid, error) ||
+        json_get_string(tree, "actor", true, &event->actor, error) || json_get_string(tree, "time", true, &event->time, error))
         goto failed;
     event->operation = (enum event_operation)operation;
     const cJSON *public_key = cJSON_GetObjectItemCaseSensitive(jwk, "publicKey");
@@ -240,7 +249,8 @@ int ack_decode(const char *value, size_t length, struct ack *ack, struct error *
         return -1;
     ack->storage = tree;
     unsigned status = 0;
-    if (get_uuid(tree, "deploymentId", &ack->deployment_id, error) || json_get_string(tree, "eventId", true, &ack->event_id, error) ||
+    if (get_uuid(tree, "deploymentId", &ack->deployment_id, error) ||
+        json_get_string(tree, "eventId", true, &ack->event_id, error) ||
         json_get_string(tree, "eventHash", true, &ack->event_hash, error) ||
         get_name(tree, "environment", &ack->environment, error) || get_name(tree, "replica", &ack->replica, error) ||
         get_uuid(tree, "worker", &ack->worker, error) || get_counter(tree, "incarnation", 0, &ack->incarnation, error) ||
@@ -305,12 +315,13 @@ struct presence_storage {
 
 static int decode_positions(const cJSON *array, struct position *positions, struct error *error) {
     const cJSON *item;
-    cJSON_ArrayForEach(item, array) {
+    cJSON_ArrayForEach (item, array) {
         int64_t partition;
         if (!cJSON_IsObject(item))
             return error_set(error, ERROR_INVALID, "positions has an element that is not an object");
         if (json_get_integer(item, "partition", true, 0, INT32_MAX, &partition, error) ||
-            get_counter(item, "offset", 0, &positions->offset, error) || get_counter(item, "sequence", 0, &positions->sequence, error))
+            get_counter(item, "offset", 0, &positions->offset, error) ||
+            get_counter(item, "sequence", 0, &positions->sequence, error))
             return -1;
         positions++->partition = (int32_t)partition;
     }
@@ -327,8 +338,10 @@ int presence_decode(const char *value, size_t length, enum presence_kind kind, s
     presence->storage = storage;
     const cJSON *positions, *failing;
     if (get_name(tree, "environment", &presence->environment, error) || get_name(tree, "replica", &presence->replica, error) ||
-        get_uuid(tree, "worker", &presence->worker, error) || get_counter(tree, "incarnation", -1, &presence->incarnation, error) ||
-        get_counter(tree, "epoch", 0, &presence->epoch, error) || json_get_boolean(tree, "ready", true, &presence->ready, error) ||
+        get_uuid(tree, "worker", &presence->worker, error) ||
+        get_counter(tree, "incarnation", -1, &presence->incarnation, error) ||
+        get_counter(tree, "epoch", 0, &presence->epoch, error) ||
+        json_get_boolean(tree, "ready", true, &presence->ready, error) ||
         get_counter(tree, "keys", 0, &presence->keys, error) ||
         json_get_integer(tree, "intervalMs", true, 1, 86400000, &presence->interval_ms, error) ||
         get_nullable(tree, "url", &presence->url, error) || json_get_string(tree, "version", true, &presence->version, error) ||
@@ -346,7 +359,7 @@ int presence_decode(const char *value, size_t length, enum presence_kind kind, s
         goto failed;
     storage->failing = memory_new((size_t)failing_count * sizeof *storage->failing + 1);
     const cJSON *item;
-    cJSON_ArrayForEach(item, failing) {
+    cJSON_ArrayForEach (item, failing) {
         if (!cJSON_IsString(item) || !uuid_is_valid(item->valuestring)) {
             error_set(error, ERROR_INVALID, "failing has an element that is not a UUID");
             goto failed;

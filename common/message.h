@@ -15,25 +15,25 @@
 #include "text.h"
 
 enum {
-    NAME_LENGTH_MAX = 255,            /* bytes of a project's, JWK's, environment's or replica's name */
-    MESSAGE_SIZE_MAX = 1024 * 1024,   /* bytes of a value that is accepted from a topic */
-    EVENT_KEY_MAX = 900 * 1000,       /* bytes of the keys in an event that is sent: with all the rest below librdkafka's message.max.bytes,
-                                       * or it would block the events behind it for ever */
-    RETIRING_COUNT_MAX = 10,          /* keys of one JWK that are served beside its present one */
-    POSITION_COUNT_MAX = 1024,        /* partitions of jwk.events */
-    FAILING_COUNT_MAX = 100,          /* JWK ids that a heartbeat names */
-    ACK_MESSAGE_MAX = 500,            /* bytes of an ack's sentence */
+    NAME_LENGTH_MAX = 255,          /* bytes of a project's, JWK's, environment's or replica's name */
+    MESSAGE_SIZE_MAX = 1024 * 1024, /* bytes of a value that is accepted from a topic */
+    EVENT_KEY_MAX = 900 * 1000,     /* bytes of the keys in an event that is sent: with all the rest below librdkafka's
+                                     * message.max.bytes,     or it would block the events behind it for ever */
+    RETIRING_COUNT_MAX = 10,        /* keys of one JWK that are served beside its present one */
+    POSITION_COUNT_MAX = 1024,      /* partitions of jwk.events */
+    FAILING_COUNT_MAX = 100,        /* JWK ids that a heartbeat names */
+    ACK_MESSAGE_MAX = 500,          /* bytes of an ack's sentence */
 };
 
 /* The type of each message, in ce_type. */
-#define EVENT_TYPE_CREATED "jwk.created.v1"
-#define EVENT_TYPE_UPDATED "jwk.updated.v1"
-#define EVENT_TYPE_DELETED "jwk.deleted.v1"
-#define EVENT_TYPE_REDEPLOYED "jwk.redeployed.v1"
-#define ACK_TYPE "jwk.ack.v1"
-#define PRESENCE_TYPE_HELLO "jwk.worker.hello.v1"
+#define EVENT_TYPE_CREATED      "jwk.created.v1"
+#define EVENT_TYPE_UPDATED      "jwk.updated.v1"
+#define EVENT_TYPE_DELETED      "jwk.deleted.v1"
+#define EVENT_TYPE_REDEPLOYED   "jwk.redeployed.v1"
+#define ACK_TYPE                "jwk.ack.v1"
+#define PRESENCE_TYPE_HELLO     "jwk.worker.hello.v1"
 #define PRESENCE_TYPE_HEARTBEAT "jwk.worker.heartbeat.v1"
-#define PRESENCE_TYPE_GOODBYE "jwk.worker.goodbye.v1"
+#define PRESENCE_TYPE_GOODBYE   "jwk.worker.goodbye.v1"
 
 enum event_operation { EVENT_CREATE, EVENT_UPDATE, EVENT_DELETE, EVENT_REDEPLOY };
 const char *event_operation_name(enum event_operation operation); /* "create", … */
@@ -55,15 +55,15 @@ struct event {
     int64_t sequence;          /* of the store: grows with each change of any JWK, in the order of commits */
     const char *project_id, *project_name;
     const char *jwk_id, *name;
-    const char *description;   /* NULL when it has none */
-    const char *type;          /* "RSA", "EC", "OCT", "OKP" */
-    const char *kid;           /* NULL when it has none */
-    const char *public_key;    /* JSON text of the public half; NULL for an oct key and for a delete */
+    const char *description;               /* NULL when it has none */
+    const char *type;                      /* "RSA", "EC", "OCT", "OKP" */
+    const char *kid;                       /* NULL when it has none */
+    const char *public_key;                /* JSON text of the public half; NULL for an oct key and for a delete */
     const struct event_retiring *retiring; /* what it replaced last comes first */
-    size_t retiring_count;     /* at most RETIRING_COUNT_MAX; 0 for a delete */
-    const char *actor;         /* user name of the caller */
-    const char *time;          /* RFC 3339, of the commit */
-    void *storage;             /* of a decoded event */
+    size_t retiring_count;                 /* at most RETIRING_COUNT_MAX; 0 for a delete */
+    const char *actor;                     /* user name of the caller */
+    const char *time;                      /* RFC 3339, of the commit */
+    void *storage;                         /* of a decoded event */
 };
 void event_encode(const struct event *event, struct text *out);
 int event_decode(const char *value, size_t length, struct event *event, struct error *error) MUST_CHECK;
@@ -77,8 +77,8 @@ struct ack {
     const char *deployment_id, *event_id; /* the event's deploymentId and ce_id */
     const char *event_hash;               /* SHA-256 of the event's value, base64url */
     const char *environment, *replica;
-    const char *worker;                   /* UUID of this start of the worker */
-    int64_t incarnation;                  /* offset of this worker's hello in jwk.workers */
+    const char *worker;  /* UUID of this start of the worker */
+    int64_t incarnation; /* offset of this worker's hello in jwk.workers */
     const char *jwk_id;
     int64_t epoch, version, sequence;
     enum ack_status status;
@@ -117,12 +117,13 @@ struct presence {
     size_t position_count;
     const char *const *failing; /* JWK ids whose last version is applied but whose hook fails */
     size_t failing_count;
-    bool failing_truncated;     /* there are more than FAILING_COUNT_MAX */
+    bool failing_truncated; /* there are more than FAILING_COUNT_MAX */
     const char *time;
     void *storage;
 };
 void presence_encode(const struct presence *presence, struct text *out);
-int presence_decode(const char *value, size_t length, enum presence_kind kind, struct presence *presence, struct error *error) MUST_CHECK;
+int presence_decode(const char *value, size_t length, enum presence_kind kind, struct presence *presence,
+                    struct error *error) MUST_CHECK;
 void presence_free(struct presence *presence);
 
 /* Rules for names, in one place: not empty, at most NAME_LENGTH_MAX bytes, valid UTF-8 without control characters, without '/',

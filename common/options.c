@@ -15,7 +15,9 @@ enum { EXIT_USAGE = 2, SUGGESTION_LENGTH_MAX = 48 };
 const struct option_spec options_builtin[] = {
     {.name = "help", .letter = 'h', .type = OPTION_FLAG, .help = "Show this help; behind a command, that command's."},
     {.name = "version", .letter = 'V', .type = OPTION_FLAG, .help = "Show the version."},
-    {.name = "config", .type = OPTION_STRING, .argument = "FILE",
+    {.name = "config",
+     .type = OPTION_STRING,
+     .argument = "FILE",
      .help = "Read options from FILE: lines of \"name = value\", with the names used here, and comments that begin with #. "
              "The command line and the environment override it."},
     {.name = "man", .type = OPTION_FLAG, .help = "Write the manual page in roff to standard output."},
@@ -361,9 +363,10 @@ static int read_config(const struct program_spec *program, struct config_file *f
     int result = 0;
     errno = 0;
     struct stat status;
-    if (fstat(fileno(stream), &status) == 0 && (S_ISCHR(status.st_mode) || (S_ISREG(status.st_mode) && status.st_size > CONFIG_SIZE_MAX)))
-        result = error_set(error, ERROR_INVALID, "Cannot read the config file \"%s\": it is a device or larger than %d bytes", file->path,
-                           CONFIG_SIZE_MAX);
+    if (fstat(fileno(stream), &status) == 0 &&
+        (S_ISCHR(status.st_mode) || (S_ISREG(status.st_mode) && status.st_size > CONFIG_SIZE_MAX)))
+        result = error_set(error, ERROR_INVALID, "Cannot read the config file \"%s\": it is a device or larger than %d bytes",
+                           file->path, CONFIG_SIZE_MAX);
     for (unsigned number = 1; result == 0 && getline(&text, &capacity, stream) >= 0; number++)
         result = read_line(program, file, text, number, error);
     if (result == 0 && ferror(stream))

@@ -25,7 +25,7 @@ struct consumer {
     size_t count;                        /* how many the topic has, or the state knows of */
     size_t topic_count;                  /* how many the topic has */
     int32_t workers_partition;           /* -1: not watched */
-    int64_t shown_sum; /* of the offsets that the group was told last */
+    int64_t shown_sum;                   /* of the offsets that the group was told last */
 };
 
 /* A client that fetches far ahead: librdkafka 2.0 stops fetching for a whole second once its queue is full, so that no more
@@ -140,7 +140,9 @@ static int store_position(struct consumer *consumer, const struct state_position
 }
 
 /* When the topic was made again, it fills only once the API notices: the delay is to begin when there is something in it. */
-static int64_t sweep_later(const struct consumer *consumer) { return -1 - consumer->options.sweep_delay_ms; }
+static int64_t sweep_later(const struct consumer *consumer) {
+    return -1 - consumer->options.sweep_delay_ms;
+}
 
 /* Begins a partition from its start, though the state has keys of it. sweep_after as in struct state_position. */
 static int start_over(struct consumer *consumer, int32_t number, int64_t low, int64_t high, int64_t sweep_after,
@@ -346,8 +348,7 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
     struct events_partition *partition = record->rkt && !of_workers ? find_partition(consumer, record->partition) : NULL;
     int64_t low, high;
     switch (record->err) {
-    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        return 0; /* of jwk.workers: that of an events partition is the loop's */
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF: return 0; /* of jwk.workers: that of an events partition is the loop's */
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         if (of_workers) {
@@ -370,9 +371,7 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
         log_error("the Kafka user lacks the permission Read", "topic", topic);
         return 0;
-    default:
-        log_warning("reading failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
-        return 0;
+    default: log_warning("reading failed", "topic", topic, "reason", rd_kafka_message_errstr(record)); return 0;
     }
 }
 
@@ -447,13 +446,16 @@ int consumer_due_sweep(struct consumer *consumer, int64_t now_ms, const struct s
     return 0;
 }
 
-void consumer_swept(struct consumer *consumer, int32_t partition) { consumer->partitions[partition].stored.sweep_offset = -1; }
+void consumer_swept(struct consumer *consumer, int32_t partition) {
+    consumer->partitions[partition].stored.sweep_offset = -1;
+}
 
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count) {
     int64_t sum = 0; /* offsets only grow, but where a topic is made again: then the sum changes too */
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
     for (size_t i = 0; i < count; i++) {
-        rd_kafka_topic_partition_list_add(list, consumer->options.topics->events, positions[i].partition)->offset = positions[i].offset;
+        rd_kafka_topic_partition_list_add(list, consumer->options.topics->events, positions[i].partition)->offset =
+            positions[i].offset;
         sum += positions[i].offset;
     }
     if (count > 0 && sum != consumer->shown_sum) {

@@ -70,8 +70,8 @@ int64_t consumer_lag(const struct consumer *consumer);
 /* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
  * it was. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
-/* Commits positions to the consumer group of this replica's name, so that Kafka's own tools show its lag. Nothing reads them back: the state has
- * its own. Does not wait. */
+/* Commits positions to the consumer group of this replica's name, so that Kafka's own tools show its lag. Nothing reads them
+ * back: the state has its own. Does not wait. */
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count);
 /* *due: a position whose sweep is due, or NULL; after the sweep, consumer_swept(). -1 when the state fails. */
 int consumer_due_sweep(struct consumer *consumer, int64_t now_ms, const struct state_position **due,

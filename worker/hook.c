@@ -42,7 +42,9 @@ static void close_descriptor(int *descriptor) {
 
 /* ---- starting ---- */
 
-static bool is_ours(const char *variable) { return strncmp(variable, "JWK_", 4) == 0; }
+static bool is_ours(const char *variable) {
+    return strncmp(variable, "JWK_", 4) == 0;
+}
 
 /* The worker's own environment without its JWK_… variables (which may hold what is not the hook's business), and the change's.
  */

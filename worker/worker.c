@@ -166,18 +166,13 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
         return;
     }
     switch (announcer_delivered(worker->announcer, record)) {
-    case ANNOUNCER_HELLO_DELIVERED:
-        on_hello_delivered(worker);
-        break;
+    case ANNOUNCER_HELLO_DELIVERED: on_hello_delivered(worker); break;
     case ANNOUNCER_HELLO_NEEDED:
         worker->hello_needed = true;
         worker->heartbeat_at = clock_monotonic_ms() + RETRY_MS;
         break;
-    case ANNOUNCER_HEARTBEAT_DELIVERED:
-        worker->contact = true;
-        break;
-    case ANNOUNCER_NOTHING:
-        break;
+    case ANNOUNCER_HEARTBEAT_DELIVERED: worker->contact = true; break;
+    case ANNOUNCER_NOTHING: break;
     }
 }
 
@@ -187,7 +182,8 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
 static void watch(struct worker *worker, const rd_kafka_message_t *message) {
     char other[UUID_SIZE];
     if (announcer_is_repeated_by(worker->announcer, message)) {
-        log_warning("own hello seen again: announcing anew", "topic", worker->topics.workers, "offset", LOG_NUMBER(message->offset));
+        log_warning("own hello seen again: announcing anew", "topic", worker->topics.workers, "offset",
+                    LOG_NUMBER(message->offset));
         worker->hello_needed = true;
         worker->heartbeat_at = clock_monotonic_ms();
         return;
@@ -286,7 +282,9 @@ static void apply(struct worker *worker) {
     state_checkpoint(worker->options.state, worker->caught_up ? CHECKPOINT_LIVE : CHECKPOINT_CATCHING_UP);
 }
 
-static void note_swept(void *context, const struct state_jwk *jwk) { settle_swept(context, jwk); }
+static void note_swept(void *context, const struct state_jwk *jwk) {
+    settle_swept(context, jwk);
+}
 
 static void sweep(struct worker *worker) {
     const struct state_position *position;
