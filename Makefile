@@ -139,12 +139,14 @@ fault: all check-deps ## a few minutes of seeded faults, judged by the invariant
 	JWK_BUILD=$(BUILD) $(pytest) tests/fault
 
 # Everything under AddressSanitizer and UndefinedBehaviorSanitizer, and what many threads share under ThreadSanitizer.
+threaded_units := writer publisher gatherer settle gathered http
 threaded := $(patsubst %,tests/blackbox/test_%.py,update rename trouble replicas concurrency idempotency)
 sanitize: check-deps ## run the suite under the sanitizers
 	@$(MAKE) --no-print-directory SAN=address,undefined -j"$$(nproc)" all units
 	@$(MAKE) --no-print-directory SAN=address,undefined unit
 	JWK_BUILD=build-address-undefined JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 $(pytest) $(in_parallel) tests/blackbox
-	@$(MAKE) --no-print-directory SAN=thread -j"$$(nproc)" all
+	@$(MAKE) --no-print-directory SAN=thread -j"$$(nproc)" all $(threaded_units:%=build-thread/tests/unit/test_%)
+	@set -e; for test in $(threaded_units); do TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp build-thread/tests/unit/test_$$test; done
 	JWK_BUILD=build-thread JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
 	    $(pytest) $(in_parallel) $(threaded)
 

@@ -42,6 +42,19 @@ static int run(struct job *job, struct store *store, struct error *error) {
     return idempotency_record(change->call, store, first, first + (int64_t)change->more_count, error);
 }
 
+/* In the gatherer's thread: the caller went with its 202 long ago, and its place among those that wait is free now. */
+static void on_settled_unwatched(struct deployment *deployment) {
+    struct api *api = deployment->context;
+    if (api)
+        atomic_fetch_sub(&api->waiting, 1);
+}
+
+/* The place of a call that is answered at once stays taken until its deployment is settled: it bounds memory all the same. */
+static struct api *keep_place(struct call *call) {
+    call->counted = false;
+    return call->api;
+}
+
 /* In the gatherer's thread: the caller gets its answer. */
 static void on_settled(struct deployment *deployment) {
     if (deployment->context)
@@ -66,8 +79,8 @@ static void announce_all(struct change *change) {
     bool respond_async = call->respond_async;
     struct change_group *group =
         respond_async ? NULL : change_group_new(call, change->operation, change->recorded.environments, 1 + change->more_count);
-    void (*settled)(struct deployment * deployment) = group ? change_group_settled : on_settled;
-    change_announce(api, &change->recorded, change->operation, wait_ms, settled, group);
+    void (*settled)(struct deployment * deployment) = group ? change_group_settled : on_settled_unwatched;
+    change_announce(api, &change->recorded, change->operation, wait_ms, settled, group ? (void *)group : (void *)keep_place(call));
     for (size_t i = 0; i < change->more_count; i++)
         change_announce(api, &change->more[i], change->operation, wait_ms, settled, group);
     if (respond_async)
@@ -98,10 +111,12 @@ static void done(struct job *job, int status, const struct error *error) {
               LOG_NUMBER(change->recorded.version));
     char deployment_id[UUID_SIZE];
     memcpy(deployment_id, change->recorded.deployment_id, sizeof deployment_id);
-    bool respond_async = call->respond_async;
-    change_announce(api, &change->recorded, change->operation, call->wait_ms, on_settled, respond_async ? NULL : call);
-    if (respond_async)
+    if (call->respond_async) {
+        change_announce(api, &change->recorded, change->operation, call->wait_ms, on_settled_unwatched, keep_place(call));
         answer_accepted(call, deployment_id);
+    } else {
+        change_announce(api, &change->recorded, change->operation, call->wait_ms, on_settled, call);
+    }
     change_free(change);
 }
 

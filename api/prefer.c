@@ -50,6 +50,7 @@ void prefer_parse(const char *value, struct preferences *preferences) {
 }
 
 void prefer_read(const struct http_request *request, struct preferences *preferences) {
-    const char *value = http_request_header(request, "Prefer");
+    char *value = http_request_header_list(request, "Prefer");
     prefer_parse(value ? value : "", preferences);
+    free(value);
 }
