@@ -237,14 +237,23 @@ static char *timeout_message(const struct deployment *deployment, const struct e
     return text_take(&text);
 }
 
+/* What is said of an environment that is given up on: a failure that is known already counts more than what did not come. */
+static void give_up(struct deployment *deployment, struct environment_outcome *outcome, const char *reason) {
+    bool failed = false;
+    for (size_t i = 0; i < outcome->count; i++)
+        failed = failed || outcome->expectations[i].state == EXPECT_FAILED;
+    if (failed)
+        settle(deployment, outcome, RESULT_FAILED, failure_message(deployment, outcome));
+    else if (reason)
+        settle(deployment, outcome, RESULT_PENDING, memory_format("%s; the %s goes on", reason, noun(deployment)));
+    else
+        settle(deployment, outcome, RESULT_PENDING, timeout_message(deployment, outcome));
+}
+
 void deployment_give_up(struct deployment *deployment, const char *reason) {
-    for (size_t i = 0; i < deployment->change.environments->count; i++) {
-        struct environment_outcome *outcome = &deployment->outcomes[i];
-        if (!outcome->settled)
-            settle(deployment, outcome, RESULT_PENDING,
-                   reason ? memory_format("%s; the %s goes on", reason, noun(deployment))
-                          : timeout_message(deployment, outcome));
-    }
+    for (size_t i = 0; i < deployment->change.environments->count; i++)
+        if (!deployment->outcomes[i].settled)
+            give_up(deployment, &deployment->outcomes[i], reason);
 }
 
 char *deployment_replicas_json(const struct environment_outcome *outcome) {

@@ -367,6 +367,18 @@ static void the_deadline_names_who_is_waited_for(void **state) {
     end(&world);
 }
 
+static void the_deadline_tells_a_failure_rather_than_who_is_missing(void **state) {
+    (void)state;
+    struct world world = {0};
+    struct replica *one = hello(&world, "production", "edge-1");
+    hello(&world, "production", "edge-2");
+    begin(&world, EVENT_UPDATE, PRODUCTION);
+    deployment_note(world.deployment, one, EXPECT_FAILED, "no space");
+    deployment_give_up(world.deployment, NULL);
+    expect_settled(&world, RESULT_FAILED, "Deployment failed on replica edge-1: no space");
+    end(&world);
+}
+
 static void the_deadline_names_five_and_counts_the_rest(void **state) {
     (void)state;
     struct world world = {0};
@@ -443,6 +455,7 @@ int main(void) {
         cmocka_unit_test(one_that_comes_back_is_waited_for_again),
         cmocka_unit_test(a_position_tells_of_a_failing_hook),
         cmocka_unit_test(the_deadline_names_who_is_waited_for),
+        cmocka_unit_test(the_deadline_tells_a_failure_rather_than_who_is_missing),
         cmocka_unit_test(the_deadline_names_five_and_counts_the_rest),
         cmocka_unit_test(the_deadline_says_when_nobody_came),
         cmocka_unit_test(giving_up_tells_the_reason_and_keeps_what_is_settled),
