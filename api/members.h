@@ -4,8 +4,8 @@
 
 #include <cjson/cJSON.h>
 
-/* Removes the members of an object whose value is null, as far as some body has a member of that name: clients that serialise whole
- * objects send those that were not set. Others are left, for the caller to refuse. */
+/* Removes the members of an object whose value is null, as far as some body has a member of that name: clients that serialise
+ * whole objects send those that were not set. Others are left, for the caller to refuse. */
 void members_drop_null(cJSON *object);
 
 #endif

@@ -38,11 +38,11 @@ static void test_octets_that_are_no_character_become_question_marks(void **state
     static const struct {
         const char *given, *wanted;
     } cases[] = {
-        {"\x80", "?"},                 /* a second octet alone */
-        {"\xc0\xaf", "??"},            /* an overlong form */
+        {"\x80", "?"},      /* a second octet alone */
+        {"\xc0\xaf", "??"}, /* an overlong form */
         {"\xe0\x80\xaf", "???"},
-        {"\xed\xa0\x80", "???"},       /* a surrogate */
-        {"\xf4\x90\x80\x80", "????"},  /* beyond U+10FFFF */
+        {"\xed\xa0\x80", "???"},      /* a surrogate */
+        {"\xf4\x90\x80\x80", "????"}, /* beyond U+10FFFF */
         {"\xff", "?"},
         {"\xc3(", "?("},
         {"\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"},
