@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "answer.h"
 #include "common/json.h"
 #include "common/memory.h"
 #include "members.h"
@@ -111,29 +110,18 @@ static const struct source_kind_operations operations = {
     .write_details = write_details,
 };
 
-/* Answers and returns NULL when the body breaks a rule. */
-static struct source_input *read_body(struct call *call) {
-    struct error error;
-    struct source_input *input = source_input_new();
-    if (read_members(call->body, input, &error) == 0)
-        return input;
-    source_input_free(input);
-    answer_fail_error(call, &error);
-    return NULL;
-}
-
 void keystores_list(struct call *call) { source_object_list(call, &operations); }
 void keystores_get(struct call *call) { source_object_get(call, &operations); }
 void keystores_delete(struct call *call) { source_object_delete(call, &operations); }
 
 void keystores_create(struct call *call) {
-    struct source_input *input = read_body(call);
+    struct source_input *input = source_object_read_body(call, read_members);
     if (input)
         source_object_create(call, &operations, input);
 }
 
 void keystores_update(struct call *call) {
-    struct source_input *input = read_body(call);
+    struct source_input *input = source_object_read_body(call, read_members);
     if (input)
         source_object_update(call, &operations, input);
 }

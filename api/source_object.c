@@ -187,6 +187,17 @@ static void change_object(struct call *call, const struct source_kind_operations
     source_change_begin(call, operations, input);
 }
 
+struct source_input *source_object_read_body(struct call *call,
+                                             int (*read_members)(cJSON *body, struct source_input *input, struct error *error)) {
+    struct error error;
+    struct source_input *input = source_input_new();
+    if (read_members(call->body, input, &error) == 0)
+        return input;
+    source_input_free(input);
+    answer_fail_error(call, &error);
+    return NULL;
+}
+
 void source_object_create(struct call *call, const struct source_kind_operations *operations, struct source_input *input) {
     input->is_new = true;
     input->update_referenced = false; /* nothing refers to it yet */

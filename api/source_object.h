@@ -41,6 +41,9 @@ struct source_kind_operations {
 int source_object_read_list(struct listing *listing, struct store *store, struct error *error);
 void source_object_list(struct call *call, const struct source_kind_operations *operations);
 void source_object_get(struct call *call, const struct source_kind_operations *operations);
+/* The call's JSON body as input, read by read_members. Answers and returns NULL when the body breaks a rule. */
+struct source_input *source_object_read_body(struct call *call,
+                                             int (*read_members)(cJSON *body, struct source_input *input, struct error *error));
 /* These take the input, and drop the call's body. */
 void source_object_create(struct call *call, const struct source_kind_operations *operations, struct source_input *input);
 void source_object_update(struct call *call, const struct source_kind_operations *operations, struct source_input *input);
