@@ -138,6 +138,9 @@ judges: all check-deps ## let JOSE libraries of other languages and Schemathesis
 fault: all check-deps ## a few minutes of seeded faults, judged by the invariants
 	JWK_BUILD=$(BUILD) $(pytest) tests/fault
 
+soak: all check-deps ## faults for as long as told: make soak SECONDS=3600 BROKER=kafka
+	JWK_BUILD=$(BUILD) PYTHONPATH=tests $(venv)/bin/python -m fault --seconds $(or $(SECONDS),3600) --broker $(or $(BROKER),kafka)
+
 # Everything under AddressSanitizer and UndefinedBehaviorSanitizer, and what many threads share under ThreadSanitizer.
 threaded_units := writer publisher gatherer settle gathered http
 threaded := $(patsubst %,tests/blackbox/test_%.py,update rename trouble replicas concurrency idempotency)
