@@ -74,7 +74,7 @@ static void watch_signals(void) {
     pthread_detach(thread);
 }
 
-static int create_topics(struct service *service, int *partitions, struct error *error) {
+static int create_topics(struct service *service, int *partitions, bool *events_created, struct error *error) {
     const struct settings *settings = service->settings;
     char acks_retention[32];
     snprintf(acks_retention, sizeof acks_retention, "%lld", ACKS_RETENTION_DAYS * 86400000LL);
@@ -94,6 +94,7 @@ static int create_topics(struct service *service, int *partitions, struct error 
     if (kafka_create_topics(&service->kafka, specs, 3, (int)settings->replication, error))
         return -1;
     *partitions = specs[0].partitions_found;
+    *events_created = specs[0].created;
     return 0;
 }
 
@@ -157,15 +158,6 @@ static int start_sources(struct service *service, struct error *error) {
     return 0;
 }
 
-/* In the publisher's thread: topics that somebody deleted are made again with the right settings. */
-static void restore_topics(void *context) {
-    struct service *service = context;
-    struct error error;
-    int partitions;
-    if (create_topics(service, &partitions, &error))
-        log_warning("topics can not be looked at", "reason", error.message);
-}
-
 /* In the publisher's thread: the events topic is another one, so new replicas would find next to nothing in it. */
 static void publish_again(void *context) {
     struct service *service = context;
@@ -173,13 +165,26 @@ static void publish_again(void *context) {
     republisher_start(service->republisher, true);
 }
 
+/* In the publisher's thread: topics that somebody deleted are made again with the right settings. */
+static void restore_topics(void *context) {
+    struct service *service = context;
+    struct error error;
+    int partitions;
+    bool events_created;
+    if (create_topics(service, &partitions, &events_created, &error))
+        log_warning("topics can not be looked at", "reason", error.message);
+    else if (events_created)
+        publish_again(service);
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     int partitions;
+    bool events_created; /* what its end tells says more */
     struct store *store = store_open(settings->data_dir, STORE_WRITE, error), *reader = NULL;
     if (!store)
         return -1;
-    if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, error) ||
+    if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, &events_created, error) ||
         fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error)) {
         store_close(store);
         return -1;

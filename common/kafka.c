@@ -253,6 +253,7 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
             status = create_topic(client, &specs[i], replication, error);
         if (status == 0)
             status = await_topic(client, &specs[i], error);
+        specs[i].created = status == 0;
     }
     rd_kafka_destroy(client);
     return status;

@@ -35,6 +35,7 @@ struct kafka_topic_spec {
     int partitions;         /* used when the topic is created */
     const char *config[16]; /* name, value, …, NULL */
     int partitions_found;   /* filled: what the broker has; 0 when the topic is missing */
+    bool created;            /* filled by kafka_create_topics(): it was missing */
 };
 /* Creates those topics that are missing (on the embedded broker: makes them appear) and fills partitions_found.
  * A missing permission is an error that names topic and operation. */
