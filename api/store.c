@@ -68,7 +68,7 @@ int store_failed(struct store *store, const char *what, struct error *error) {
     return error_set(error, ERROR_INTERNAL, "The store failed");
 }
 
-static int execute(struct store *store, const char *sql, const char *what, struct error *error) {
+int store_execute(struct store *store, const char *sql, const char *what, struct error *error) {
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_failed(store, what, error);
 }
 
@@ -89,7 +89,7 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
     sqlite3_busy_timeout(store->db, BUSY_TIMEOUT_MS);
     struct error reason = {0};
     /* The check comes first: nothing is changed in a file that is not ours, not even its journal mode. */
-    if (store_check_schema(store, &reason) || execute(store, SETTINGS, "setting up the store", &reason) ||
+    if (store_check_schema(store, &reason) || store_execute(store, SETTINGS, "setting up the store", &reason) ||
         (mode == STORE_WRITE && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
         int code = sqlite3_errcode(store->db) & 0xff;
         if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
@@ -99,7 +99,7 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
             error_set(error, reason.code, "store %s: %s", path, reason.message);
         goto failed;
     }
-    if (mode == STORE_READ && execute(store, "PRAGMA query_only = ON", "setting up the store", error))
+    if (mode == STORE_READ && store_execute(store, "PRAGMA query_only = ON", "setting up the store", error))
         goto failed;
     free(path);
     return store;

@@ -304,16 +304,9 @@ int store_revoke_token(struct store *store, const char *uid, struct error *error
     return 0;
 }
 
-int store_each_token(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
-                     struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store,
-        "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
-        " JOIN token_project ON project_id = project.id WHERE token_id = token.id), '') END,"
-        " created_at, coalesce(expires_at, 0), coalesce(revoked_at, 0) FROM token ORDER BY id",
-        error);
-    if (!statement)
-        return -1;
+int store_each_token_row(struct store *store, sqlite3_stmt *statement,
+                         void (*visit)(void *context, const struct store_token_item *item), void *context,
+                         struct error *error) {
     int row;
     while ((row = store_step(store, statement, "listing tokens", error)) == 1) {
         struct store_token_item item = {
@@ -328,4 +321,15 @@ int store_each_token(struct store *store, void (*visit)(void *context, const str
         visit(context, &item);
     }
     return row;
+}
+
+int store_each_token(struct store *store, void (*visit)(void *context, const struct store_token_item *item), void *context,
+                     struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store,
+        "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
+        " JOIN token_project ON project_id = project.id WHERE token_id = token.id), '') END,"
+        " created_at, coalesce(expires_at, 0), coalesce(revoked_at, 0) FROM token ORDER BY id",
+        error);
+    return statement ? store_each_token_row(store, statement, visit, context, error) : -1;
 }

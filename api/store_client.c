@@ -75,23 +75,9 @@ int store_each_client(struct store *store, void (*visit)(void *context, const st
         store,
         "SELECT uid, user, roles, CASE WHEN all_projects THEN '*' ELSE coalesce((SELECT group_concat(name, ',') FROM project"
         " JOIN client_project ON project_id = project.id WHERE client_id = client.id), '') END,"
-        " created_at, coalesce(revoked_at, 0) FROM client ORDER BY id",
+        " created_at, 0, coalesce(revoked_at, 0) FROM client ORDER BY id",
         error);
-    if (!statement)
-        return -1;
-    int row;
-    while ((row = store_step(store, statement, "listing clients", error)) == 1) {
-        struct store_token_item item = {
-            .uid = store_text(statement, 0),
-            .user = store_text(statement, 1),
-            .roles = sqlite3_column_int(statement, 2),
-            .projects = store_text(statement, 3),
-            .created_at = sqlite3_column_int64(statement, 4),
-            .revoked_at = sqlite3_column_int64(statement, 5),
-        };
-        visit(context, &item);
-    }
-    return row;
+    return statement ? store_each_token_row(store, statement, visit, context, error) : -1;
 }
 
 int store_find_client(struct store *store, const char *uid, const unsigned char secret_hash[32], int64_t *id,

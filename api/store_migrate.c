@@ -35,10 +35,6 @@ static int read_pragma(struct store *store, const char *sql, int64_t *value, str
     return result == SQLITE_ROW ? 0 : store_failed(store, sql, error);
 }
 
-static int execute(struct store *store, const char *sql, const char *what, struct error *error) {
-    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_failed(store, what, error);
-}
-
 /* The one row that names the installation. */
 static int add_identity(struct store *store, struct error *error) {
     char uid[UUID_SIZE];
@@ -55,15 +51,15 @@ static int add_identity(struct store *store, struct error *error) {
 static int migrate_from(struct store *store, int64_t version, struct error *error) {
     char pragma[64];
     for (int64_t i = version; i < VERSION_NOW; i++)
-        if (execute(store, migrations[i], "changing the schema", error))
+        if (store_execute(store, migrations[i], "changing the schema", error))
             return -1;
     if (version == 0 && add_identity(store, error))
         return -1;
     snprintf(pragma, sizeof pragma, "PRAGMA user_version = %d", VERSION_NOW);
-    if (execute(store, pragma, "marking the schema's version", error))
+    if (store_execute(store, pragma, "marking the schema's version", error))
         return -1;
     snprintf(pragma, sizeof pragma, "PRAGMA application_id = %d", APPLICATION_ID);
-    return execute(store, pragma, "marking the store", error);
+    return store_execute(store, pragma, "marking the store", error);
 }
 
 int store_check_schema(struct store *store, struct error *error) {

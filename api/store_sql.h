@@ -32,6 +32,12 @@ void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value);
 int store_run(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) MUST_CHECK;
 /* Steps to the next row: 1 a row, 0 no more (the statement is reset), -1 an error (reset too). */
 int store_step(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) MUST_CHECK;
+/* Runs SQL that yields no rows and is not worth keeping prepared; it may hold several statements. */
+int store_execute(struct store *store, const char *sql, const char *what, struct error *error) MUST_CHECK;
+/* Visits the rows of a statement with the columns of struct store_token_item, in their order. */
+int store_each_token_row(struct store *store, sqlite3_stmt *statement,
+                         void (*visit)(void *context, const struct store_token_item *item), void *context,
+                         struct error *error) MUST_CHECK;
 /* Text of a column, NULL for NULL; borrowed until the next step. */
 const char *store_text(sqlite3_stmt *statement, int column);
 /* Logs SQLite's reason and fills *error with one that may be shown; returns -1. */
