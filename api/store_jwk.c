@@ -157,7 +157,7 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
     int64_t id = sqlite3_last_insert_rowid(store->db);
     store_bind_integer(material, 1, id);
     store_bind_text(material, 2, jwk->public_key);
-    store_bind_text(material, 3, jwk->private_key);
+    store_bind_secret(material, 3, jwk->private_key);
     if (store_run(store, material, "storing a JWK's material", error))
         return -1;
     struct deployment_subject subject = {.operation = EVENT_CREATE,
