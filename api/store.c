@@ -21,7 +21,7 @@
  * between checkpoints, so that pages which many changes touch are written back once for all of them. */
 #define SETTINGS                                                                                                   \
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;" \
-    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = ON;"
+    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = FAST;"
 
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
 enum { BUSY_TIMEOUT_MS = 10000 };
