@@ -15,13 +15,17 @@
 #include "identifier.h"
 #include "jwk.h"
 
-enum { SIGNATURE_BATCH_MAX = 4096 }; /* records of one batch; more are signed as several */
+enum {
+    SIGNATURE_BATCH_MAX = 4096,     /* records of one batch; more are signed as several */
+    SIGNATURE_TEXT_MAX = 64 * 1024, /* characters of a JWS with attached payload that is judged */
+};
 
 /* ---- signing ---- */
 
 struct signer; /* an Ed25519 key that signs; used by one thread at a time */
 
-/* From a private Ed25519 JWK; the key is not taken. ERROR_INVALID for another. */
+/* From a private Ed25519 JWK; the key is not taken. ERROR_INVALID for another. Where OpenSSL has no Ed25519, or no memory, the
+ * process exits with a message: nothing may be published unsigned. */
 struct signer *signer_new(const struct jwk *key, struct error *error) MUST_CHECK;
 /* With a new key, which only lives in memory. */
 struct signer *signer_generate(void);
@@ -49,8 +53,9 @@ struct verifier;
 
 struct verifier *verifier_new(void);
 void verifier_free(struct verifier *verifier); /* NULL is allowed */
-/* Trusts a public Ed25519 JWK. not_after: seconds since 1970 (INT64_MAX: no end), beside an `exp` of the JWK itself. A key that
- * is trusted already gets the new end. */
+/* Trusts a public Ed25519 JWK, which is known by its RFC 7638 thumbprint, whatever its `kid`. Trust ends at not_after, seconds
+ * since 1970 (INT64_MAX: no end), or at an `exp` of the JWK itself if that is sooner. A key that is trusted already gets the new
+ * end. ERROR_INVALID for a key of another kind. */
 int verifier_trust(struct verifier *verifier, const struct jwk *key, int64_t not_after, struct error *error) MUST_CHECK;
 void verifier_forget_all(struct verifier *verifier);
 size_t verifier_count(const struct verifier *verifier);
