@@ -7,7 +7,7 @@
 
 #include <uthash.h>
 
-#include "heap.h"
+#include "common/heap.h"
 #include "replicas.h"
 #include "store.h"
 

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "api/heap.h"
+#include "common/heap.h"
 
 enum { ENTRIES = 500, STEPS = 20000 };
 

@@ -60,7 +60,9 @@ void heap_remove(struct heap *heap, struct heap_entry *entry) {
     sift_down(heap, last->index);
 }
 
-struct heap_entry *heap_top(const struct heap *heap) { return heap->count ? heap->entries[0] : NULL; }
+struct heap_entry *heap_top(const struct heap *heap) {
+    return heap->count ? heap->entries[0] : NULL;
+}
 
 void heap_free(struct heap *heap) {
     free(heap->entries);

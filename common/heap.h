@@ -1,8 +1,8 @@
 /* A binary heap of deadlines: the earliest on top, any entry removable in O(log n).
  *
  * An entry is embedded in what it belongs to. Not thread-safe. */
-#ifndef API_HEAP_H
-#define API_HEAP_H
+#ifndef COMMON_HEAP_H
+#define COMMON_HEAP_H
 
 #include <stddef.h>
 #include <stdint.h>
