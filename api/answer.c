@@ -24,6 +24,7 @@ static const struct {
     {413, "content_too_large", "The request body is too large"},
     {415, "unsupported_media_type", "Content-Type must be application/json"},
     {422, "unprocessable", "The request can not be processed"},
+    {429, "too_many_requests", "There were too many requests; try again later"},
     {431, "header_fields_too_large", "The request headers are too large"},
     {500, "internal_error", "The request could not be completed"},
     {501, "not_implemented", "This transfer coding is not supported"},
@@ -51,6 +52,12 @@ struct MHD_Response *answer_error(unsigned status, const char *message) {
 struct MHD_Response *answer_plumbing_error(void *context, unsigned status) {
     (void)context;
     return answer_error(status, NULL);
+}
+
+void answer_too_many(struct call *call, int64_t wait_us) {
+    struct MHD_Response *response = answer_error(429, NULL);
+    http_response_retry_after(response, wait_us);
+    http_respond(call->request, 429, response);
 }
 
 void answer_fail(struct call *call, unsigned status, const char *message) {

@@ -9,6 +9,8 @@
 struct MHD_Response *answer_error(unsigned status, const char *message);
 /* For the HTTP plumbing's own errors (413, 431, 400). */
 struct MHD_Response *answer_plumbing_error(void *context, unsigned status);
+/* Answers 429; wait_us: until another request makes sense. */
+void answer_too_many(struct call *call, int64_t wait_us);
 /* Answers the call with an error of that status. */
 void answer_fail(struct call *call, unsigned status, const char *message);
 /* Answers with the status that belongs to the error's code; nothing of an internal one is shown. */

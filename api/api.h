@@ -11,6 +11,7 @@
 #include "publisher.h"
 #include "readers.h"
 #include "source_url.h"
+#include "throttle.h"
 #include "workpool.h"
 #include "writer.h"
 
@@ -40,6 +41,7 @@ struct api {
     struct workpool *fetching, *generating, *importing;
     struct api_sources sources;
     struct idempotency *idempotency;
+    struct throttle *throttle;
     atomic_int waiting;    /* changes that were admitted and are not answered yet */
     atomic_bool ready;     /* serving */
     atomic_bool stopping;  /* new requests are refused */

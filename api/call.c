@@ -66,19 +66,31 @@ static int authorise(struct call *call) {
         refuse_token(call, http_request_header(call->request, "Authorization") != NULL);
         return -1;
     }
+    unsigned char hash[32];
+    int64_t wait_us;
+    token_hash(token, hash);
+    if (!throttle_admits(call->api->throttle, call->request, hash, &wait_us)) {
+        answer_too_many(call, wait_us);
+        return -1;
+    }
     struct store *store = readers_take(call->api->readers, &error);
     if (!store) {
         answer_fail_error(call, &error);
         return -1;
     }
-    unsigned char hash[32];
-    token_hash(token, hash);
+    /* Found by an index over SHA-256: how far a look-up gets tells at most how many bits of hashes agree, and nobody can choose
+     * tokens by their hashes' bits towards one that is not known. So nothing here compares secrets. */
     int status = store_find_token(store, hash, clock_wall_ms(), &call->token, &error);
     if (status != 0) {
-        if (error.code == ERROR_DENIED)
+        if (error.code == ERROR_DENIED) {
+            throttle_failed(call->api->throttle, call->request);
             refuse_token(call, true);
-        else
+        } else {
             answer_fail_error(call, &error);
+        }
+    } else if (!throttle_take(call->api->throttle, hash, &wait_us)) {
+        answer_too_many(call, wait_us);
+        status = -1;
     } else if (!roles_allow(call->token.roles, call->operation->roles)) {
         answer_fail(call, 403, NULL);
         status = -1;

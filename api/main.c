@@ -65,6 +65,13 @@ static const struct option_spec serve_options[] = {
     {"body-limit", 0, OPTION_SIZE, "SIZE", "2M", 1024, 64L << 20, AT(body_limit), "Largest request body."},
     {"header-limit", 0, OPTION_SIZE, "SIZE", "16k", 4096, 1L << 20, AT(header_limit),
      "Largest request line and headers, together."},
+    HTTP_OPTIONS(AT(http), "10500", "30s"),
+    {"rate-limit-token", 0, OPTION_STRING, "RATE", "0", 0, 0, AT(rate_limit_token),
+     "Requests with one token, written as for --rate-limit-address; more are answered 429. 0 is no limit: one pipeline may send "
+     "thousands a second."},
+    {"rate-limit-failures", 0, OPTION_STRING, "RATE", "10/s:200", 0, 0, AT(rate_limit_failures),
+     "Wrong tokens and client secrets of one IPv4 address or IPv6 /64; beyond it such calls are answered 429 without a look-up. "
+     "Tokens that have worked before are let through from there. 0 is no limit."},
     END_OF_OPTIONS,
 };
 

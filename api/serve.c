@@ -13,6 +13,7 @@
 #include "api.h"
 #include "call.h"
 #include "common/address_file.h"
+#include "common/hangup.h"
 #include "common/log.h"
 #include "idempotency.h"
 #include "logging.h"
@@ -24,8 +25,7 @@
 
 enum {
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
-    ANSWER_HEADERS = 1024,      /* bytes that the headers of an answer take at most */
-    IDLE_TIMEOUT_S = 30,        /* a connection that sends nothing is closed */
+    ANSWER_HEADERS = 2048,      /* bytes that the headers of an answer take at most */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
     ACKS_RETENTION_DAYS = 7,
     FETCH_THREADS = 8,    /* a server that hangs occupies one for as long as its caller allows … */
@@ -40,6 +40,7 @@ struct service {
     struct kafka_settings kafka;
     struct kafka_topics topics;
     struct api api;
+    struct tls_files tls;
     struct http_server *server;
     struct tombstones *tombstones;
     struct republisher *republisher;
@@ -66,6 +67,7 @@ static void watch_signals(void) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    hangup_block();
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     sem_init(&stop_semaphore, 0, 0);
@@ -217,6 +219,22 @@ static int start_pipeline(struct service *service, struct error *error) {
     return 0;
 }
 
+static void reload(void *context) {
+    struct service *service = context;
+    log_info("loading again");
+    http_server_reload(service->server);
+}
+
+static int start_throttle(struct service *service, struct error *error) {
+    struct rate tokens, failures;
+    if (rate_parse(service->settings->rate_limit_token, &tokens, error))
+        return error_prefix(error, "--rate-limit-token");
+    if (rate_parse(service->settings->rate_limit_failures, &failures, error))
+        return error_prefix(error, "--rate-limit-failures");
+    service->api.throttle = throttle_new(&tokens, &failures);
+    return 0;
+}
+
 /* Listens before anything else: a wrong address is told at once, and /healthz and /readyz tell that the service waits for its
  * broker. */
 static int start_http(struct service *service, struct error *error) {
@@ -227,7 +245,8 @@ static int start_http(struct service *service, struct error *error) {
         .threads = (unsigned)settings->threads,
         .connection_limit = (unsigned)settings->connections,
         .connection_memory = (size_t)settings->header_limit + ANSWER_HEADERS, /* one pool holds both */
-        .idle_timeout = IDLE_TIMEOUT_S,
+        .cors = {.methods = "GET, HEAD, POST, PUT, DELETE",
+                 .headers = "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, Prefer, traceparent"},
         .context = &service->api,
         .on_headers = call_on_headers,
         .on_request = call_on_request,
@@ -235,9 +254,12 @@ static int start_http(struct service *service, struct error *error) {
         .on_answer = call_on_answer,
         .on_completed = call_on_completed,
     };
+    if (http_settings_apply(&settings->http, &service->tls, &options, error))
+        return -1;
     service->server = http_server_start(&options, error);
     if (!service->server)
         return -1;
+    hangup_watch(reload, service);
     log_info("listening", "listen", settings->listen, "port", LOG_NUMBER(http_server_port(service->server)));
     return 0;
 }
@@ -268,6 +290,7 @@ static void free_pools(struct api *api) {
 /* Stops accepting, answers what waits, flushes, closes. */
 static void stop(struct service *service) {
     const char *reason = "The API is stopping";
+    hangup_stop();
     atomic_store(&service->api.stopping, true);
     if (service->server) {
         log_info("stopping", "active", LOG_NUMBER(http_server_active(service->server)));
@@ -296,6 +319,7 @@ static void stop(struct service *service) {
         writer_free(service->api.writer);
     tombstones_free(service->tombstones);
     idempotency_free(service->api.idempotency);
+    throttle_free(service->api.throttle);
     publisher_free(service->api.publisher);
     gatherer_free(service->api.gatherer);
     republisher_free(service->republisher);
@@ -323,6 +347,8 @@ int serve_run(void *context, char **operands, int count) {
     int status = start_sources(&service, &error);
     if (status == 0)
         status = store_lock_serving(settings->data_dir, &error);
+    if (status == 0)
+        status = start_throttle(&service, &error);
     if (status == 0)
         status = start_http(&service, &error);
     if (status == 0)

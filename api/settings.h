@@ -2,6 +2,7 @@
 #ifndef API_SETTINGS_H
 #define API_SETTINGS_H
 
+#include "common/http_settings.h"
 #include "common/options.h"
 
 struct settings {
@@ -16,6 +17,8 @@ struct settings {
     long deploy_timeout, grace, shutdown_timeout; /* ms */
     long threads, connections, waiting;    /* of HTTP */
     long body_limit, header_limit;         /* bytes */
+    struct http_settings http;
+    char *rate_limit_token, *rate_limit_failures;
     long tombstone_delay;                  /* ms */
     /* URLs that JWKs come from */
     bool source_allow_http;

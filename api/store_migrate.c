@@ -19,9 +19,8 @@
     extern const char symbol[]
 
 EMBED(store_schema_001, "schemas/store/001.sql");
-EMBED(store_schema_002, "schemas/store/002.sql");
 
-static const char *const migrations[] = {store_schema_001, store_schema_002};
+static const char *const migrations[] = {store_schema_001};
 
 enum { VERSION_NOW = sizeof migrations / sizeof *migrations };
 

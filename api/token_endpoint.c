@@ -138,7 +138,11 @@ static void submit(struct call *call, int64_t client_id) {
 void token_endpoint_issue(struct call *call) {
     struct error error;
     char *fields[FORM_FIELDS] = {NULL};
-    int64_t client_id = 0;
+    int64_t client_id = 0, wait_us;
+    if (!throttle_admits(call->api->throttle, call->request, NULL, &wait_us)) {
+        answer_too_many(call, wait_us);
+        return;
+    }
     int status = read_form(call, fields, &error);
     if (status == 0) {
         unsigned char hash[32];
@@ -155,6 +159,7 @@ void token_endpoint_issue(struct call *call) {
         char peer[64];
         http_request_peer(call->request, peer);
         log_info("client refused", "peer", peer);
+        throttle_failed(call->api->throttle, call->request);
         refuse(call);
     } else {
         answer_fail_error(call, &error);

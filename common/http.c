@@ -18,10 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "http_connection.h"
+#include "http_cors.h"
 #include "http_internal.h"
 #include "listen.h"
 #include "log.h"
 #include "memory.h"
+#include "metrics.h"
 
 /* How much of an unwanted body is read so that its sender sees the answer and the connection can go on. */
 static const size_t DRAIN_LIMIT = 1024 * 1024;
@@ -31,6 +34,7 @@ static const rlim_t DESCRIPTORS_RESERVED = 128;
 struct http_server {
     struct http_server_options options;
     struct MHD_Daemon *daemon;
+    struct http_connections *connections;
     int listen_fd; /* closed by libmicrohttpd */
     unsigned port;
     _Atomic unsigned active;
@@ -124,7 +128,36 @@ static void respond_error(struct http_request *request, unsigned status) {
     http_respond(request, status, options->on_error(options->context, status));
 }
 
+static struct metric limited = {.name = "jwk_http_requests_limited_total",
+                                .labels = "by=\"address\"",
+                                .help = "Requests answered 429, by whose rate was exceeded."};
+
+__attribute__((constructor)) static void register_metrics(void) {
+    metrics_register(&limited);
+}
+
+/* Answers 429 when the address has used its rate up. */
+static void check_rate(struct http_request *request) {
+    const struct http_server_options *options = &request->server->options;
+    int64_t wait_us;
+    if (http_connection_take_request(request->peer, &wait_us))
+        return;
+    metric_add(&limited, 1);
+    struct MHD_Response *response = options->on_error(options->context, MHD_HTTP_TOO_MANY_REQUESTS);
+    http_response_retry_after(response, wait_us);
+    http_respond(request, MHD_HTTP_TOO_MANY_REQUESTS, response);
+}
+
+const struct http_cors *http_server_cors(const struct http_server *server) {
+    return &server->options.cors;
+}
+
 static enum MHD_Result queue_answer(struct http_request *request) {
+    if (!http_connection_enter(request->peer, HTTP_PHASE_ANSWER))
+        return MHD_NO; /* request_completed() releases the answer */
+    const char *origin = request->shared ? NULL : http_cors_origin(&request->server->options.cors, request);
+    if (origin != NULL)
+        http_response_header(request->response, MHD_HTTP_HEADER_ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     enum MHD_Result result = MHD_queue_response(request->connection, request->status, request->response);
     release_response(request);
     request->queued = true;
@@ -181,6 +214,7 @@ static struct http_request *begin_request(struct http_server *server, struct MHD
     struct http_request *request = memory_new(sizeof *request);
     request->server = server;
     request->connection = connection;
+    request->peer = http_connection_of(connection);
     request->method = method;
     request->path = http_path_of_target(target);
     atomic_fetch_add(&server->active, 1);
@@ -197,14 +231,18 @@ static enum MHD_Result handle_headers(struct http_request *request, const char *
         refused = MHD_HTTP_BAD_REQUEST;
     if (request->path == NULL)
         request->path = "/";
+    bool has_body = framing.encodings > 0 || request->declared_length > 0;
+    if (!http_connection_enter(request->peer, has_body ? HTTP_PHASE_BODY : HTTP_PHASE_WORK))
+        return MHD_NO;
     if (refused != 0) {
         respond_error(request, refused);
         return queue_answer(request);
     }
-    options->on_headers(options->context, request);
+    check_rate(request);
+    if (!request->answered && !http_cors_preflight(&options->cors, request))
+        options->on_headers(options->context, request);
     if (!request->answered && request->declared_length > request->body_limit)
         respond_error(request, MHD_HTTP_CONTENT_TOO_LARGE);
-    bool has_body = framing.encodings > 0 || request->declared_length > 0;
     if (request->answered && has_body && (waits_for_continue(request, version) || request->declared_length > DRAIN_LIMIT))
         return queue_answer(request);
     return MHD_YES;
@@ -228,6 +266,8 @@ static enum MHD_Result handle_request(struct http_request *request) {
     if (!atomic_load_explicit(&request->answered, memory_order_acquire)) {
         if (request->dispatched)
             return MHD_YES;
+        if (!http_connection_enter(request->peer, HTTP_PHASE_WORK))
+            return MHD_NO;
         request->dispatched = true;
         options->on_request(options->context, request);
         /* A deferred one may have been answered by now, but it is still suspended: the resume brings it back here. */
@@ -261,10 +301,11 @@ static void request_completed(void *context, struct MHD_Connection *connection, 
     struct http_server *server = context;
     struct http_request *request = *slot;
     (void)connection;
-    (void)why;
     if (request == NULL)
         return;
     *slot = NULL;
+    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        (void)http_connection_enter(request->peer, HTTP_PHASE_NEXT);
     if (server->options.on_completed != NULL)
         server->options.on_completed(server->options.context, request);
     release_response(request); /* still there when the client left before it could be queued */
@@ -299,11 +340,49 @@ static unsigned possible_connections(unsigned wanted) {
     return possible;
 }
 
+/* A daemon that listens on the server's socket; NULL with errno. */
+static struct MHD_Daemon *start_daemon(struct http_server *server) {
+    const struct http_server_options *options = &server->options;
+    unsigned threads = options->threads > 0 ? options->threads : 1;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem further[4];
+    size_t count = 0;
+    /* A pool of one would only add a thread that does nothing. */
+    if (threads > 1)
+        further[count++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL};
+    if (options->tls != NULL) {
+        flags |= MHD_USE_TLS;
+        further[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_PRIORITIES};
+        further[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)tls_no_certificate};
+    }
+    further[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    return MHD_start_daemon(flags, (uint16_t)server->port, http_connections_admit, server->connections, access_handler, server,
+                            MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, /* must come first */
+                            MHD_OPTION_LISTEN_SOCKET, server->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+                            possible_connections(options->connection_limit), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            options->connection_memory, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
+                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed,
+                            server, MHD_OPTION_NOTIFY_CONNECTION, http_connections_notify, server->connections,
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, further, MHD_OPTION_END);
+}
+
+static void free_server(struct http_server *server) {
+    http_connections_free(server->connections);
+    pthread_cond_destroy(&server->idle);
+    pthread_mutex_destroy(&server->mutex);
+    free(server);
+}
+
 struct http_server *http_server_start(const struct http_server_options *options, struct error *error) {
     unsigned port;
-    int listen_fd = listen_open(options->listen, &port, error);
-    if (listen_fd < 0)
+    struct tls *tls = NULL;
+    if (http_cors_check(&options->cors, error) || (options->tls != NULL && (tls = tls_open(options->tls, error)) == NULL))
         return NULL;
+    int listen_fd = listen_open(options->listen, &port, error);
+    if (listen_fd < 0) {
+        tls_close(tls);
+        return NULL;
+    }
     struct http_server *server = memory_new(sizeof *server);
     server->options = *options;
     server->listen_fd = listen_fd;
@@ -314,30 +393,25 @@ struct http_server *http_server_start(const struct http_server_options *options,
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&server->idle, &attributes);
     pthread_condattr_destroy(&attributes);
-    unsigned connections = possible_connections(options->connection_limit);
+    const char *constant[HTTP_CORS_CONSTANT_SIZE];
+    http_cors_constant(&options->cors, constant);
+    http_response_set_policy(tls != NULL, constant);
     MHD_set_panic_func(panic, NULL);
-    unsigned threads = options->threads > 0 ? options->threads : 1;
-    struct MHD_OptionItem pool[] = {
-        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC | MHD_USE_ERROR_LOG, (uint16_t)port, NULL, NULL,
-        access_handler, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, /* must come first */
-        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        options->connection_memory, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout, MHD_OPTION_UNESCAPE_CALLBACK,
-        keep_escapes, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_completed, server, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        /* A pool of one would only add a thread that does nothing. */
-        MHD_OPTION_ARRAY, threads > 1 ? pool : pool + 1, MHD_OPTION_END);
+    server->connections = http_connections_new(options, tls);
+    server->daemon = start_daemon(server);
     if (server->daemon == NULL) {
         /* It may or may not have closed the socket by now; both programs exit on this, so the descriptor is left alone. */
         error_set(error, ERROR_UNAVAILABLE, "Cannot start the HTTP threads for \"%s\": %s", options->listen, strerror(errno));
-        pthread_cond_destroy(&server->idle);
-        pthread_mutex_destroy(&server->mutex);
-        free(server);
+        free_server(server);
         return NULL;
     }
     return server;
+}
+
+void http_server_reload(struct http_server *server) {
+    struct tls *tls = http_connections_tls(server->connections);
+    if (tls != NULL)
+        tls_reload(tls);
 }
 
 unsigned http_server_port(const struct http_server *server) {
@@ -382,7 +456,5 @@ void http_server_stop(struct http_server *server) {
     if (server == NULL)
         return;
     MHD_stop_daemon(server->daemon);
-    pthread_cond_destroy(&server->idle);
-    pthread_mutex_destroy(&server->mutex);
-    free(server);
+    free_server(server);
 }

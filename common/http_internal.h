@@ -3,6 +3,7 @@
 #define COMMON_HTTP_INTERNAL_H
 
 #include "http.h"
+#include "http_connection.h"
 
 struct http_parameter {
     char *name, *value; /* percent-decoded */
@@ -13,6 +14,7 @@ struct http_parameter {
 struct http_request {
     struct http_server *server;
     struct MHD_Connection *connection;
+    struct http_connection *peer;
     const char *method, *path; /* in the connection's memory, which lives as long as the request */
     void *data;
 
@@ -24,15 +26,18 @@ struct http_request {
     struct http_parameter *parameters; /* of the query, once asked for */
     bool parameters_read;
 
-    bool dispatched; /* on_request was called */
-    bool deferred;   /* written by the connection's thread before the request is handed to another one */
-    bool queued;     /* libmicrohttpd has the answer */
+    bool dispatched;       /* on_request was called */
+    bool deferred;         /* written by the connection's thread before the request is handed to another one */
+    bool queued;           /* libmicrohttpd has the answer */
     _Atomic bool answered; /* response and status are valid; set with release order, from any thread when deferred */
     unsigned status;
     struct MHD_Response *response; /* one reference, until it is queued; the caller's when shared */
     bool shared;
 };
 
+/* What belongs on every answer, set before the first is made: strict: TLS; constant: pairs of name and value, ended by NULL. */
+void http_response_set_policy(bool strict, const char *const *constant);
+const struct http_cors *http_server_cors(const struct http_server *server);
 /* Wipes and frees the body, and frees the parameters. */
 void http_request_clear(struct http_request *request);
 /* Appends to the body. The caller has checked the limit. */

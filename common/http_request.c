@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_cors.h"
 #include "http_internal.h"
 #include "memory.h"
 #include "text.h"
@@ -162,22 +163,33 @@ void http_request_clear(struct http_request *request) {
     request->parameters = NULL;
 }
 
-void http_request_peer(const struct http_request *request, char out[64]) {
+void http_address_text(const struct sockaddr *address, char out[HTTP_PEER_SIZE]) {
     strcpy(out, "unknown");
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info == NULL || info->client_addr == NULL)
+    if (address == NULL)
         return;
-    if (info->client_addr->sa_family == AF_INET) {
-        const struct sockaddr_in *address = (const struct sockaddr_in *)(const void *)info->client_addr;
-        inet_ntop(AF_INET, &address->sin_addr, out, 64);
-    } else if (info->client_addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *address = (const struct sockaddr_in6 *)(const void *)info->client_addr;
+    if (address->sa_family == AF_INET) {
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, out, HTTP_PEER_SIZE);
+    } else if (address->sa_family == AF_INET6) {
+        const struct in6_addr *whole = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
         /* On a socket for both families an IPv4 peer shows as ::ffff:192.0.2.1. */
-        if (IN6_IS_ADDR_V4MAPPED(&address->sin6_addr))
-            inet_ntop(AF_INET, &address->sin6_addr.s6_addr[12], out, 64);
+        if (IN6_IS_ADDR_V4MAPPED(whole))
+            inet_ntop(AF_INET, &whole->s6_addr[12], out, HTTP_PEER_SIZE);
         else
-            inet_ntop(AF_INET6, &address->sin6_addr, out, 64);
+            inet_ntop(AF_INET6, whole, out, HTTP_PEER_SIZE);
     }
+}
+
+void http_request_peer(const struct http_request *request, char out[HTTP_PEER_SIZE]) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    http_address_text(info != NULL ? info->client_addr : NULL, out);
+}
+
+const unsigned char *http_request_address(const struct http_request *request) {
+    return http_connection_address(request->peer);
+}
+
+bool http_request_is_cross_origin(const struct http_request *request) {
+    return http_cors_origin(http_server_cors(request->server), request) != NULL;
 }
 
 void http_request_set_data(struct http_request *request, void *data) {

@@ -1,20 +1,57 @@
 /* Making answers, and percent-encoding. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "http.h"
+#include "http_internal.h"
 #include "log.h"
 #include "memory.h"
 
+/* Written by http_server_start(), before there are threads that make answers; pairs of name and value, ended by NULL. */
+static const char *policy[16] = {
+    MHD_HTTP_HEADER_X_CONTENT_TYPE_OPTIONS,       "nosniff",         MHD_HTTP_HEADER_CONTENT_SECURITY_POLICY,
+    "default-src 'none'; frame-ancestors 'none'", "Referrer-Policy", "no-referrer",
+};
+enum { POLICY_ALWAYS = 6 }; /* entries of it that are always there */
+
+void http_response_set_policy(bool strict, const char *const *constant) {
+    size_t count = POLICY_ALWAYS;
+    if (strict) {
+        policy[count++] = MHD_HTTP_HEADER_STRICT_TRANSPORT_SECURITY;
+        policy[count++] = "max-age=31536000";
+    }
+    while (*constant != NULL && count + 1 < sizeof policy / sizeof *policy)
+        policy[count++] = *constant++;
+    policy[count] = NULL;
+}
+
+void http_response_secure(struct MHD_Response *response) {
+    for (const char *const *pair = policy; *pair != NULL; pair += 2)
+        MHD_add_response_header(response, pair[0], pair[1]);
+}
+
 /* Ends the process when there is none: only an allocation can fail in there, and the policy of memory.h applies. */
-static struct MHD_Response *with_headers(struct MHD_Response *response, const char *content_type) {
+static struct MHD_Response *existing(struct MHD_Response *response) {
     if (response == NULL) {
         log_error("out of memory", "for", "an HTTP response");
         _Exit(71);
     }
+    return response;
+}
+
+struct MHD_Response *http_response_view(const char *body, size_t length) {
+    struct MHD_Response *response =
+        existing(MHD_create_response_from_buffer(length, (void *)(uintptr_t)body, MHD_RESPMEM_PERSISTENT));
+    http_response_secure(response);
+    return response;
+}
+
+static struct MHD_Response *with_headers(struct MHD_Response *response, const char *content_type) {
+    existing(response);
     if (content_type != NULL)
         http_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     http_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    http_response_secure(response);
     return response;
 }
 
@@ -41,6 +78,12 @@ void http_response_header(struct MHD_Response *response, const char *name, const
         }
     if (MHD_add_response_header(response, name, value) != MHD_YES)
         log_warning("header refused", "name", name, "value", value);
+}
+
+void http_response_retry_after(struct MHD_Response *response, int64_t wait_us) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld", wait_us > 1000000 ? (long long)(wait_us / 1000000 + (wait_us % 1000000 != 0)) : 1LL);
+    http_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, text);
 }
 
 static int hex_value(char digit) {

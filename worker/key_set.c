@@ -8,6 +8,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "common/http.h"
 #include "common/identifier.h"
 #include "common/memory.h"
 
@@ -83,6 +84,12 @@ key_set_slot key_set_slot_of(const char *project_name) {
 
 void key_set_invalidate(struct key_set_cache *cache, key_set_slot slot) { atomic_fetch_add(&cache->generations[slot], 1); }
 
+static void add_headers(const struct key_set *set, struct MHD_Response *response) {
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/jwk-set+json");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, set->etag);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, set->cache_control);
+}
+
 /* Takes the body. */
 static struct entry *entry_new(struct key_set_cache *cache, const char *project_name, struct text *body, uint32_t generation,
                                int64_t now_ms, int64_t expires) {
@@ -101,20 +108,26 @@ static struct entry *entry_new(struct key_set_cache *cache, const char *project_
         max_age = expires - now;
         entry->valid_until = (now + 1) * 1000;
     }
-    char cache_control[64];
-    snprintf(cache_control, sizeof cache_control, "public, max-age=%lld", (long long)max_age);
-    size_t length = body->length;
-    entry->set.response = MHD_create_response_from_buffer(length, text_take(body), MHD_RESPMEM_MUST_FREE);
+    snprintf(entry->set.cache_control, sizeof entry->set.cache_control, "public, max-age=%lld", (long long)max_age);
+    size_t length = entry->set.length = body->length;
+    char *bytes = text_take(body);
+    entry->set.body = bytes;
+    entry->set.response = MHD_create_response_from_buffer(length, bytes, MHD_RESPMEM_MUST_FREE);
     entry->project_name = memory_string(project_name);
     entry->generation = generation;
     entry->memory = length + strlen(project_name) + ENTRY_OVERHEAD;
     entry->references = 1;
     if (entry->set.response) {
-        MHD_add_response_header(entry->set.response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/jwk-set+json");
-        MHD_add_response_header(entry->set.response, MHD_HTTP_HEADER_ETAG, entry->set.etag);
-        MHD_add_response_header(entry->set.response, MHD_HTTP_HEADER_CACHE_CONTROL, cache_control);
+        add_headers(&entry->set, entry->set.response);
+        http_response_secure(entry->set.response);
     }
     return entry;
+}
+
+struct MHD_Response *key_set_response(const struct key_set *set) {
+    struct MHD_Response *response = http_response_view(set->body, set->length);
+    add_headers(set, response);
+    return response;
 }
 
 static struct entry *build(struct key_set_cache *cache, const char *project_name, uint32_t generation, bool *known,

@@ -20,7 +20,14 @@ struct key_set_cache;
 struct key_set {
     struct MHD_Response *response;   /* for 200; for 304 too, with which libmicrohttpd sends the headers alone */
     char etag[SHA256_TEXT_SIZE + 2]; /* strong, with its quotes */
+    const char *body;                /* of the response, which owns it */
+    size_t length;
+    char cache_control[64];
 };
+
+/* A response of its own with the same body and headers, for an answer that needs one more header. The set must be held until
+ * the response is sent. */
+struct MHD_Response *key_set_response(const struct key_set *set);
 
 struct key_set_options {
     struct state_reader_pool *readers; /* must outlive the cache */

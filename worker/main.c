@@ -9,6 +9,8 @@
 
 #include "common/address_file.h"
 #include "common/clock.h"
+#include "common/hangup.h"
+#include "common/http_settings.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/options.h"
@@ -33,6 +35,7 @@ struct settings {
     long heartbeat_interval, tombstone_delay, sweep_delay;
     long max_age; /* ms */
     long cache_size, http_threads, connections;
+    struct http_settings http;
     char *log_level, *log_format;
 };
 
@@ -80,6 +83,7 @@ static const struct option_spec options[] = {
     {"cache-size", 0, OPTION_SIZE, "SIZE", "64M", 0, 1L << 40, AT(cache_size), "Memory for ready-made JWK Sets."},
     {"http-threads", 0, OPTION_INTEGER, "N", "2", 1, 256, AT(http_threads), "Threads that serve HTTP."},
     {"connections", 0, OPTION_INTEGER, "N", "4096", 10, 1000000, AT(connections), "Connections at once."},
+    HTTP_OPTIONS(AT(http), "3900", "60s"),
     {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
     {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format),
      "text (key=value) or json; one line per event, on standard error."},
@@ -107,6 +111,7 @@ static void catch_signals(void) {
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    hangup_block();
 }
 
 static int check_settings(struct settings *settings, struct error *error) {
@@ -136,7 +141,7 @@ static char *make_url(const struct settings *settings, unsigned port) {
     if (!colon || strncmp(settings->listen, "*:", 2) == 0 || strncmp(settings->listen, "0.0.0.0:", 8) == 0 ||
         strncmp(settings->listen, "[::]:", 5) == 0)
         return NULL;
-    return memory_format("http://%.*s:%u", (int)(colon - settings->listen), settings->listen, port);
+    return memory_format("%s://%.*s:%u", settings->http.tls_certificate ? "https" : "http", (int)(colon - settings->listen), settings->listen, port);
 }
 
 /* What is opened before the loop and closed after it, in this order and its reverse. */
@@ -150,6 +155,11 @@ struct service {
     char *url;
     struct serve_status status;
 };
+
+static void reload(void *context) {
+    log_info("loading again");
+    server_reload(context);
+}
 
 static int open_service(struct service *service, const struct settings *settings, struct error *error) {
     service->state = state_open(settings->state_dir, settings->environment, settings->replica, error);
@@ -183,12 +193,14 @@ static int open_service(struct service *service, const struct settings *settings
     struct serve_options serve = {.listen = settings->listen,
                                   .threads = (unsigned)settings->http_threads,
                                   .connection_limit = (unsigned)settings->connections,
+                                  .http = &settings->http,
                                   .cache = service->cache,
                                   .readers = service->readers,
                                   .status = &service->status};
     service->server = server_start(&serve, error);
     if (!service->server)
         return -1;
+    hangup_watch(reload, service->server);
     unsigned port = server_port(service->server);
     service->url = make_url(settings, port);
     log_info("serving", "listen", settings->listen, "port", LOG_NUMBER(port), "environment", settings->environment, "replica",
@@ -197,6 +209,7 @@ static int open_service(struct service *service, const struct settings *settings
 }
 
 static void close_service(struct service *service) {
+    hangup_stop();
     server_stop(service->server, STOP_HTTP_MS);
     effects_free(service->effects);
     export_close(service->export);

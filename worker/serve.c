@@ -14,11 +14,11 @@
 
 enum {
     CONNECTION_MEMORY = 16384, /* of a request's line and headers */
-    IDLE_TIMEOUT_S = 60,
 };
 
 struct server {
     struct serve_options options;
+    struct tls_files tls;
     struct http_server *http;
 };
 
@@ -107,7 +107,10 @@ static void respond_key_set(struct server *server, struct http_request *request,
     http_request_set_data(request, (void *)(uintptr_t)set); /* released when the request is over */
     unsigned status = matches(http_request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), set->etag) ? 304 : 200;
     count_answer(status);
-    http_respond_shared(request, status, set->response);
+    if (http_request_is_cross_origin(request))
+        http_respond(request, status, key_set_response(set));
+    else
+        http_respond_shared(request, status, set->response);
 }
 
 /* ---- JWKs ---- */
@@ -244,6 +247,8 @@ static void on_request(void *context, struct http_request *request) {
 static struct MHD_Response *on_error(void *context, unsigned status) {
     (void)context;
     count_answer(status);
+    if (status == MHD_HTTP_TOO_MANY_REQUESTS)
+        return error_response("too_many_requests", "There were too many requests; try again later");
     return error_response("bad_request", status == 413 ? "The body is too large" : "The request is not valid HTTP");
 }
 
@@ -263,20 +268,23 @@ struct server *server_start(const struct serve_options *options, struct error *e
         .threads = options->threads,
         .connection_limit = options->connection_limit,
         .connection_memory = CONNECTION_MEMORY,
-        .idle_timeout = IDLE_TIMEOUT_S,
+        .cors = {.methods = "GET, HEAD", .headers = "If-None-Match"},
         .context = server,
         .on_headers = on_headers,
         .on_request = on_request,
         .on_error = on_error,
         .on_completed = on_completed,
     };
-    server->http = http_server_start(&http_options, error);
+    if (http_settings_apply(options->http, &server->tls, &http_options, error) == 0)
+        server->http = http_server_start(&http_options, error);
     if (!server->http) {
         free(server);
         return NULL;
     }
     return server;
 }
+
+void server_reload(struct server *server) { http_server_reload(server->http); }
 
 unsigned server_port(const struct server *server) { return http_server_port(server->http); }
 

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "common/error.h"
+#include "common/http_settings.h"
 #include "worker/key_set.h"
 #include "worker/state_reader.h"
 
@@ -25,6 +26,7 @@ struct serve_status {
 struct serve_options {
     const char *listen;
     unsigned threads, connection_limit;
+    const struct http_settings *http;
     struct key_set_cache *cache;
     struct state_reader_pool *readers;
     const struct serve_status *status;
@@ -33,6 +35,8 @@ struct server;
 
 struct server *server_start(const struct serve_options *options, struct error *error) MUST_CHECK;
 unsigned server_port(const struct server *server);
+/* Loads TLS certificate and key again. */
+void server_reload(struct server *server);
 /* Answers what has begun, at most timeout_ms, and ends. NULL is allowed. */
 void server_stop(struct server *server, int timeout_ms);
 

@@ -65,7 +65,7 @@ def match_path(path):
 
 # Answers that do not depend on the path, by status.
 ANYWHERE = {400: "BadRequest", 401: "Unauthorized", 404: "NotFound", 405: "MethodNotAllowed", 413: "PayloadTooLarge",
-            431: "HeaderFieldsTooLarge", 500: "InternalError", 503: "ServiceUnavailable"}
+            429: "TooManyRequests", 431: "HeaderFieldsTooLarge", 500: "InternalError", 503: "ServiceUnavailable"}
 
 
 def judge_answer(method, path, answer):

@@ -1,0 +1,341 @@
+/* Credentials with a count of who uses them, replaced as a whole.
+ *
+ * libmicrohttpd would take certificates through a callback of its own and the clients' CA once for ever; a session's
+ * credentials can be exchanged until its handshake begins, which covers both. */
+#include "tls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/x509.h>
+#include <openssl/crypto.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "http.h"
+#include "log.h"
+#include "memory.h"
+#include "metrics.h"
+
+enum { FILE_MAXIMUM = 1 << 20, FILES = 3 };
+static const int64_t CHECK_INTERVAL_MS = 2000;
+
+struct tls_credentials {
+    gnutls_certificate_credentials_t certificate;
+    bool asks_client;
+    atomic_uint references;
+};
+
+/* By what a changed file is known. */
+struct stamp {
+    dev_t device;
+    ino_t inode;
+    off_t size;
+    struct timespec modified, changed;
+};
+
+struct tls {
+    struct tls_files files;
+    _Atomic int64_t checked_ms;
+    pthread_mutex_t mutex; /* guards all below */
+    struct tls_credentials *current;
+    struct stamp stamps[FILES]; /* at the last attempt to load */
+};
+
+static struct metric loads[] = {
+    {.name = "jwk_tls_loads_total", .labels = "result=\"loaded\"", .help = "Times that certificate and key were loaded."},
+    {.name = "jwk_tls_loads_total", .labels = "result=\"failed\""},
+};
+static struct metric expiry = {.name = "jwk_tls_certificate_expiry_seconds",
+                               .help = "When the server's certificate expires, in seconds since 1970; 0 without TLS.",
+                               .type = METRIC_GAUGE};
+static struct metric refused_clients = {.name = "jwk_tls_client_certificates_refused_total",
+                                        .help = "Handshakes refused for the client's certificate, or for want of one."};
+static struct metric failed_handshakes = {.name = "jwk_tls_handshakes_failed_total",
+                                          .help = "Connections that ended before their TLS handshake was complete."};
+
+__attribute__((constructor)) static void register_metrics(void) {
+    metrics_register(&loads[0]);
+    metrics_register(&loads[1]);
+    metrics_register(&expiry);
+    metrics_register(&refused_clients);
+    metrics_register(&failed_handshakes);
+}
+
+void tls_count_failed_handshake(void) {
+    metric_add(&failed_handshakes, 1);
+}
+
+/* ---- files ---- */
+
+static const char *file_of(const struct tls_files *files, int index) {
+    return index == 0 ? files->certificate : index == 1 ? files->key : files->client_ca;
+}
+
+static struct stamp stamp_of(const char *path) {
+    struct stat status;
+    if (path == NULL || stat(path, &status) != 0)
+        return (struct stamp){0};
+    return (struct stamp){status.st_dev, status.st_ino, status.st_size, status.st_mtim, status.st_ctim};
+}
+
+static bool same_time(struct timespec a, struct timespec b) {
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+static bool same_stamp(const struct stamp *a, const struct stamp *b) {
+    return a->device == b->device && a->inode == b->inode && a->size == b->size && same_time(a->modified, b->modified) &&
+           same_time(a->changed, b->changed);
+}
+
+/* Wipes and frees what read_file() has given. */
+static void free_file(gnutls_datum_t *file) {
+    if (file->data != NULL)
+        OPENSSL_cleanse(file->data, file->size);
+    free(file->data);
+    *file = (gnutls_datum_t){0};
+}
+
+/* Reads a whole file; a secret one only when nobody but its owner can. */
+static int read_file(const char *what, const char *path, bool secret, gnutls_datum_t *out, struct error *error) {
+    struct stat status;
+    int result = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        error_set(error, ERROR_INVALID, "%s: %s can not be read: %s", what, path, strerror(errno));
+        goto out;
+    }
+    if (secret && (status.st_mode & 077) != 0) {
+        error_set(error, ERROR_INVALID, "%s: others may read or write %s (mode %03o): chmod 600 %s", what, path,
+                  (unsigned)status.st_mode & 0777, path);
+        goto out;
+    }
+    if (!S_ISREG(status.st_mode) || status.st_size == 0 || status.st_size > FILE_MAXIMUM) {
+        error_set(error, ERROR_INVALID, "%s: %s is not a PEM file", what, path);
+        goto out;
+    }
+    out->data = memory_new((size_t)status.st_size + 1);
+    while (out->size < (size_t)status.st_size) {
+        ssize_t got = read(fd, out->data + out->size, (size_t)status.st_size - out->size);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            error_set(error, ERROR_INVALID, "%s: %s can not be read: %s", what, path,
+                      got < 0 ? strerror(errno) : "it became shorter meanwhile");
+            goto out;
+        }
+        out->size += (unsigned)got;
+    }
+    result = 0;
+out:
+    if (fd >= 0)
+        close(fd);
+    if (result != 0)
+        free_file(out);
+    return result;
+}
+
+/* ---- the client's certificate ---- */
+
+static void describe_peer(gnutls_session_t session, char out[HTTP_PEER_SIZE]) {
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (getpeername(gnutls_transport_get_int(session), (struct sockaddr *)&address, &size) != 0)
+        size = 0;
+    http_address_text(size > 0 ? (struct sockaddr *)&address : NULL, out);
+}
+
+static gnutls_alert_description_t alert_for(int result, unsigned status) {
+    if (result == GNUTLS_E_NO_CERTIFICATE_FOUND)
+        return GNUTLS_A_CERTIFICATE_REQUIRED;
+    if (status & GNUTLS_CERT_EXPIRED)
+        return GNUTLS_A_CERTIFICATE_EXPIRED;
+    if (status & GNUTLS_CERT_SIGNER_NOT_FOUND)
+        return GNUTLS_A_UNKNOWN_CA;
+    return GNUTLS_A_BAD_CERTIFICATE;
+}
+
+/* Called in the handshake when the client's certificate is in, or known to be missing. */
+static int verify_client(gnutls_session_t session) {
+    gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID, .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
+    unsigned status = 0;
+    int result = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
+    if (result == GNUTLS_E_SUCCESS && status == 0)
+        return 0;
+    char peer[HTTP_PEER_SIZE];
+    gnutls_datum_t reason = {0};
+    describe_peer(session, peer);
+    if (result == GNUTLS_E_SUCCESS)
+        gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &reason, 0);
+    log_info("client certificate refused", "peer", peer, "reason",
+             reason.data != NULL ? (const char *)reason.data : gnutls_strerror(result));
+    gnutls_free(reason.data);
+    metric_add(&refused_clients, 1);
+    /* libmicrohttpd sends no alerts, and without one the client could not tell its user why. */
+    gnutls_alert_send(session, GNUTLS_AL_FATAL, alert_for(result, status));
+    return GNUTLS_E_CERTIFICATE_ERROR;
+}
+
+/* ---- loading ---- */
+
+static void credentials_free(struct tls_credentials *credentials) {
+    if (credentials->certificate != NULL)
+        gnutls_certificate_free_credentials(credentials->certificate);
+    free(credentials);
+}
+
+void tls_credentials_give(struct tls_credentials *credentials) {
+    if (credentials != NULL && atomic_fetch_sub(&credentials->references, 1) == 1)
+        credentials_free(credentials);
+}
+
+/* When the certificate expires, or -1. */
+static int64_t expiry_of(const struct tls_credentials *credentials) {
+    gnutls_x509_crt_t *chain = NULL;
+    unsigned count = 0;
+    if (gnutls_certificate_get_x509_crt(credentials->certificate, 0, &chain, &count) != GNUTLS_E_SUCCESS)
+        return -1;
+    int64_t result = count > 0 ? (int64_t)gnutls_x509_crt_get_expiration_time(chain[0]) : -1;
+    for (unsigned i = 0; i < count; i++)
+        gnutls_x509_crt_deinit(chain[i]);
+    gnutls_free(chain);
+    return result;
+}
+
+static struct tls_credentials *load(const struct tls_files *files, struct error *error) {
+    struct tls_credentials *credentials = memory_new(sizeof *credentials);
+    gnutls_datum_t certificate = {0}, key = {0}, client_ca = {0};
+    int status = -1, result;
+    if (read_file("--tls-certificate", files->certificate, false, &certificate, error) ||
+        read_file("--tls-key", files->key, true, &key, error) ||
+        (files->client_ca != NULL && read_file("--tls-client-ca", files->client_ca, false, &client_ca, error)))
+        goto out;
+    atomic_init(&credentials->references, 1);
+    result = gnutls_certificate_allocate_credentials(&credentials->certificate);
+    if (result == GNUTLS_E_SUCCESS)
+        result =
+            gnutls_certificate_set_x509_key_mem2(credentials->certificate, &certificate, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
+    if (result < 0) {
+        error_set(error, ERROR_INVALID, "certificate %s and key %s can not be used: %s", files->certificate, files->key,
+                  gnutls_strerror(result));
+        goto out;
+    }
+    if (files->client_ca != NULL) {
+        result = gnutls_certificate_set_x509_trust_mem(credentials->certificate, &client_ca, GNUTLS_X509_FMT_PEM);
+        if (result <= 0) {
+            error_set(error, ERROR_INVALID, "--tls-client-ca: %s holds no certificate: %s", files->client_ca,
+                      gnutls_strerror(result));
+            goto out;
+        }
+        credentials->asks_client = true;
+        gnutls_certificate_set_verify_function(credentials->certificate, verify_client);
+    }
+    status = 0;
+out:
+    free_file(&certificate);
+    free_file(&key);
+    free_file(&client_ca);
+    if (status != 0) {
+        credentials_free(credentials);
+        return NULL;
+    }
+    return credentials;
+}
+
+/* With the mutex held, or before there are threads. Stamps are taken first: a file that changes while it is read is read again.
+ */
+static int load_current(struct tls *tls, struct error *error) {
+    for (int i = 0; i < FILES; i++)
+        tls->stamps[i] = stamp_of(file_of(&tls->files, i));
+    struct tls_credentials *credentials = load(&tls->files, error);
+    metric_add(&loads[credentials == NULL], 1);
+    if (credentials == NULL)
+        return -1;
+    tls_credentials_give(tls->current);
+    tls->current = credentials;
+    int64_t expires = expiry_of(credentials);
+    char text[CLOCK_TEXT_SIZE];
+    metric_set(&expiry, expires);
+    clock_format(expires * 1000, text);
+    if (expires * 1000 <= clock_wall_ms())
+        log_warning("TLS certificate has expired", "file", tls->files.certificate, "expires", text);
+    else
+        log_info("TLS certificate loaded", "file", tls->files.certificate, "expires", text);
+    return 0;
+}
+
+/* With the mutex held. */
+static void load_again(struct tls *tls) {
+    struct error error;
+    if (load_current(tls, &error))
+        log_error("TLS certificate not loaded, the one before stays in use", "reason", error.message);
+}
+
+struct tls *tls_open(const struct tls_files *files, struct error *error) {
+    struct tls *tls = memory_new(sizeof *tls);
+    tls->files = *files;
+    pthread_mutex_init(&tls->mutex, NULL);
+    if (load_current(tls, error)) {
+        tls_close(tls);
+        return NULL;
+    }
+    return tls;
+}
+
+void tls_close(struct tls *tls) {
+    if (tls == NULL)
+        return;
+    tls_credentials_give(tls->current);
+    pthread_mutex_destroy(&tls->mutex);
+    free(tls);
+}
+
+void tls_reload(struct tls *tls) {
+    pthread_mutex_lock(&tls->mutex);
+    load_again(tls);
+    pthread_mutex_unlock(&tls->mutex);
+}
+
+int tls_no_certificate(gnutls_session_t session, const gnutls_datum_t *issuers, int issuer_count,
+                       const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **certificates,
+                       unsigned *certificate_count, gnutls_privkey_t *key) {
+    (void)session, (void)issuers, (void)issuer_count, (void)algorithms, (void)algorithm_count;
+    *certificates = NULL;
+    *certificate_count = 0;
+    *key = NULL;
+    return -1;
+}
+
+/* Whether it is this caller's turn to look at the files. */
+static bool is_time_to_check(struct tls *tls, int64_t now_ms) {
+    int64_t checked = atomic_load(&tls->checked_ms);
+    return now_ms - checked >= CHECK_INTERVAL_MS && atomic_compare_exchange_strong(&tls->checked_ms, &checked, now_ms);
+}
+
+static bool files_changed(const struct tls *tls) {
+    for (int i = 0; i < FILES; i++) {
+        struct stamp stamp = stamp_of(file_of(&tls->files, i));
+        if (!same_stamp(&stamp, &tls->stamps[i]))
+            return true;
+    }
+    return false;
+}
+
+struct tls_credentials *tls_attach(struct tls *tls, gnutls_session_t session, int64_t now_ms) {
+    bool check = is_time_to_check(tls, now_ms);
+    pthread_mutex_lock(&tls->mutex);
+    if (check && files_changed(tls))
+        load_again(tls);
+    struct tls_credentials *credentials = tls->current;
+    atomic_fetch_add(&credentials->references, 1);
+    pthread_mutex_unlock(&tls->mutex);
+    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials->certificate);
+    /* Asked for and not required: then verify_client() gets to tell why. It refuses those who show none. */
+    if (credentials->asks_client)
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+    return credentials;
+}
