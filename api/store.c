@@ -21,7 +21,7 @@
  * between checkpoints, so that pages which many changes touch are written back once for all of them. */
 #define SETTINGS                                                                                                   \
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;" \
-    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = ON;"
+    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = FAST;"
 
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
 enum { BUSY_TIMEOUT_MS = 10000 };
@@ -153,6 +153,13 @@ sqlite3_stmt *store_statement(struct store *store, const char *sql, struct error
     store->statements[store->statement_count].sql = sql;
     store->statements[store->statement_count++].statement = statement;
     return statement;
+}
+
+void store_bind_secret(sqlite3_stmt *statement, int index, const char *text) {
+    if (text)
+        sqlite3_bind_blob(statement, index, text, (int)strlen(text), SQLITE_STATIC);
+    else
+        sqlite3_bind_null(statement, index);
 }
 
 void store_bind_text(sqlite3_stmt *statement, int index, const char *text) {

@@ -157,7 +157,7 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
     int64_t id = sqlite3_last_insert_rowid(store->db);
     store_bind_integer(material, 1, id);
     store_bind_text(material, 2, jwk->public_key);
-    store_bind_text(material, 3, jwk->private_key);
+    store_bind_secret(material, 3, jwk->private_key);
     if (store_run(store, material, "storing a JWK's material", error))
         return -1;
     struct deployment_subject subject = {.operation = EVENT_CREATE,
@@ -194,6 +194,13 @@ static const char *name_changes(const struct store_jwk *before, const char *name
     return out[0] ? out + 1 : NULL;
 }
 
+/* Whether more changes than the description: SQLite writes every index of a column that is set, also to the value that it has.
+ */
+static bool renames_or_detaches(const struct store_jwk *before, const char *name) {
+    return strcmp(before->name, name) != 0 || before->source_id || before->source_url ||
+           (strcmp(before->source_type, "GENERATE") != 0 && strcmp(before->source_type, "COPY_PASTE") != 0);
+}
+
 int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
                      const char *description, struct store_change *change, struct error *error) {
     struct store_jwk jwk;
@@ -215,11 +222,17 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
         goto out;
     }
     /* The update detaches: from here on the JWK is as if its material had been pasted. */
-    sqlite3_stmt *statement = store_statement(
-        store,
-        "UPDATE jwk SET name = ?2, description = ?3, source_type = CASE WHEN source_type = 'GENERATE' THEN source_type ELSE"
-        " 'COPY_PASTE' END, source_id = NULL, source_url = NULL, version = version + 1, updated_at = ?4 WHERE id = ?1",
-        error);
+    sqlite3_stmt *statement =
+        renames_or_detaches(&jwk, new_name)
+            ? store_statement(store,
+                              "UPDATE jwk SET name = ?2, description = ?3, source_type = CASE WHEN source_type = 'GENERATE' "
+                              "THEN source_type ELSE"
+                              " 'COPY_PASTE' END, source_id = NULL, source_url = NULL, version = version + 1, updated_at = ?4 "
+                              "WHERE id = ?1",
+                              error)
+            : store_statement(
+                  store, "UPDATE jwk SET description = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1 AND name = ?2",
+                  error);
     if (!statement)
         goto out;
     int64_t now = clock_wall_ms();

@@ -19,8 +19,9 @@
     extern const char symbol[]
 
 EMBED(store_schema_001, "schemas/store/001.sql");
+EMBED(store_schema_002, "schemas/store/002.sql");
 
-static const char *const migrations[] = {store_schema_001};
+static const char *const migrations[] = {store_schema_001, store_schema_002};
 
 enum { VERSION_NOW = sizeof migrations / sizeof *migrations };
 

@@ -88,7 +88,7 @@ static int write_material(struct store *store, const struct store_remade *remade
     store_bind_integer(statement, 4, now);
     store_bind_integer(material, 1, remade->jwk_id);
     store_bind_text(material, 2, remade->public_key);
-    store_bind_text(material, 3, remade->private_key);
+    store_bind_secret(material, 3, remade->private_key);
     if (store_run(store, statement, "making a JWK again", error))
         return -1;
     return store_run(store, material, "storing a JWK's material", error);
@@ -156,7 +156,7 @@ static int has_material(struct store *store, const struct store_remade *remade, 
         return -1;
     store_bind_integer(statement, 1, remade->jwk_id);
     store_bind_text(statement, 2, remade->public_key);
-    store_bind_text(statement, 3, remade->private_key);
+    store_bind_secret(statement, 3, remade->private_key);
     int row = store_step(store, statement, "comparing a JWK's material", error);
     int same = row == 1 ? sqlite3_column_int(statement, 0) : 1;
     sqlite3_reset(statement);

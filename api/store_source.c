@@ -181,8 +181,8 @@ static int insert_materials(struct store *store, int64_t source_id, const struct
         store_bind_integer(statement, 2, environment_id);
         store_bind_text(statement, 3, material->type);
         store_bind_text(statement, 4, material->public_material);
-        store_bind_text(statement, 5, material->private_material);
-        store_bind_text(statement, 6, material->password);
+        store_bind_secret(statement, 5, material->private_material);
+        store_bind_secret(statement, 6, material->password);
         store_bind_text(statement, 7, material->details);
         if (store_run(store, statement, "storing a source's material", error))
             return -1;

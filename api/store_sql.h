@@ -27,6 +27,8 @@ struct store {
 sqlite3_stmt *store_statement(struct store *store, const char *sql, struct error *error) MUST_CHECK;
 /* Binds by position; NULL text binds NULL. The text must live until the statement is reset. */
 void store_bind_text(sqlite3_stmt *statement, int index, const char *text);
+/* The same for a column of secrets, which are bytes. */
+void store_bind_secret(sqlite3_stmt *statement, int index, const char *text);
 void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value);
 /* Steps a statement that yields no rows and resets it. what says what was attempted: "recording the deployment". */
 int store_run(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) MUST_CHECK;

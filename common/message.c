@@ -14,6 +14,7 @@ static const char *const status_names[] = {"applied", "failed"};
 static const char *const presence_types[] = {PRESENCE_TYPE_HELLO, PRESENCE_TYPE_HEARTBEAT, PRESENCE_TYPE_GOODBYE};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+#define COUNTER_MAX  ((int64_t)1 << 53) /* what JSON numbers carry exactly */
 
 const char *event_operation_name(enum event_operation operation) {
     return operation_names[operation];
@@ -86,7 +87,7 @@ static int get_name(const cJSON *object, const char *name, const char **value, s
 }
 
 static int get_counter(const cJSON *object, const char *name, int64_t minimum, int64_t *value, struct error *error) {
-    return json_get_integer(object, name, true, minimum, (int64_t)1 << 53, value, error);
+    return json_get_integer(object, name, true, minimum, COUNTER_MAX, value, error);
 }
 
 /* Finds a string member's value in a list of words. */
@@ -124,6 +125,8 @@ void event_encode(const struct event *event, struct text *out) {
         text_json_raw(out, "publicKey", event->public_key);
     else
         text_json_null(out, "publicKey");
+    if (event->private_key)
+        text_json_raw(out, "privateKey", event->private_key);
     text_json_open(out, "retiring", '[');
     for (size_t i = 0; i < event->retiring_count; i++) {
         text_json_open(out, NULL, '{');
@@ -141,7 +144,7 @@ void event_encode(const struct event *event, struct text *out) {
 /* What a decoded event points into. */
 struct event_storage {
     cJSON *tree;
-    char *public_key;
+    char *public_key, *private_key;
     char *retiring_keys[RETIRING_COUNT_MAX];
     struct event_retiring retiring[RETIRING_COUNT_MAX];
 };
@@ -201,6 +204,13 @@ int event_decode(const char *value, size_t length, struct event *event, struct e
         error_set(error, ERROR_INVALID, "publicKey is neither an object nor null");
         goto failed;
     }
+    const cJSON *private_key = cJSON_GetObjectItemCaseSensitive(jwk, "privateKey");
+    if (cJSON_IsObject(private_key)) {
+        event->private_key = storage->private_key = write_object(private_key);
+    } else if (private_key && !cJSON_IsNull(private_key)) {
+        error_set(error, ERROR_INVALID, "privateKey is neither an object nor null");
+        goto failed;
+    }
     if (decode_retiring(jwk, event, error))
         goto failed;
     return 0;
@@ -214,6 +224,7 @@ void event_free(struct event *event) {
     if (storage) {
         cJSON_Delete(storage->tree);
         free(storage->public_key);
+        free(storage->private_key);
         for (size_t i = 0; i < RETIRING_COUNT_MAX; i++)
             free(storage->retiring_keys[i]);
         free(storage);
@@ -303,6 +314,12 @@ void presence_encode(const struct presence *presence, struct text *out) {
         text_json_string(out, NULL, presence->failing[i]);
     text_json_close(out, ']');
     text_json_boolean(out, "failingTruncated", presence->failing_truncated);
+    if (presence->replica_key)
+        text_json_raw(out, "replicaKey", presence->replica_key);
+    if (presence->enrolment)
+        text_json_string(out, "enrolment", presence->enrolment);
+    if (presence->after)
+        text_json_integer(out, "after", presence->after);
     text_json_string(out, "time", presence->time);
     text_json_close(out, '}');
 }
@@ -311,7 +328,25 @@ struct presence_storage {
     cJSON *tree;
     struct position *positions;
     const char **failing;
+    char *replica_key;
 };
+
+/* The members that workers without credentials do not send. */
+static int decode_proof(const cJSON *tree, struct presence *presence, struct error *error) {
+    struct presence_storage *storage = presence->storage;
+    const cJSON *key = NULL;
+    if (json_get_object(tree, "replicaKey", false, &key, error) || get_nullable(tree, "enrolment", &presence->enrolment, error) ||
+        json_get_integer(tree, "after", false, 0, COUNTER_MAX, &presence->after, error))
+        return -1;
+    if (!key != !presence->enrolment)
+        return error_set(error, ERROR_INVALID, "replicaKey and enrolment are only of use together");
+    if (!key)
+        return 0;
+    presence->replica_key = storage->replica_key = write_object(key);
+    if (strlen(presence->replica_key) > REPLICA_KEY_MAX || strlen(presence->enrolment) > ENROLMENT_MAX)
+        return error_set(error, ERROR_INVALID, "replicaKey or enrolment is too long");
+    return 0;
+}
 
 static int decode_positions(const cJSON *array, struct position *positions, struct error *error) {
     const cJSON *item;
@@ -347,7 +382,7 @@ int presence_decode(const char *value, size_t length, enum presence_kind kind, s
         get_nullable(tree, "url", &presence->url, error) || json_get_string(tree, "version", true, &presence->version, error) ||
         json_get_array(tree, "positions", true, &positions, error) || json_get_array(tree, "failing", true, &failing, error) ||
         json_get_boolean(tree, "failingTruncated", true, &presence->failing_truncated, error) ||
-        json_get_string(tree, "time", true, &presence->time, error))
+        json_get_string(tree, "time", true, &presence->time, error) || decode_proof(tree, presence, error))
         goto failed;
     int position_count = cJSON_GetArraySize(positions), failing_count = cJSON_GetArraySize(failing);
     if (position_count > POSITION_COUNT_MAX || failing_count > FAILING_COUNT_MAX) {
@@ -381,7 +416,58 @@ void presence_free(struct presence *presence) {
         cJSON_Delete(storage->tree);
         free(storage->positions);
         free(storage->failing);
+        free(storage->replica_key);
         free(storage);
     }
     *presence = (struct presence){0};
+}
+
+bool presence_hello_counts(const struct presence *hello, int64_t offset, int64_t present, bool demanded) {
+    if (hello->after == 0 && !demanded)
+        return offset > present;
+    /* Ahead of its own place: it is from an earlier topic of this name. */
+    return hello->after <= offset && hello->after > present;
+}
+
+void enrolment_encode(const struct enrolment *enrolment, struct text *out) {
+    text_json_open(out, NULL, '{');
+    text_json_string(out, "environment", enrolment->environment);
+    text_json_string(out, "replica", enrolment->replica);
+    text_json_string(out, "worker", enrolment->worker);
+    text_json_raw(out, "jwk", enrolment->jwk);
+    text_json_close(out, '}');
+}
+
+struct enrolment_storage {
+    cJSON *tree;
+    char *jwk;
+};
+
+int enrolment_decode(const char *value, size_t length, struct enrolment *enrolment, struct error *error) {
+    *enrolment = (struct enrolment){0};
+    cJSON *tree = parse_object(value, length, error);
+    if (!tree)
+        return -1;
+    struct enrolment_storage *storage = memory_new(sizeof *storage);
+    storage->tree = tree;
+    enrolment->storage = storage;
+    const cJSON *jwk;
+    if (get_name(tree, "environment", &enrolment->environment, error) ||
+        get_name(tree, "replica", &enrolment->replica, error) || get_uuid(tree, "worker", &enrolment->worker, error) ||
+        json_get_object(tree, "jwk", true, &jwk, error)) {
+        enrolment_free(enrolment);
+        return -1;
+    }
+    enrolment->jwk = storage->jwk = write_object(jwk);
+    return 0;
+}
+
+void enrolment_free(struct enrolment *enrolment) {
+    struct enrolment_storage *storage = enrolment->storage;
+    if (storage) {
+        cJSON_Delete(storage->tree);
+        free(storage->jwk);
+        free(storage);
+    }
+    *enrolment = (struct enrolment){0};
 }

@@ -17,12 +17,14 @@
 enum {
     NAME_LENGTH_MAX = 255,          /* bytes of a project's, JWK's, environment's or replica's name */
     MESSAGE_SIZE_MAX = 1024 * 1024, /* bytes of a value that is accepted from a topic */
-    EVENT_KEY_MAX = 900 * 1000,     /* bytes of the keys in an event that is sent: with all the rest below librdkafka's
-                                     * message.max.bytes,     or it would block the events behind it for ever */
+    EVENT_KEY_MAX = 900 * 1000,     /* bytes of the keys, sealed ones too, in an event that is sent: with all the rest below
+                                     * librdkafka's message.max.bytes, or it would block the events behind it for ever */
     RETIRING_COUNT_MAX = 10,        /* keys of one JWK that are served beside its present one */
     POSITION_COUNT_MAX = 1024,      /* partitions of jwk.events */
     FAILING_COUNT_MAX = 100,        /* JWK ids that a heartbeat names */
     ACK_MESSAGE_MAX = 500,          /* bytes of an ack's sentence */
+    REPLICA_KEY_MAX = 1024,         /* bytes of a replica key's JSON */
+    ENROLMENT_MAX = 4096,           /* bytes of an enrolment */
 };
 
 /* The type of each message, in ce_type. */
@@ -59,6 +61,8 @@ struct event {
     const char *type;                      /* "RSA", "EC", "OCT", "OKP" */
     const char *kid;                       /* NULL when it has none */
     const char *public_key;                /* JSON text of the public half; NULL for an oct key and for a delete */
+    const char *private_key;               /* the whole JWK as a JWE for the environments with keys, its JSON text; NULL when
+                                            * there is no private half, no such environment, or for a delete */
     const struct event_retiring *retiring; /* what it replaced last comes first */
     size_t retiring_count;                 /* at most RETIRING_COUNT_MAX; 0 for a delete */
     const char *actor;                     /* user name of the caller */
@@ -118,6 +122,9 @@ struct presence {
     const char *const *failing; /* JWK ids whose last version is applied but whose hook fails */
     size_t failing_count;
     bool failing_truncated; /* there are more than FAILING_COUNT_MAX */
+    const char *replica_key; /* public JWK (JSON text) that verifies this record and the worker's acks; NULL: it signs none */
+    const char *enrolment;   /* compact JWS over it by a key of the environment (struct enrolment); NULL with replica_key */
+    int64_t after;           /* of a hello: the end of jwk.workers when it was written; 0: not told, or empty */
     const char *time;
     void *storage;
 };
@@ -125,6 +132,22 @@ void presence_encode(const struct presence *presence, struct text *out);
 int presence_decode(const char *value, size_t length, enum presence_kind kind, struct presence *presence,
                     struct error *error) MUST_CHECK;
 void presence_free(struct presence *presence);
+/* Whether a hello at that offset makes its worker the present one of its replica. present: offset of the hello that does so
+ * until now; -1: none. One that was written without knowing the present one counts for nothing, whoever put it there: it is a
+ * copy of an old record, or lost a race and its worker says hello again. demanded: where workers are enrolled a hello must tell
+ * `after`; elsewhere one that does not counts by its place alone. */
+bool presence_hello_counts(const struct presence *hello, int64_t offset, int64_t present, bool demanded);
+
+/* The payload of presence.enrolment: JSON {"environment", "replica", "worker", "jwk"}: that this start of a worker, which alone
+ * has the private half of the replica key, belongs to the environment. */
+struct enrolment {
+    const char *environment, *replica, *worker;
+    const char *jwk; /* JSON text of the public replica key */
+    void *storage;
+};
+void enrolment_encode(const struct enrolment *enrolment, struct text *out);
+int enrolment_decode(const char *value, size_t length, struct enrolment *enrolment, struct error *error) MUST_CHECK;
+void enrolment_free(struct enrolment *enrolment);
 
 /* Rules for names, in one place: not empty, at most NAME_LENGTH_MAX bytes, valid UTF-8 without control characters, without '/',
  * and not "." or "..". what ("JWK", "Project", …) begins the sentence. */
