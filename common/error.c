@@ -1,4 +1,4 @@
-/* Filling struct error: whatever the arguments are, a message is always valid UTF-8. */
+/* Filling struct error: whatever the arguments are, a message is always one line of valid UTF-8. */
 #include "error.h"
 
 #include <stdarg.h>
@@ -29,15 +29,15 @@ static int character_size(const unsigned char *text) {
     return 0;
 }
 
-/* Drops a character that the end has cut, and puts '?' for each octet within that is part of none: an argument may be cut by a
- * precision in the format, or come from a file. */
-static void keep_utf8(char *message) {
+/* Drops a character that the end has cut, and puts '?' for each octet within that is part of none and for each control
+ * character: an argument may be cut by a precision in the format, or come from a file or a request. */
+static void keep_line(char *message) {
     size_t from = 0, to = 0;
     while (message[from] != '\0') {
         int size = character_size((const unsigned char *)message + from);
         if (size < 0)
             break;
-        if (size == 0) {
+        if (size == 0 || (size == 1 && ((unsigned char)message[from] < ' ' || message[from] == 0x7f))) {
             message[to++] = '?';
             from++;
             continue;
@@ -50,10 +50,11 @@ static void keep_utf8(char *message) {
 }
 
 /* Writes the message; "" when it can not be formatted. */
-static void format_message(char *message, size_t capacity, const char *format, va_list arguments) {
+__attribute__((format(printf, 3, 0))) static void format_message(char *message, size_t capacity, const char *format,
+                                                                 va_list arguments) {
     if (vsnprintf(message, capacity, format, arguments) < 0)
         message[0] = '\0';
-    keep_utf8(message);
+    keep_line(message);
 }
 
 int error_set(struct error *error, enum error_code code, const char *format, ...) {
@@ -87,7 +88,7 @@ int error_prefix(struct error *error, const char *format, ...) {
     size_t room = sizeof message - 1 - used, taken = length < room ? length : room;
     memcpy(message + used, error->message, taken);
     message[used + taken] = '\0';
-    keep_utf8(message);
+    keep_line(message);
     memcpy(error->message, message, sizeof message);
     return -1;
 }

@@ -18,7 +18,7 @@ enum error_code {
 
 struct error {
     enum error_code code;
-    char message[768]; /* UTF-8, cut at a character's edge when longer */
+    char message[768]; /* one line of UTF-8, cut at a character's edge when longer */
 };
 
 #define MUST_CHECK __attribute__((warn_unused_result))

@@ -59,6 +59,14 @@ static void test_octets_that_are_no_character_become_question_marks(void **state
     }
 }
 
+static void test_a_message_is_one_line(void **state) {
+    (void)state;
+    error_set(&error, ERROR_INVALID, "[%s]", "a\r\nb\tc\x1b\x7fé");
+    assert_string_equal(error.message, "[a??b?c??é]");
+    error_prefix(&error, "x\n");
+    assert_string_equal(error.message, "x?: [a??b?c??é]");
+}
+
 /* With every length of what stands before, so that the cut falls on each octet of a character. */
 static void test_a_long_message_is_cut_at_an_edge(void **state) {
     char text[2000];
@@ -88,6 +96,7 @@ int main(void) {
         cmocka_unit_test(test_prefix_goes_before_it),
         cmocka_unit_test(test_a_character_cut_within_becomes_a_question_mark),
         cmocka_unit_test(test_octets_that_are_no_character_become_question_marks),
+        cmocka_unit_test(test_a_message_is_one_line),
         cmocka_unit_test(test_a_long_message_is_cut_at_an_edge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
