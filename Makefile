@@ -153,6 +153,29 @@ sanitize: check-deps ## run the suite under the sanitizers
 	JWK_BUILD=build-thread JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
 	    $(pytest) $(in_parallel) $(threaded)
 
+# ---- fuzz ----
+
+# A target is one file, tests/fuzz/TARGET.c, with what corpus/TARGET and TARGET.dict hold beside it: there is no list of them.
+# Everything is built once more by clang, with coverage for the fuzzer and both sanitizers.
+fuzz_targets := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+fuzz_make = $(MAKE) --no-print-directory BUILD=build-fuzz CC=clang SAN=fuzzer-no-link,address,undefined \
+    CFLAGS="-O1 -g -fno-omit-frame-pointer -Wno-unknown-attributes"
+FUZZ_SECONDS ?= 60
+TARGETS ?= $(fuzz_targets)
+
+.PHONY: fuzz fuzz-short
+fuzz: ## fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 TARGETS="jwk event"
+	@tests/setup/packages.sh build fuzz
+	@$(fuzz_make) -k -j"$$(nproc)" $(TARGETS:%=build-fuzz/tests/fuzz/%)
+	@tests/fuzz/fuzz.sh build-fuzz $(FUZZ_SECONDS) $(TARGETS)
+
+fuzz-short: ## the seeds and what was found once, and two seconds of each target
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=2
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -o $@
+.SECONDARY: $(fuzz_targets:%=$(BUILD)/tests/fuzz/%.o)
+
 # ---- measure ----
 
 bench_tools := $(BUILD)/bench/floor $(BUILD)/bench/load

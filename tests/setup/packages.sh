@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that are missing: packages.sh SET..., where SET is build, demo, check or bench.
+# Installs the Debian packages that are missing: packages.sh SET..., where SET is build, demo, check, bench, fuzz, lint or coverage.
 # Asks sudo when it does not run as root; does nothing when all are there.
 set -eu
 
@@ -7,6 +7,9 @@ build="gcc libc6-dev make pkg-config librdkafka-dev libcjson-dev libmicrohttpd-d
 demo="curl jq kcat jose"
 check="libcmocka-dev python3 python3-venv maven openssl sqlite3 nodejs npm man-db"
 bench="wrk nginx-light"
+fuzz="clang libclang-rt-14-dev llvm" # llvm names the lines of a report
+lint="clang clang-tidy clang-format cppcheck shellcheck"
+coverage="gcovr"
 
 wanted=
 for set in "$@"; do
@@ -15,6 +18,9 @@ for set in "$@"; do
     demo) wanted="$wanted $demo" ;;
     check) wanted="$wanted $check" ;;
     bench) wanted="$wanted $bench" ;;
+    fuzz) wanted="$wanted $fuzz" ;;
+    lint) wanted="$wanted $lint" ;;
+    coverage) wanted="$wanted $coverage" ;;
     *) echo "packages.sh: there is no set $set" >&2; exit 2 ;;
     esac
 done
