@@ -27,9 +27,11 @@ static int insert_deployment(struct store *store, const struct store_author *aut
     sqlite3_stmt *statement = store_statement(
         store,
         "INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, changed, actor,"
-        " event_hash, created_at) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10)",
+        " event_hash, created_at, previous) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10,"
+        " (SELECT deployment FROM jwk WHERE id = ?3))",
         error);
-    if (!statement)
+    sqlite3_stmt *latest = store_statement(store, "UPDATE jwk SET deployment = ?2 WHERE id = ?1", error);
+    if (!statement || !latest)
         return -1;
     store_bind_integer(statement, 1, change->sequence);
     store_bind_text(statement, 2, change->deployment_id);
@@ -43,7 +45,12 @@ static int insert_deployment(struct store *store, const struct store_author *aut
     store_bind_integer(statement, 10, subject->now);
     store_bind_integer(statement, 11, author->project_id);
     store_bind_text(statement, 12, subject->changed);
-    return store_run(store, statement, "recording a deployment", error);
+    store_bind_integer(latest, 1, subject->id);
+    store_bind_integer(latest, 2, change->sequence);
+    return store_run(store, statement, "recording a deployment", error) ||
+                   store_run(store, latest, "recording the latest deployment", error)
+               ? -1
+               : 0;
 }
 
 static int insert_results(struct store *store, const struct store_change *change, struct error *error) {
@@ -361,9 +368,10 @@ out:
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
-        " AND environment_id = ?2 AND deployment_id IN (SELECT older.id FROM deployment AS older JOIN deployment AS newer"
-        " ON older.jwk_id = newer.jwk_id WHERE newer.id = ?1 AND older.id < ?1)",
+        "WITH RECURSIVE older (id) AS (SELECT previous FROM deployment WHERE id = ?1 UNION ALL"
+        " SELECT previous FROM deployment JOIN older USING (id) WHERE previous IS NOT NULL)"
+        " UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
+        " AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older)",
         error);
     if (!statement)
         return -1;

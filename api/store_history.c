@@ -111,9 +111,12 @@ int store_each_deployment(struct store *store, const struct store_deployment_fil
     sqlite3_stmt *statement =
         filter->jwk_id
             ? store_statement(store,
-                              "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
-                              " WHERE jwk_id = ?4 AND deployment.project_id = ?1 AND deployment.id < ?2"
-                              " ORDER BY deployment.id DESC LIMIT ?3",
+                              /* The chain is followed from behind the last one shown, and no further than the limit. */
+                              "WITH RECURSIVE chain (id) AS (SELECT iif(before.jwk_id = ?4, before.previous, jwk.deployment)"
+                              " FROM jwk LEFT JOIN deployment AS before ON before.id = ?2 WHERE jwk.id = ?4"
+                              " UNION ALL SELECT previous FROM deployment JOIN chain USING (id) WHERE previous IS NOT NULL LIMIT ?3)"
+                              " SELECT " DEPLOYMENT_COLUMNS " FROM chain JOIN deployment USING (id) JOIN jwk ON jwk.id = jwk_id"
+                              " WHERE deployment.project_id = ?1 AND deployment.id < ?2 ORDER BY deployment.id DESC",
                               error)
             : store_statement(store,
                               "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
@@ -172,13 +175,13 @@ int store_find_jwk_id_by_uid(struct store *store, int64_t project_id, const char
 
 int store_each_latest(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_latest *latest),
                       void *context, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store,
-        "SELECT uid, name, partition, version, (SELECT max(id) FROM deployment WHERE jwk_id = jwk.id), 0"
-        " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL"
-        " UNION ALL SELECT uid, name, partition, version, (SELECT max(id) FROM deployment WHERE jwk_id = jwk.id), 1"
-        " FROM jwk WHERE deleted_at IS NOT NULL AND tombstoned_at IS NULL AND project_id = ?1",
-        error);
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "SELECT uid, name, partition, version, deployment, 0"
+                        " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL"
+                        " UNION ALL SELECT uid, name, partition, version, deployment, 1"
+                        " FROM jwk WHERE deleted_at IS NOT NULL AND tombstoned_at IS NULL AND project_id = ?1",
+                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);

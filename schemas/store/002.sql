@@ -25,6 +25,14 @@ ALTER TABLE environment ADD COLUMN keys TEXT;
 -- One more whenever an environment or its keys come or go: what is sealed for all of them is to be sealed again.
 ALTER TABLE store ADD COLUMN environment_generation INTEGER NOT NULL DEFAULT 1;
 
+-- The deployments of a JWK are a chain, latest first: an index by JWK would be one more page that every change writes.
+ALTER TABLE jwk ADD COLUMN deployment INTEGER; -- the latest
+ALTER TABLE deployment ADD COLUMN previous INTEGER; -- of the same JWK; NULL: the first
+UPDATE deployment SET previous =
+    (SELECT max(older.id) FROM deployment AS older WHERE older.jwk_id = deployment.jwk_id AND older.id < deployment.id);
+UPDATE jwk SET deployment = (SELECT max(deployment.id) FROM deployment WHERE jwk_id = jwk.id);
+DROP INDEX deployment_jwk;
+
 CREATE TABLE jwk_material_2 (
     jwk_id INTEGER PRIMARY KEY REFERENCES jwk (id),
     public_key TEXT,                         -- JSON; NULL for a symmetric key
