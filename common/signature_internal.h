@@ -5,11 +5,11 @@
 #include "common/merkle.h"
 #include "common/signature.h"
 
-#define SIGNATURE_HEADER "ce_signature"
+#define SIGNATURE_HEADER      "ce_signature"
 #define SIGNATURE_PATH_HEADER "ce_signaturepath"
 
 enum {
-    SIGNATURE_SIZE = 64,         /* octets of an Ed25519 signature, RFC 8032 section 5.1.6 */
+    SIGNATURE_SIZE = 64,          /* octets of an Ed25519 signature, RFC 8032 section 5.1.6 */
     SIGNATURE_DETACHED_MAX = 512, /* characters of a record's JWS: ours have 176, another producer's header may have more */
     SIGNATURE_PATH_TEXT_MAX = sizeof "4095/4096:" + (MERKLE_PATH_MAX * MERKLE_HASH_SIZE * 4 + 2) / 3,
 };

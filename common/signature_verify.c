@@ -15,7 +15,8 @@
 #include "common/signature_internal.h"
 #include "common/text.h"
 
-/* Batches of several producers stand between each other in a topic; a slot for each of so many costs a comparison of 32 bytes. */
+/* Batches of several producers stand between each other in a topic; a slot for each of so many costs a comparison of 32 bytes.
+ */
 enum { REMEMBERED_MAX = 32, PROTECTED_HEADER_MAX = 1024, PUBLIC_KEY_SIZE = 32 };
 
 struct trusted_key {
@@ -99,7 +100,7 @@ int verifier_trust(struct verifier *verifier, const struct jwk *key, int64_t not
 
 void verifier_forget_all(struct verifier *verifier) {
     struct trusted_key *key, *next;
-    HASH_ITER(hh, verifier->keys, key, next) {
+    HASH_ITER (hh, verifier->keys, key, next) {
         HASH_DEL(verifier->keys, key);
         EVP_PKEY_free(key->key);
         free(key);
@@ -162,7 +163,8 @@ static enum signature_verdict judge_members(const cJSON *header, const char **ki
         return refuse(error, SIGNATURE_MALFORMED, "The signature's header: %s", why.message);
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         if (cJSON_GetObjectItemCaseSensitive(header, refused[i]))
-            return refuse(error, SIGNATURE_MALFORMED, "The signature's header has the member \"%s\", which is not supported", refused[i]);
+            return refuse(error, SIGNATURE_MALFORMED, "The signature's header has the member \"%s\", which is not supported",
+                          refused[i]);
     }
     if (strcmp(algorithm, "EdDSA") != 0) {
         char shown[JSON_SHOWN_SIZE];
@@ -177,9 +179,8 @@ static enum signature_verdict find_key(const struct verifier *verifier, const st
                                        struct error *error) {
     unsigned char text[PROTECTED_HEADER_MAX];
     struct error why;
-    long length = jws->header_length > BASE64URL_LENGTH(sizeof text)
-                      ? -1
-                      : base64url_decode(jws->header, jws->header_length, text);
+    long length =
+        jws->header_length > BASE64URL_LENGTH(sizeof text) ? -1 : base64url_decode(jws->header, jws->header_length, text);
     if (length < 0)
         return refuse(error, SIGNATURE_MALFORMED, "The signature's header is too long or no base64url");
     cJSON *header = json_parse((const char *)text, (size_t)length, &why);
@@ -315,7 +316,8 @@ enum signature_verdict signature_check_leaf(struct verifier *verifier, const uns
     if (!signature.bytes)
         return refuse(error, SIGNATURE_MISSING, "The record is not signed: it has no header " SIGNATURE_HEADER);
     if (!path.bytes || !read_path(path, &index, &count, siblings))
-        return refuse(error, SIGNATURE_MALFORMED, "The header " SIGNATURE_PATH_HEADER " is missing or no path to a batch's root");
+        return refuse(error, SIGNATURE_MALFORMED,
+                      "The header " SIGNATURE_PATH_HEADER " is missing or no path to a batch's root");
     merkle_root(verifier->hashing, leaf, index, count, (const unsigned char(*)[MERKLE_HASH_SIZE])siblings, root);
 
     const struct trusted_key *key = find_remembered(verifier, root, signature);
@@ -356,6 +358,6 @@ enum signature_verdict verifier_check(struct verifier *verifier, const rd_kafka_
         headers = NULL;
     signature_hash_record(verifier->hashing, (struct octets){record->key, record->key_len}, attributes,
                           (struct octets){record->payload, record->len}, leaf);
-    return signature_check_leaf(verifier, leaf, header_of(headers, SIGNATURE_HEADER),
-                                header_of(headers, SIGNATURE_PATH_HEADER), now, kid, error);
+    return signature_check_leaf(verifier, leaf, header_of(headers, SIGNATURE_HEADER), header_of(headers, SIGNATURE_PATH_HEADER),
+                                now, kid, error);
 }

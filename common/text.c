@@ -54,6 +54,17 @@ void text_add_format(struct text *text, const char *format, ...) {
     text->bytes[text->length] = '\0';
 }
 
+void text_reserve_secret(struct text *text, size_t length) {
+    size_t needed = text->length + length + 1;
+    if (needed <= text->capacity)
+        return;
+    struct text larger = {.bytes = memory_new(needed), .length = text->length, .capacity = needed};
+    if (text->length > 0)
+        memcpy(larger.bytes, text->bytes, text->length);
+    text_wipe(text);
+    *text = larger;
+}
+
 void text_reset(struct text *text) {
     text->length = 0;
     if (text->bytes != NULL)

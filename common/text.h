@@ -19,6 +19,8 @@ struct text {
 void text_add(struct text *text, const char *bytes, size_t length);
 void text_add_string(struct text *text, const char *string);
 void text_add_format(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Makes room for length more bytes without leaving a copy of the content in freed memory: for texts that hold a secret. */
+void text_reserve_secret(struct text *text, size_t length);
 /* Keeps the memory, forgets the content. */
 void text_reset(struct text *text);
 void text_free(struct text *text);
