@@ -66,7 +66,7 @@ __attribute__((constructor)) static void register_metrics(void) {
 
 /* ---- addresses ---- */
 
-static void read_address(const struct sockaddr *address, unsigned char key[RATE_KEY_SIZE]) {
+void http_address_key(const struct sockaddr *address, unsigned char key[RATE_KEY_SIZE]) {
     static const unsigned char mapped[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     memset(key, 0, RATE_KEY_SIZE);
     if (address->sa_family == AF_INET) {
@@ -118,7 +118,7 @@ enum MHD_Result http_connections_admit(void *context, const struct sockaddr *add
     if (all->per_address == 0)
         return MHD_YES;
     /* A look only: not everything that is admitted here becomes a connection. http_connections_notify() counts. */
-    read_address(address, key);
+    http_address_key(address, key);
     pthread_mutex_lock(&all->mutex);
     bool allowed = count_of(all, key, &found) < all->per_address;
     pthread_mutex_unlock(&all->mutex);
@@ -183,7 +183,7 @@ static void begin(struct http_connections *all, struct MHD_Connection *mhd, void
     *slot = connection;
     connection->all = all;
     connection->socket = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    read_address(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr, connection->address);
+    http_address_key(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr, connection->address);
     metric_add(&open_connections, 1);
     int64_t now_ms = clock_monotonic_ms();
     if (all->per_address > 0 && !count_in(all, connection->address)) {

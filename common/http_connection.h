@@ -35,8 +35,9 @@ struct http_connection *http_connection_of(struct MHD_Connection *connection);
 bool http_connection_enter(struct http_connection *connection, enum http_phase phase);
 /* Takes a request out of its address's bucket; false with the microseconds until there is one again. */
 bool http_connection_take_request(struct http_connection *connection, int64_t *wait_us);
-/* By what rates and counts tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, which is what one
- * customer has (RFC 6177). */
+/* By what rates and counts tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, which is the least that
+ * one customer has (RFC 6177). */
+void http_address_key(const struct sockaddr *address, unsigned char key[RATE_KEY_SIZE]);
 const unsigned char *http_connection_address(const struct http_connection *connection);
 
 #endif

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 
@@ -13,7 +12,9 @@ import pytest
 
 from harness.certificates import Authority
 from harness.http import Answer, split_address
-from harness.program import BUILD, PATIENCE, Program, wait_until
+from harness.installation import Api, Worker
+from harness.program import BUILD, PATIENCE, wait_until
+from harness.server import Server, exchange
 
 
 @pytest.fixture(scope="module")
@@ -26,80 +27,14 @@ def stranger(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("stranger"), "stranger")
 
 
-class Server:
-    """One of the two programs with TLS; it serves without a broker."""
-
-    def __init__(self, kind, directory, authority, *options, client_ca=None):
-        self.directory = directory
-        self.certificate, self.key = directory / "server.pem", directory / "server.key"
-        self.install(*authority.issue("first"))
-        common = ["--listen", "127.0.0.1:0", "--brokers", "127.0.0.1:1", "--tls-certificate", self.certificate, "--tls-key", self.key]
-        common += ["--tls-client-ca", client_ca] if client_ca else []
-        if kind == "api":
-            command = [BUILD / "jwk-api", "serve", "--data-dir", directory / "data"]
-        else:
-            command = [BUILD / "jwk-worker", "--environment", "production", "--replica", "edge-1", "--state-dir", directory / "state"]
-        self.program = Program(kind, [*command, *common, *options], directory)
-        # The API writes an address file once it has its broker; its log tells the port earlier.
-        self.port = int(wait_until(self.logged_port, f"{kind} listens"))
-        self.trust = authority.certificate
-
-    def logged_port(self):
-        for line in self.program.log().splitlines():
-            if "event=listening " in line or "event=serving " in line:
-                return line.partition("port=")[2].split()[0]
-        assert self.program.running, self.program.log()
-        return None
-
-    def install(self, certificate, key):
-        """Replaces both files as a renewal does."""
-        for source, target in ((certificate, self.certificate), (key, self.key)):
-            temporary = target.with_suffix(".new")
-            shutil.copy(source, temporary)
-            temporary.chmod(0o600)
-            temporary.rename(target)
-
-    def context(self, client=None, versions=None):
-        context = ssl.create_default_context(cafile=str(self.trust))
-        if client:
-            context.load_cert_chain(*map(str, client))
-        if versions:
-            context.minimum_version, context.maximum_version = versions
-        return context
-
-    def connect(self, **options):
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
-        return self.context(**options).wrap_socket(raw, server_hostname="localhost")
-
-    def get(self, path="/healthz", **options):
-        with self.connect(**options) as connection:
-            return exchange(connection, path)
-
-    def subject(self):
-        with self.connect() as connection:
-            return dict(pair[0] for pair in connection.getpeercert()["subject"])["commonName"]
-
-    def metric(self, name, **options):
-        text = self.get("/metrics", **options).body.decode()
-        return float(next(line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(name + " ")))
-
-
-def exchange(connection, path):
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    response = http.client.HTTPResponse(connection, method="GET")
-    response.begin()
-    return Answer(response.status, response.headers, response.read())
-
-
 @pytest.fixture(params=["api", "worker"])
 def serve(request, tmp_path, authority):
     """Starts one of the programs with TLS; both in turn."""
     servers = []
 
     def start(*options, **named):
-        servers.append(Server(request.param, tmp_path, authority, *options, **named))
+        servers.append(Server(request.param, tmp_path, *options, authority=authority, **named))
         return servers[-1]
-    start.kind = request.param
     yield start
     for server in servers:
         server.program.kill()
@@ -122,7 +57,7 @@ def test_requests_are_answered_over_tls_1_2_and_1_3_and_no_older_version(serve):
 
 def test_curl_is_answered_and_told_to_use_tls_from_now_on(serve):
     server = serve()
-    done = subprocess.run(["curl", "--silent", "--show-error", "--include", "--cacert", str(server.trust),
+    done = subprocess.run(["curl", "--silent", "--show-error", "--include", "--cacert", str(server.authority.certificate),
                            f"https://localhost:{server.port}/healthz"], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert "Strict-Transport-Security: max-age=31536000" in done.stdout
@@ -130,7 +65,7 @@ def test_curl_is_answered_and_told_to_use_tls_from_now_on(serve):
 
 def test_plain_http_is_not_answered(serve):
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as plain:
+    with server.dial() as plain:
         plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         try:
             assert b"HTTP/" not in plain.recv(1000)
@@ -228,7 +163,7 @@ def test_only_clients_with_a_certificate_of_the_ca_are_served(serve, authority, 
     assert server.get(client=good, versions=versions).status == 200
 
 
-def test_the_whole_way_works_over_tls(tmp_path, authority, installation):
+def test_the_whole_way_works_over_tls(authority, installation):
     """An update through the API, and the key set of a worker."""
     certificate, key = authority.issue("whole")
     tls = ("--tls-certificate", certificate, "--tls-key", key)
@@ -236,14 +171,13 @@ def test_the_whole_way_works_over_tls(tmp_path, authority, installation):
     installation.add_project("MyProject")
     token, _ = installation.new_token()
     installation.token = token
-    from harness.installation import Api, Worker
     api = Api(installation, ["--deploy-timeout", "10s", *map(str, tls)])
     worker = Worker(installation, "production", "edge-1", list(map(str, tls)))
     installation.programs += [api, worker]
     context = ssl.create_default_context(cafile=str(authority.certificate))
 
     def call(program, method, path, body=None):
-        host, port = split_address(program.address)
+        _, port = split_address(program.address)
         connection = http.client.HTTPSConnection("localhost", port, timeout=PATIENCE, context=context)
         connection.request(method, path, json.dumps(body) if body is not None else None,
                            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})

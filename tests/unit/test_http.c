@@ -609,6 +609,50 @@ static void segments_are_decoded_once_and_encoded(void **state) {
     free(text);
 }
 
+static void read_key(const char *text, unsigned char key[RATE_KEY_SIZE]) {
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    if (inet_pton(AF_INET6, text, &six.sin6_addr) == 1)
+        http_address_key((struct sockaddr *)&six, key);
+    else if (inet_pton(AF_INET, text, &four.sin_addr) == 1)
+        http_address_key((struct sockaddr *)&four, key);
+    else
+        fail_msg("%s is no address", text);
+}
+
+static void addresses_of_one_customer_are_one_and_others_are_not(void **state) {
+    (void)state;
+    static const struct {
+        const char *one, *other;
+        bool same;
+    } pairs[] = {
+        {"192.0.2.1", "192.0.2.1", true},        {"192.0.2.1", "192.0.2.2", false},
+        {"192.0.2.1", "::ffff:192.0.2.1", true}, {"::ffff:192.0.2.1", "::ffff:192.0.2.2", false},
+        {"2001:db8::1", "2001:db8::2", true},    {"2001:db8:0:0:ffff::1", "2001:db8::", true},
+        {"2001:db8::1", "2001:db8:0:1::1", false},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        unsigned char one[RATE_KEY_SIZE], other[RATE_KEY_SIZE];
+        read_key(pairs[i].one, one);
+        read_key(pairs[i].other, other);
+        assert_int_equal(memcmp(one, other, sizeof one) == 0, pairs[i].same);
+    }
+}
+
+static void retry_after_is_in_whole_seconds_and_never_none(void **state) {
+    (void)state;
+    static const struct {
+        int64_t wait_us;
+        const char *text;
+    } waits[] = {{0, "1"}, {1, "1"}, {1000000, "1"}, {1000001, "2"}, {3599999999, "3600"}};
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        struct MHD_Response *response = http_response_take(NULL, NULL, 0);
+        http_response_retry_after(response, waits[i].wait_us);
+        assert_string_equal(MHD_get_response_header(response, "Retry-After"), waits[i].text);
+        MHD_destroy_response(response);
+    }
+}
+
 static void headers_with_line_ends_are_refused(void **state) {
     (void)state;
     struct MHD_Response *response = http_response_take(NULL, NULL, 0);
@@ -647,6 +691,8 @@ int main(void) {
         cmocka_unit_test(listen_addresses_are_understood_or_named),
         cmocka_unit_test(segments_are_decoded_once_and_encoded),
         cmocka_unit_test(headers_with_line_ends_are_refused),
+        cmocka_unit_test(addresses_of_one_customer_are_one_and_others_are_not),
+        cmocka_unit_test(retry_after_is_in_whole_seconds_and_never_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
