@@ -5,24 +5,23 @@
 #include "tls.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <gnutls/x509.h>
-#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "http.h"
 #include "log.h"
 #include "memory.h"
 #include "metrics.h"
+#include "secret_file.h"
+#include "text.h"
 
-enum { FILE_MAXIMUM = 1 << 20, FILES = 3 };
+enum { FILES = 3 };
 static const int64_t CHECK_INTERVAL_MS = 2000;
 
 struct tls_credentials {
@@ -93,50 +92,11 @@ static bool same_stamp(const struct stamp *a, const struct stamp *b) {
            same_time(a->changed, b->changed);
 }
 
-/* Wipes and frees what read_file() has given. */
-static void free_file(gnutls_datum_t *file) {
-    if (file->data != NULL)
-        OPENSSL_cleanse(file->data, file->size);
-    free(file->data);
-    *file = (gnutls_datum_t){0};
-}
-
-/* Reads a whole file; a secret one only when nobody but its owner can. */
-static int read_file(const char *what, const char *path, bool secret, gnutls_datum_t *out, struct error *error) {
-    struct stat status;
-    int result = -1, fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &status) != 0) {
-        error_set(error, ERROR_INVALID, "%s: %s can not be read: %s", what, path, strerror(errno));
-        goto out;
-    }
-    if (secret && (status.st_mode & 077) != 0) {
-        error_set(error, ERROR_INVALID, "%s: others may read or write %s (mode %03o): chmod 600 %s", what, path,
-                  (unsigned)status.st_mode & 0777, path);
-        goto out;
-    }
-    if (!S_ISREG(status.st_mode) || status.st_size == 0 || status.st_size > FILE_MAXIMUM) {
-        error_set(error, ERROR_INVALID, "%s: %s is not a PEM file", what, path);
-        goto out;
-    }
-    out->data = memory_new((size_t)status.st_size + 1);
-    while (out->size < (size_t)status.st_size) {
-        ssize_t got = read(fd, out->data + out->size, (size_t)status.st_size - out->size);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            error_set(error, ERROR_INVALID, "%s: %s can not be read: %s", what, path,
-                      got < 0 ? strerror(errno) : "it became shorter meanwhile");
-            goto out;
-        }
-        out->size += (unsigned)got;
-    }
-    result = 0;
-out:
-    if (fd >= 0)
-        close(fd);
-    if (result != 0)
-        free_file(out);
-    return result;
+static int read_certificates(const char *what, const char *path, gnutls_datum_t *out, struct error *error) {
+    errno = 0;
+    if (gnutls_load_file(path, out) == GNUTLS_E_SUCCESS)
+        return 0;
+    return error_set(error, ERROR_INVALID, "The %s %s can not be read: %s", what, path, strerror(errno));
 }
 
 /* ---- the client's certificate ---- */
@@ -206,44 +166,53 @@ static int64_t expiry_of(const struct tls_credentials *credentials) {
     return result;
 }
 
+static int set_certificate(struct tls_credentials *credentials, const struct tls_files *files, struct error *error) {
+    gnutls_datum_t certificate = {0};
+    struct text key = TEXT_EMPTY;
+    if (secret_file_read("TLS key", files->key, &key, error))
+        return -1;
+    int status = read_certificates("TLS certificate", files->certificate, &certificate, error);
+    if (status == 0) {
+        gnutls_datum_t bytes = {(unsigned char *)key.bytes, (unsigned)key.length};
+        int result =
+            gnutls_certificate_set_x509_key_mem2(credentials->certificate, &certificate, &bytes, GNUTLS_X509_FMT_PEM, NULL, 0);
+        if (result < 0)
+            status = error_set(error, ERROR_INVALID, "The TLS certificate %s and the key %s can not be used: %s",
+                               files->certificate, files->key, gnutls_strerror(result));
+    }
+    text_wipe(&key);
+    gnutls_free(certificate.data);
+    return status;
+}
+
+static int set_client_ca(struct tls_credentials *credentials, const char *path, struct error *error) {
+    gnutls_datum_t bytes = {0};
+    if (read_certificates("CA of clients", path, &bytes, error))
+        return -1;
+    int result = gnutls_certificate_set_x509_trust_mem(credentials->certificate, &bytes, GNUTLS_X509_FMT_PEM);
+    gnutls_free(bytes.data);
+    if (result <= 0)
+        return error_set(error, ERROR_INVALID, "The CA of clients %s can not be used: %s", path,
+                         result < 0 ? gnutls_strerror(result) : "it holds no certificate");
+    credentials->asks_client = true;
+    gnutls_certificate_set_verify_function(credentials->certificate, verify_client);
+    return 0;
+}
+
 static struct tls_credentials *load(const struct tls_files *files, struct error *error) {
     struct tls_credentials *credentials = memory_new(sizeof *credentials);
-    gnutls_datum_t certificate = {0}, key = {0}, client_ca = {0};
-    int status = -1, result;
-    if (read_file("--tls-certificate", files->certificate, false, &certificate, error) ||
-        read_file("--tls-key", files->key, true, &key, error) ||
-        (files->client_ca != NULL && read_file("--tls-client-ca", files->client_ca, false, &client_ca, error)))
-        goto out;
     atomic_init(&credentials->references, 1);
-    result = gnutls_certificate_allocate_credentials(&credentials->certificate);
-    if (result == GNUTLS_E_SUCCESS)
-        result =
-            gnutls_certificate_set_x509_key_mem2(credentials->certificate, &certificate, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
-    if (result < 0) {
-        error_set(error, ERROR_INVALID, "certificate %s and key %s can not be used: %s", files->certificate, files->key,
-                  gnutls_strerror(result));
-        goto out;
-    }
-    if (files->client_ca != NULL) {
-        result = gnutls_certificate_set_x509_trust_mem(credentials->certificate, &client_ca, GNUTLS_X509_FMT_PEM);
-        if (result <= 0) {
-            error_set(error, ERROR_INVALID, "--tls-client-ca: %s holds no certificate: %s", files->client_ca,
-                      gnutls_strerror(result));
-            goto out;
-        }
-        credentials->asks_client = true;
-        gnutls_certificate_set_verify_function(credentials->certificate, verify_client);
-    }
-    status = 0;
-out:
-    free_file(&certificate);
-    free_file(&key);
-    free_file(&client_ca);
-    if (status != 0) {
-        credentials_free(credentials);
-        return NULL;
-    }
-    return credentials;
+    int status = 0;
+    if (gnutls_certificate_allocate_credentials(&credentials->certificate) != GNUTLS_E_SUCCESS)
+        status = error_set(error, ERROR_UNAVAILABLE, "out of memory for TLS credentials");
+    if (status == 0)
+        status = set_certificate(credentials, files, error);
+    if (status == 0 && files->client_ca != NULL)
+        status = set_client_ca(credentials, files->client_ca, error);
+    if (status == 0)
+        return credentials;
+    credentials_free(credentials);
+    return NULL;
 }
 
 /* With the mutex held, or before there are threads. Stamps are taken first: a file that changes while it is read is read again.
@@ -280,6 +249,8 @@ struct tls *tls_open(const struct tls_files *files, struct error *error) {
     tls->files = *files;
     pthread_mutex_init(&tls->mutex, NULL);
     if (load_current(tls, error)) {
+        if (error->code != ERROR_UNAVAILABLE)
+            error->code = ERROR_INVALID; /* whatever is wrong with the files: for the operator to mend */
         tls_close(tls);
         return NULL;
     }
