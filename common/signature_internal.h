@@ -3,6 +3,7 @@
 #define COMMON_SIGNATURE_INTERNAL_H
 
 #include "common/merkle.h"
+#include "common/octets.h"
 #include "common/signature.h"
 
 #define SIGNATURE_HEADER      "ce_signature"
@@ -12,12 +13,6 @@ enum {
     SIGNATURE_SIZE = 64,          /* octets of an Ed25519 signature, RFC 8032 section 5.1.6 */
     SIGNATURE_DETACHED_MAX = 512, /* characters of a record's JWS: ours have 176, another producer's header may have more */
     SIGNATURE_PATH_TEXT_MAX = sizeof "4095/4096:" + (MERKLE_PATH_MAX * MERKLE_HASH_SIZE * 4 + 2) / 3,
-};
-
-/* Bytes that came from outside: not NUL-terminated, NULL when absent. */
-struct octets {
-    const void *bytes;
-    size_t length;
 };
 
 /* signature_leaf() with a key that may hold any bytes, and a hashing context that is used again. */
