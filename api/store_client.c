@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 
 #include "common/clock.h"
+#include "store_audit.h"
 #include "store_sql.h"
 
 /* Expired tokens that one new token clears away: more than one, so that a crowd of them melts, and few, so that none pays for
@@ -121,12 +122,28 @@ static int forget_expired(struct store *store, int64_t now, struct error *error)
                : 0;
 }
 
-int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], int64_t now,
-                      int64_t expires_at, struct error *error) {
+/* Tells that a token was issued; statement stands on the row of its user and its client's uid. */
+static int tell_issue(struct store *store, sqlite3_stmt *statement, const char *uid, const char *address, int64_t expires_at,
+                      struct error *error) {
+    char detail[128], time[CLOCK_TEXT_SIZE];
+    snprintf(detail, sizeof detail, "client %s, expires %s", store_text(statement, 2), clock_format(expires_at, time));
+    const struct audit_entry entry = {.type = AUDIT_ADMINISTRATION,
+                                      .actor = store_text(statement, 1),
+                                      .user_id = -1,
+                                      .address = address,
+                                      .command = "token issue",
+                                      .object = uid,
+                                      .detail = detail};
+    return store_audit(store, &entry, error);
+}
+
+int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], const char *address,
+                      int64_t now, int64_t expires_at, struct error *error) {
     sqlite3_stmt *token = store_statement(
         store,
         "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, expires_at, client_id)"
-        " SELECT ?2, ?3, user, roles, all_projects, ?4, ?5, id FROM client WHERE id = ?1 AND revoked_at IS NULL RETURNING id",
+        " SELECT ?2, ?3, user, roles, all_projects, ?4, ?5, id FROM client WHERE id = ?1 AND revoked_at IS NULL"
+        " RETURNING id, user, (SELECT uid FROM client WHERE client.id = client_id)",
         error);
     sqlite3_stmt *projects = store_statement(
         store,
@@ -146,6 +163,9 @@ int store_issue_token(struct store *store, int64_t client_id, const unsigned cha
         return row < 0 ? -1 : error_set(error, ERROR_DENIED, "Bad credentials");
     store_bind_integer(projects, 1, client_id);
     store_bind_integer(projects, 2, sqlite3_column_int64(token, 0));
+    int status = tell_issue(store, token, uid, address, expires_at, error);
     sqlite3_reset(token);
+    if (status)
+        return -1;
     return store_run(store, projects, "limiting a token to its client's projects", error);
 }
