@@ -274,7 +274,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
                          const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
                          bool *more, int64_t *left, struct error *error) MUST_CHECK;
 /* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`.
- */
+ * Inside a transaction. */
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now,
                             struct error *error) MUST_CHECK;
 

@@ -122,13 +122,12 @@ static int forget_expired(struct store *store, int64_t now, struct error *error)
                : 0;
 }
 
-/* Tells that a token was issued; statement stands on the row of its user and its client's uid. */
-static int tell_issue(struct store *store, sqlite3_stmt *statement, const char *uid, const char *address, int64_t expires_at,
-                      struct error *error) {
+static int tell_issue(struct store *store, const char *user, const char *client, const char *uid, const char *address,
+                      int64_t expires_at, struct error *error) {
     char detail[128], time[CLOCK_TEXT_SIZE];
-    snprintf(detail, sizeof detail, "client %s, expires %s", store_text(statement, 2), clock_format(expires_at, time));
+    snprintf(detail, sizeof detail, "client %s, expires %s", client, clock_format(expires_at, time));
     const struct audit_entry entry = {.type = AUDIT_ADMINISTRATION,
-                                      .actor = store_text(statement, 1),
+                                      .actor = user,
                                       .user_id = -1,
                                       .address = address,
                                       .command = "token issue",
@@ -163,9 +162,12 @@ int store_issue_token(struct store *store, int64_t client_id, const unsigned cha
         return row < 0 ? -1 : error_set(error, ERROR_DENIED, "Bad credentials");
     store_bind_integer(projects, 1, client_id);
     store_bind_integer(projects, 2, sqlite3_column_int64(token, 0));
-    int status = tell_issue(store, token, uid, address, expires_at, error);
+    char user[USER_LENGTH_MAX + 1], client[UUID_SIZE];
+    snprintf(user, sizeof user, "%s", store_text(token, 1));
+    snprintf(client, sizeof client, "%s", store_text(token, 2));
     sqlite3_reset(token);
-    if (status)
-        return -1;
-    return store_run(store, projects, "limiting a token to its client's projects", error);
+    return store_run(store, projects, "limiting a token to its client's projects", error) ||
+                   tell_issue(store, user, client, uid, address, expires_at, error)
+               ? -1
+               : 0;
 }

@@ -222,7 +222,9 @@ static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     fixture_create(fixture, "other", &other);
     fixture_update(fixture, "my-jwk", NULL, "2", &second);
     fixture_update(fixture, "my-jwk", NULL, "3", &third);
+    SUCCEEDS(store_begin(fixture->store, &error));
     SUCCEEDS(store_settle_superseded(fixture->store, second.sequence, id_of(&second, "production"), 5, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
     expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
     expect_result(fixture->store, first.deployment_id, "staging", RESULT_PENDING, NULL);
     expect_result(fixture->store, second.deployment_id, "production", RESULT_PENDING, NULL);
