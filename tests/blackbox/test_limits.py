@@ -71,8 +71,11 @@ def test_headers_that_trickle_in_are_cut_off_and_disturb_nobody(serve):
         connection = server.dial()
         connection.sendall(HEAD)
         slow.append(Trickle(connection, ENDLESS))
-    while not all(trickle.ended.is_set() for trickle in slow):
+
+    def are_cut_while_another_is_served():
         assert server.get().status == 200
+        return all(trickle.ended.is_set() for trickle in slow)
+    wait_until(are_cut_while_another_is_served, "all are cut off")
     for trickle in slow:
         trickle.wait_ended()
     assert server.metric(CUT % "headers") >= 20
@@ -184,11 +187,9 @@ def test_an_address_over_its_rate_is_told_when_to_try_again(serve):
 
 
 def test_a_rate_comes_back_with_time(serve):
-    server = serve("--rate-limit-address", "20/s:2")
-    answers = [server.get() for _ in range(3)]
-    while answers[-1].status == 200:
-        answers.append(server.get())
-    assert answers[-1].headers["Retry-After"] == "1"
+    server = serve("--rate-limit-address", "2/s:2")
+    limited = wait_until(lambda: next((answer for answer in (server.get() for _ in range(5)) if answer.status == 429), None), "it is limited")
+    assert limited.headers["Retry-After"] == "1"
     wait_until(lambda: server.get().status == 200, "the bucket fills again")
 
 

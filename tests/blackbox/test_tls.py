@@ -176,20 +176,27 @@ def test_the_whole_way_works_over_tls(authority, installation):
     installation.programs += [api, worker]
     context = ssl.create_default_context(cafile=str(authority.certificate))
 
+    # One connection for all requests of a program.
+    connections = {program: http.client.HTTPSConnection("localhost", split_address(program.address)[1], timeout=PATIENCE, context=context)
+                   for program in (api, worker)}
+
     def call(program, method, path, body=None):
-        _, port = split_address(program.address)
-        connection = http.client.HTTPSConnection("localhost", port, timeout=PATIENCE, context=context)
+        connection = connections[program]
         connection.request(method, path, json.dumps(body) if body is not None else None,
                            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
         response = connection.getresponse()
-        answer = Answer(response.status, response.headers, response.read())
-        connection.close()
-        return answer
+        return Answer(response.status, response.headers, response.read())
     wait_until(lambda: call(worker, "GET", "/readyz").status == 200, "the worker is ready")
     body = {"name": "signing", "type": "EC", "ec": {"curveType": "P256", "algorithm": "ES256"}}
     assert call(api, "POST", "/apiops/projects/MyProject/jwks/generate", body).status == 200
     wait_until(lambda: call(api, "PUT", "/apiops/projects/MyProject/jwks/signing", {"description": "again"}).json["deploymentResult"]["success"],
                "the update reaches the worker")
+    # A body of many TLS records is read whole, and the connection goes on.
+    answer = call(api, "PUT", "/apiops/projects/MyProject/jwks/signing", {"description": "x" * 1000000})
+    assert answer.status == 400 and "JWK description can not be longer" in answer.json["error_description"]
+    assert call(api, "GET", "/apiops/projects/MyProject/jwks/signing").json["resultList"][0]["description"] == "again"
     keys = call(worker, "GET", "/projects/MyProject/.well-known/jwks.json")
     assert keys.status == 200 and len(keys.json["keys"]) == 1
     assert keys.headers["Strict-Transport-Security"] == "max-age=31536000"
+    for connection in connections.values():
+        connection.close()
