@@ -16,10 +16,12 @@ struct republisher {
     struct publisher *publisher;
     struct gatherer *gatherer;
     struct sequence_floor floor; /* as the store has it, of the job */
-    bool left;                   /* of the job */
+    bool left, began;            /* of the job: there are more; it has begun with all JWKs */
     int64_t count;               /* published so far, of the job */
-    pthread_mutex_t lock;        /* guards the two below */
+    bool is_due;                 /* of the look: something is left */
+    pthread_mutex_t lock;        /* guards all below */
     bool busy, begin;            /* the job is under way; it is to begin with all JWKs */
+    bool again;                  /* it was asked for once more since its last run began */
 };
 
 /* The event is in the outbox, which the publisher looks into after the commit. */
@@ -31,10 +33,11 @@ static void note(void *context, struct store_change *change) {
 static int run(struct job *job, struct store *store, struct error *error) {
     struct republisher *republisher = (struct republisher *)job;
     pthread_mutex_lock(&republisher->lock);
-    bool begin = republisher->begin;
+    republisher->began = republisher->begin;
+    republisher->begin = republisher->again = false; /* what is asked for from here on needs another run */
     pthread_mutex_unlock(&republisher->lock);
     struct store_identity identity;
-    if ((begin && store_republish_begin(store, error)) ||
+    if ((republisher->began && store_republish_begin(store, error)) ||
         store_republish_next(store, CHUNK, note, republisher, &republisher->left, error) ||
         store_read_identity(store, &identity, error))
         return -1;
@@ -55,13 +58,15 @@ static void done(struct job *job, int status, const struct error *error) {
         /* Their results are in nobody's memory: positions settle what no ack does. */
         gatherer_note_republished(republisher->gatherer, republisher->floor);
         publisher_look(republisher->publisher);
-        if (!republisher->left && republisher->count)
+        if (!republisher->left && republisher->count) {
             log_info("JWKs published again", "count", LOG_NUMBER(republisher->count));
+            republisher->count = 0;
+        }
     }
     pthread_mutex_lock(&republisher->lock);
-    if (status == 0)
-        republisher->begin = false;
-    republisher->busy = status == 0 && republisher->left;
+    if (status != 0 && republisher->began)
+        republisher->begin = true;
+    republisher->busy = republisher->again || (status == 0 && republisher->left);
     if (republisher->busy)
         submit(republisher);
     pthread_mutex_unlock(&republisher->lock);
@@ -83,12 +88,25 @@ void republisher_start(struct republisher *republisher, bool all) {
         gatherer_note_republished(republisher->gatherer, (struct sequence_floor){.from = INT64_MAX, .until = INT64_MAX});
     pthread_mutex_lock(&republisher->lock);
     republisher->begin = republisher->begin || all;
+    republisher->again = true;
     if (!republisher->busy) {
         republisher->busy = true;
-        republisher->count = 0;
         submit(republisher);
     }
     pthread_mutex_unlock(&republisher->lock);
+}
+
+int republisher_look(void *context, struct store *store, struct error *error) {
+    struct republisher *republisher = context;
+    int due = store_republish_is_due(store, error);
+    republisher->is_due = due == 1;
+    return due < 0 ? -1 : 0;
+}
+
+void republisher_act(void *context) {
+    struct republisher *republisher = context;
+    if (republisher->is_due)
+        republisher_start(republisher, false);
 }
 
 void republisher_free(struct republisher *republisher) {

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "access.h"
+#include "common/credentials.h"
 #include "common/error.h"
 #include "common/message.h"
 #include "common/text.h"
@@ -59,6 +60,7 @@ struct store_item { /* borrowed until the callback returns */
     int64_t id;
     const char *uid, *name;
     int64_t created_at;
+    const char *keys; /* of an environment: its public JWK Set; NULL when it has none */
 };
 typedef void store_item_visitor(void *context, const struct store_item *item);
 
@@ -66,9 +68,14 @@ int store_add_project(struct store *store, const char *name, struct error *error
 /* ERROR_CONFLICT while it has JWKs. */
 int store_remove_project(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_each_project(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
-int store_add_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
+/* keys: its public JWK Set (credentials.h), or NULL: no private halves go there and its workers are believed without proof.
+ * Everything is deployed to it by itself. Inside a transaction. */
+int store_add_environment(struct store *store, const char *name, const char *keys, struct error *error) MUST_CHECK;
+/* Gives it other keys, and everything is deployed again by itself. Inside a transaction. */
+int store_rekey_environment(struct store *store, const char *name, const char *keys, struct error *error) MUST_CHECK;
 /* 1, 0, or -1 with an error. */
 int store_has_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
+/* Inside a transaction. */
 int store_remove_environment(struct store *store, const char *name, struct error *error) MUST_CHECK;
 int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) MUST_CHECK;
 /* Pages of the same: at most limit, from behind the name `after` on ("": from the first). */
@@ -146,15 +153,24 @@ int store_each_jwk(struct store *store, int64_t project_id, const char *after, i
 struct store_environment {
     int64_t id;
     char name[NAME_LENGTH_MAX + 1];
+    struct environment_keys keys; /* owned by the list, or by the whole one that it is a part of */
+    bool has_keys;
 };
-/* The environments that a deployment goes to; shared by counting, so that ten thousand deployments hold one list. */
+/* The environments that a deployment goes to; shared by counting, so that ten thousand deployments hold one list. Not changed
+ * once it is shared. */
 struct store_environments {
     _Atomic int references;
+    int64_t generation;               /* one more whenever an environment or its keys come or go */
+    struct store_environments *whole; /* the list that this is a part of, shared; NULL: it is whole */
+    struct jwe_recipient *recipients; /* the present encryption key of each environment that has keys, borrowed from items */
+    size_t recipient_count;
     size_t count;
     struct store_environment items[];
 };
 struct store_environments *store_environments_share(struct store_environments *environments);
 void store_environments_release(struct store_environments *environments); /* NULL is allowed */
+/* The part that is one of its environments; NULL when there is none of that name. The caller releases it. */
+struct store_environments *store_environments_one(struct store_environments *whole, const char *name);
 /* The current list; the caller releases it. Cheap: read again only after administration changed something. */
 int store_environments(struct store *store, struct store_environments **environments, struct error *error) MUST_CHECK;
 
@@ -235,17 +251,9 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 
 enum result_state { RESULT_PENDING, RESULT_SUCCEEDED, RESULT_FAILED };
 
-/* What came of a deployment in one environment, so far. */
-struct store_outcome {
-    int64_t sequence, environment_id;              /* of the deployment, and the environment */
-    const char *deployment_id, *environment_name;  /* the same as the outside knows them */
-    enum result_state state;
-    const char *message, *replicas;
-    int64_t settled_at; /* 0: pending */
-};
-/* A pending result never takes back a success: a position may have settled it while the outcome of a wait was on its way. What is
- * stored is told in the audit trail too. */
-int store_set_result(struct store *store, const struct store_outcome *outcome, struct error *error) MUST_CHECK;
+/* A pending result never takes back a success: a position may have settled it while the outcome of a wait was on its way. */
+int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state,
+                     const char *message, const char *replicas, int64_t settled_at, struct error *error) MUST_CHECK;
 
 /* A deployment by its id, for a late ack or a reader. ERROR_NOT_FOUND when there is none. */
 struct store_deployment { /* strings are borrowed until the callback returns */
@@ -274,7 +282,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
                          const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
                          bool *more, int64_t *left, struct error *error) MUST_CHECK;
 /* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`.
- * Inside a transaction. */
+ */
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now,
                             struct error *error) MUST_CHECK;
 

@@ -1,5 +1,4 @@
-/* Projects, environments and tokens. */
-#include <stdatomic.h>
+/* Projects and tokens. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +7,7 @@
 #include "common/memory.h"
 #include "store_sql.h"
 
-/* Inserts (uid, name, created_at); a taken name is ERROR_CONFLICT. */
-static int add_named(struct store *store, const char *sql, const char *what, const char *name, struct error *error) {
+int store_add_named(struct store *store, const char *sql, const char *what, const char *name, struct error *error) {
     if (name_check(what, name, error))
         return -1;
     sqlite3_stmt *statement = store_statement(store, sql, error);
@@ -30,9 +28,8 @@ static int add_named(struct store *store, const char *sql, const char *what, con
     return status;
 }
 
-/* Runs a statement whose first parameter is a name, and says so when it changed nothing. */
-static int change_named(struct store *store, const char *sql, const char *what, const char *name, int64_t second,
-                        struct error *error) {
+int store_change_named(struct store *store, const char *sql, const char *what, const char *name, int64_t second,
+                       struct error *error) {
     sqlite3_stmt *statement = store_statement(store, sql, error);
     if (!statement)
         return -1;
@@ -55,19 +52,20 @@ static int visit_items(struct store *store, sqlite3_stmt *statement, store_item_
             .uid = store_text(statement, 1),
             .name = store_text(statement, 2),
             .created_at = sqlite3_column_int64(statement, 3),
+            .keys = sqlite3_column_count(statement) > 4 ? store_text(statement, 4) : NULL,
         };
         visit(context, &item);
     }
     return row;
 }
 
-static int each_item(struct store *store, const char *sql, store_item_visitor *visit, void *context, struct error *error) {
+int store_each_item(struct store *store, const char *sql, store_item_visitor *visit, void *context, struct error *error) {
     sqlite3_stmt *statement = store_statement(store, sql, error);
     return statement ? visit_items(store, statement, visit, context, error) : -1;
 }
 
 int store_add_project(struct store *store, const char *name, struct error *error) {
-    return add_named(store, "INSERT INTO project (uid, name, created_at) VALUES (?1, ?2, ?3)", "Project", name, error);
+    return store_add_named(store, "INSERT INTO project (uid, name, created_at) VALUES (?1, ?2, ?3)", "Project", name, error);
 }
 
 /* ERROR_CONFLICT while a project has certificates, keys or keystores. */
@@ -99,51 +97,18 @@ int store_remove_project(struct store *store, const char *name, struct error *er
     }
     if (row == 0)
         row = refuse_sources(store, name, error);
-    return row < 0 ? -1 : change_named(store, "DELETE FROM project WHERE name = ?1", "Project", name, 0, error);
+    return row < 0 ? -1 : store_change_named(store, "DELETE FROM project WHERE name = ?1", "Project", name, 0, error);
 }
 
 int store_each_project(struct store *store, store_item_visitor *visit, void *context, struct error *error) {
-    return each_item(store, "SELECT id, uid, name, created_at FROM project ORDER BY name", visit, context, error);
+    return store_each_item(store, "SELECT id, uid, name, created_at FROM project ORDER BY name", visit, context, error);
 }
 
-int store_add_environment(struct store *store, const char *name, struct error *error) {
-    return add_named(store, "INSERT INTO environment (uid, name, created_at) VALUES (?1, ?2, ?3)", "Environment", name, error);
-}
-
-int store_has_environment(struct store *store, const char *name, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT 1 FROM environment WHERE name = ?1 AND removed_at IS NULL", error);
-    if (!statement)
-        return -1;
-    store_bind_text(statement, 1, name);
-    int row = store_step(store, statement, "looking for an environment", error);
-    sqlite3_reset(statement);
-    return row;
-}
-
-int store_remove_environment(struct store *store, const char *name, struct error *error) {
-    return change_named(store, "UPDATE environment SET removed_at = ?2 WHERE name = ?1 AND removed_at IS NULL", "Environment",
-                        name, clock_wall_ms(), error);
-}
-
-int store_each_environment(struct store *store, store_item_visitor *visit, void *context, struct error *error) {
-    return each_item(store, "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL ORDER BY name", visit,
-                     context, error);
-}
-
-static int page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit,
-                      void *context, struct error *error) {
+int store_page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit,
+                     void *context, struct error *error) {
     store_bind_text(statement, 1, after);
     store_bind_integer(statement, 2, limit);
     return visit_items(store, statement, visit, context, error);
-}
-
-int store_page_environments(struct store *store, const char *after, int limit, store_item_visitor *visit, void *context,
-                            struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store,
-        "SELECT id, uid, name, created_at FROM environment WHERE removed_at IS NULL AND name > ?1 ORDER BY name LIMIT ?2",
-        error);
-    return statement ? page_items(store, statement, after, limit, visit, context, error) : -1;
 }
 
 int store_page_projects(struct store *store, const struct store_token *token, const char *after, int limit,
@@ -157,48 +122,7 @@ int store_page_projects(struct store *store, const struct store_token *token, co
         return -1;
     store_bind_integer(statement, 3, token->all_projects);
     store_bind_integer(statement, 4, token->id);
-    return page_items(store, statement, after, limit, visit, context, error);
-}
-
-/* ---- the list that a deployment goes to ---- */
-
-struct store_environments *store_environments_share(struct store_environments *environments) {
-    atomic_fetch_add_explicit(&environments->references, 1, memory_order_relaxed);
-    return environments;
-}
-
-void store_environments_release(struct store_environments *environments) {
-    if (environments && atomic_fetch_sub_explicit(&environments->references, 1, memory_order_acq_rel) == 1)
-        free(environments);
-}
-
-static void append_environment(void *context, const struct store_item *item) {
-    struct store_environments **list = context;
-    size_t count = (*list)->count;
-    *list = memory_resize(*list, sizeof **list + (count + 1) * sizeof(*list)->items[0]);
-    (*list)->items[count].id = item->id;
-    snprintf((*list)->items[count].name, sizeof(*list)->items[count].name, "%s", item->name);
-    (*list)->count = count + 1;
-}
-
-int store_environments(struct store *store, struct store_environments **environments, struct error *error) {
-    /* The writer is the one connection that keeps this list, and it never changes the environments itself. */
-    int64_t version;
-    if (store_data_version(store, &version, error))
-        return -1;
-    if (!store->environments || version != store->environments_version) {
-        struct store_environments *list = memory_new(sizeof *list);
-        atomic_init(&list->references, 1);
-        if (store_each_environment(store, append_environment, &list, error)) {
-            free(list);
-            return -1;
-        }
-        store_environments_release(store->environments);
-        store->environments = list;
-        store->environments_version = version;
-    }
-    *environments = store_environments_share(store->environments);
-    return 0;
+    return store_page_items(store, statement, after, limit, visit, context, error);
 }
 
 /* ---- tokens ---- */

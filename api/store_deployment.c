@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/memory.h"
-#include "store_audit.h"
+#include "store_envelope.h"
 #include "store_sql.h"
 
 /* The next number of a deployment or an outgoing record. It is part of the event, so it is needed before the row is there. */
@@ -70,7 +71,7 @@ static int insert_results(struct store *store, const struct store_change *change
 
 /* The event's value and hash; subject: the JWK as a path. */
 static struct store_outgoing *make_outgoing(const struct store_author *author, const struct deployment_subject *subject,
-                                            struct store_change *change) {
+                                            const struct text *envelope, struct store_change *change) {
     char time[CLOCK_TEXT_SIZE];
     struct event event = {
         .operation = subject->operation,
@@ -86,6 +87,7 @@ static struct store_outgoing *make_outgoing(const struct store_author *author, c
         .type = subject->type,
         .kid = subject->kid,
         .public_key = subject->public_key,
+        .private_key = envelope->bytes,
         .retiring = subject->retiring ? subject->retiring->items : NULL,
         .retiring_count = subject->retiring ? subject->retiring->count : 0,
         .actor = author->user,
@@ -133,11 +135,37 @@ static int insert_outgoing(struct store *store, struct store_outgoing *outgoing,
 }
 
 /* Bytes of all keys that the event carries. */
-static size_t keys_size(const struct deployment_subject *subject) {
-    size_t size = subject->public_key ? strlen(subject->public_key) : 0;
+static size_t keys_size(const struct deployment_subject *subject, const struct text *envelope) {
+    size_t size = envelope->length + (subject->public_key ? strlen(subject->public_key) : 0);
     for (size_t i = 0; subject->retiring && i < subject->retiring->count; i++)
         size += strlen(subject->retiring->items[i].public_key);
     return size;
+}
+
+/* Appends the sealed private half that belongs into the event. Only a new key is refused for its size: a change of something else
+ * must not fail because environments were added, and goes without the private half. */
+static int seal_private(struct store *store, const struct deployment_subject *subject,
+                        const struct store_environments *environments, struct text *envelope, struct error *error) {
+    const struct store_environments *whole = environments->whole ? environments->whole : environments;
+    if (subject->operation == EVENT_DELETE)
+        return 0;
+    if (subject->is_new_key)
+        return store_envelope_make(store, whole, subject->id, subject->uid, subject->private_key, envelope, error);
+    if (store_envelope_find(store, whole, subject->id, subject->uid, envelope, error))
+        return -1;
+    if (keys_size(subject, envelope) > EVENT_KEY_MAX) {
+        log_error("private half is too large beside the public one and is not deployed", "jwk", subject->uid);
+        text_free(envelope);
+    }
+    return 0;
+}
+
+static int check_size(const struct deployment_subject *subject, const struct text *envelope, struct error *error) {
+    if (keys_size(subject, envelope) <= EVENT_KEY_MAX)
+        return 0;
+    return error_set(error, ERROR_INVALID, "JWK (name: %s) is too large: its %s%s can have %d bytes!", subject->name,
+                     envelope->length ? "public part and its sealed private one" : "public part",
+                     subject->retiring && subject->retiring->count ? ", with those it replaced," : "", EVENT_KEY_MAX);
 }
 
 /* All environments, or the one that the subject names; the caller releases the list. */
@@ -148,58 +176,31 @@ static int choose_environments(struct store *store, const char *name, struct sto
     *chosen = all;
     if (!name)
         return 0;
-    *chosen = NULL;
-    for (size_t i = 0; i < all->count && !*chosen; i++) {
-        if (strcmp(all->items[i].name, name) != 0)
-            continue;
-        *chosen = memory_new(sizeof **chosen + sizeof(*chosen)->items[0]);
-        atomic_init(&(*chosen)->references, 1);
-        (*chosen)->count = 1;
-        (*chosen)->items[0] = all->items[i];
-    }
+    *chosen = store_environments_one(all, name);
     store_environments_release(all);
     return *chosen ? 0 : error_set(error, ERROR_NOT_FOUND, "Environment (name: %s) is not found!", name);
-}
-
-/* The change's line in the audit trail. */
-static int tell_change(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
-                       const struct store_change *change, struct error *error) {
-    const struct audit_entry entry = {.type = AUDIT_CHANGE,
-                                      .time = subject->now,
-                                      .actor = author->user,
-                                      .project = author->project_name,
-                                      .jwk = subject->name,
-                                      .jwk_id = subject->uid,
-                                      .operation = event_operation_name(subject->operation),
-                                      .changed = subject->changed,
-                                      .epoch = change->epoch,
-                                      .version = subject->version,
-                                      .deployment_id = change->deployment_id,
-                                      .event_id = change->outgoing->event_id,
-                                      .event_hash = change->event_hash};
-    return store_audit(store, &entry, error);
 }
 
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) {
     *change =
         (struct store_change){.epoch = store->identity.epoch, .version = subject->version, .partition = subject->partition};
-    if (keys_size(subject) > EVENT_KEY_MAX)
-        return error_set(error, ERROR_INVALID, "JWK (name: %s) is too large: its public part%s can have %d bytes!",
-                         subject->name, subject->retiring && subject->retiring->count ? ", with those it replaced," : "",
-                         EVENT_KEY_MAX);
+    struct text envelope = TEXT_EMPTY;
     if (choose_environments(store, subject->environment, &change->environments, error) ||
+        seal_private(store, subject, change->environments, &envelope, error) || check_size(subject, &envelope, error) ||
         take_sequence(store, &change->sequence, error))
         goto failed;
     uuid_new(change->deployment_id);
     snprintf(change->jwk_id, sizeof change->jwk_id, "%s", subject->uid);
-    change->outgoing = make_outgoing(author, subject, change);
+    change->outgoing = make_outgoing(author, subject, &envelope, change);
     if (insert_deployment(store, author, subject, change, error) || insert_results(store, change, error) ||
-        insert_outgoing(store, change->outgoing, error) || tell_change(store, author, subject, change, error))
+        insert_outgoing(store, change->outgoing, error))
         goto failed;
     change->outbox_id = change->outgoing->outbox_id;
+    text_free(&envelope);
     return 0;
 failed:
+    text_free(&envelope);
     store_change_clear(change);
     return -1;
 }
@@ -304,17 +305,8 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 
 /* ---- results ---- */
 
-static int tell_outcome(struct store *store, const struct store_outcome *outcome, struct error *error) {
-    const struct audit_entry entry = {.type = AUDIT_OUTCOME,
-                                      .deployment_id = outcome->deployment_id,
-                                      .environment = outcome->environment_name,
-                                      .settled = outcome->state != RESULT_PENDING,
-                                      .success = outcome->state == RESULT_SUCCEEDED,
-                                      .message = outcome->message};
-    return store_audit(store, &entry, error);
-}
-
-int store_set_result(struct store *store, const struct store_outcome *outcome, struct error *error) {
+int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state,
+                     const char *message, const char *replicas, int64_t settled_at, struct error *error) {
     sqlite3_stmt *statement =
         store_statement(store,
                         "UPDATE deployment_result SET state = ?3, message = ?4, replicas = ?5, settled_at = nullif(?6, 0)"
@@ -322,15 +314,13 @@ int store_set_result(struct store *store, const struct store_outcome *outcome, s
                         error);
     if (!statement)
         return -1;
-    store_bind_integer(statement, 1, outcome->sequence);
-    store_bind_integer(statement, 2, outcome->environment_id);
-    store_bind_integer(statement, 3, outcome->state);
-    store_bind_text(statement, 4, outcome->message);
-    store_bind_text(statement, 5, outcome->replicas);
-    store_bind_integer(statement, 6, outcome->settled_at);
-    if (store_run(store, statement, "storing a result", error))
-        return -1;
-    return sqlite3_changes(store->db) ? tell_outcome(store, outcome, error) : 0;
+    store_bind_integer(statement, 1, sequence);
+    store_bind_integer(statement, 2, environment_id);
+    store_bind_integer(statement, 3, state);
+    store_bind_text(statement, 4, message);
+    store_bind_text(statement, 5, replicas);
+    store_bind_integer(statement, 6, settled_at);
+    return store_run(store, statement, "storing a result", error);
 }
 
 static bool is_listed(const char *uid, const char *const *list, size_t count) {
@@ -360,7 +350,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
         return -1;
     sqlite3_stmt *find = store_statement(
         store,
-        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid, deployment.uid FROM deployment_result"
+        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
         " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
         " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
         " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3",
@@ -373,7 +363,6 @@ int store_settle_pending(struct store *store, const char *environment, const str
     /* The rows are collected first: they are changed under the index that finds them. */
     struct row {
         int64_t sequence, environment_id;
-        char deployment_id[UUID_SIZE];
     } *rows = memory_new((size_t)limit * sizeof *rows);
     int row, seen = 0, count = 0, status = -1;
     while ((row = store_step(store, find, "looking for pending results", error)) == 1) {
@@ -381,23 +370,14 @@ int store_settle_pending(struct store *store, const char *environment, const str
         *after_sequence = sequence;
         seen++;
         if (position_needed(sequence, &identity) <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
-            !is_listed(store_text(find, 3), except, except_count)) {
-            rows[count] = (struct row){.sequence = sequence, .environment_id = sqlite3_column_int64(find, 1)};
-            snprintf(rows[count++].deployment_id, UUID_SIZE, "%s", store_text(find, 4));
-        }
+            !is_listed(store_text(find, 3), except, except_count))
+            rows[count++] = (struct row){sequence, sqlite3_column_int64(find, 1)};
     }
     if (row < 0)
         goto out;
-    for (int i = 0; i < count; i++) {
-        const struct store_outcome outcome = {.sequence = rows[i].sequence,
-                                              .environment_id = rows[i].environment_id,
-                                              .deployment_id = rows[i].deployment_id,
-                                              .environment_name = environment,
-                                              .state = RESULT_SUCCEEDED,
-                                              .settled_at = now};
-        if (store_set_result(store, &outcome, error))
+    for (int i = 0; i < count; i++)
+        if (store_set_result(store, rows[i].sequence, rows[i].environment_id, RESULT_SUCCEEDED, NULL, NULL, now, error))
             goto out;
-    }
     *more = seen == limit;
     *left += seen - count;
     status = 0;
@@ -412,24 +392,12 @@ int store_settle_superseded(struct store *store, int64_t sequence, int64_t envir
         "WITH RECURSIVE older (id) AS (SELECT previous FROM deployment WHERE id = ?1 UNION ALL"
         " SELECT previous FROM deployment JOIN older USING (id) WHERE previous IS NOT NULL)"
         " UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
-        " AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older)"
-        " RETURNING (SELECT uid FROM deployment WHERE deployment.id = deployment_id),"
-        " (SELECT name FROM environment WHERE environment.id = environment_id)",
+        " AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older)",
         error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);
     store_bind_integer(statement, 2, environment_id);
     store_bind_integer(statement, 3, now);
-    int row;
-    while ((row = store_step(store, statement, "settling earlier versions", error)) == 1) {
-        const struct store_outcome outcome = {.deployment_id = store_text(statement, 0),
-                                              .environment_name = store_text(statement, 1),
-                                              .state = RESULT_SUCCEEDED};
-        if (tell_outcome(store, &outcome, error)) {
-            sqlite3_reset(statement);
-            return -1;
-        }
-    }
-    return row;
+    return store_run(store, statement, "settling earlier versions", error);
 }

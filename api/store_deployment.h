@@ -13,6 +13,9 @@ struct deployment_subject {
     int partition;
     const char *name, *description, *type, *kid, *public_key;
     const struct store_retiring *retiring; /* NULL: none */
+    /* The material is new, and this is the whole key when it has a private half; else what is stored stays as it is. */
+    bool is_new_key;
+    const char *private_key;
     const char *changed;     /* names of the fields that an update changed, separated by commas; NULL: none */
     const char *environment; /* the one that is deployed to; NULL: all */
     int64_t now; /* wall ms */

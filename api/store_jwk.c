@@ -170,6 +170,8 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
                                          .type = jwk->type,
                                          .kid = jwk->kid,
                                          .public_key = jwk->public_key,
+                                         .is_new_key = true,
+                                         .private_key = jwk->private_key,
                                          .now = now};
     return store_record_deployment(store, author, &subject, change, error);
 }

@@ -134,6 +134,8 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
         .type = remade->type,
         .kid = remade->kid,
         .public_key = remade->public_key,
+        .is_new_key = true,
+        .private_key = remade->private_key,
         .now = now,
     };
     /* The row's strings are borrowed from the statement, which is reset only after all that. */

@@ -43,11 +43,22 @@ int store_republish_begin(struct store *store, struct error *error) {
                : 0;
 }
 
+int store_republish_is_due(struct store *store, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store, "SELECT 1 FROM store WHERE id = 1 AND republish_after IS NOT NULL", error);
+    if (!statement)
+        return -1;
+    int row = store_step(store, statement, "looking for what is to be published again", error);
+    sqlite3_reset(statement);
+    return row;
+}
+
 /* Notes that all is published again: positions behind this tell of everything. */
 static int end_republishing(struct store *store, struct error *error) {
     int64_t sequence;
     return last_sequence(store, &sequence, error) || run_with(store,
-                                                              "UPDATE store SET republish_after = NULL, republish_until = ?1 "
+                                                              "UPDATE store SET republish_after = NULL, republish_until "
+                                                              "= ifnull(republish_until, ?1) "
                                                               "WHERE id = 1 AND republish_after IS NOT NULL",
                                                               sequence, 0, "ending the publishing again", error)
                ? -1
@@ -90,8 +101,22 @@ static int read_chunk(struct store *store, struct next *chunk, int limit, struct
     return row < 0 ? -1 : count;
 }
 
+/* Makes a chunk smaller where each of its JWKs may have to be sealed for many environments: callers' changes wait for it. */
+static int bound_chunk(struct store *store, int *limit, struct error *error) {
+    struct store_environments *environments;
+    if (store_environments(store, &environments, error))
+        return -1;
+    *limit = *limit / (1 + (int)environments->recipient_count);
+    if (*limit == 0)
+        *limit = 1;
+    store_environments_release(environments);
+    return 0;
+}
+
 int store_republish_next(struct store *store, int limit, void (*visit)(void *context, struct store_change *change),
                          void *context, bool *left, struct error *error) {
+    if (bound_chunk(store, &limit, error))
+        return -1;
     struct next *chunk = memory_new((size_t)limit * sizeof *chunk);
     int count = read_chunk(store, chunk, limit, error), status = count < 0 ? -1 : 0;
     for (int i = 0; status == 0 && i < count; i++) {

@@ -114,6 +114,8 @@ int store_rotate_jwk(struct store *store, const struct store_author *author, con
                                          .type = new_jwk->type,
                                          .kid = new_jwk->kid,
                                          .public_key = new_jwk->public_key,
+                                         .is_new_key = true,
+                                         .private_key = new_jwk->private_key,
                                          .retiring = &retiring,
                                          .now = now,
                                          .changed = name_changes(&jwk, new_jwk, overlaps, changed)};

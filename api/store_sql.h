@@ -8,19 +8,6 @@
 
 enum { STATEMENT_MAX = 256 };
 
-/* The audit trail's lines of the present transaction (store_audit.c). */
-struct audit_chain {
-    struct text lines;           /* each with a line end */
-    bool known;                  /* the two below are: read from the store, or moved on since */
-    int64_t sequence;            /* of the last line */
-    char hash[SHA256_TEXT_SIZE]; /* of that */
-    size_t savepoint_length;     /* what they were at the savepoint */
-    int64_t savepoint_sequence;
-    char savepoint_hash[SHA256_TEXT_SIZE];
-    void (*written)(void *context); /* after a commit that added lines; may be NULL */
-    void *context;
-};
-
 struct store {
     sqlite3 *db;
     enum store_mode mode;
@@ -32,7 +19,6 @@ struct store {
     struct store_identity identity;      /* uid, epoch and partitions do not change while a process serves */
     int64_t next_sequence;               /* within a transaction; 0: not read yet */
     int64_t savepoint_sequence;          /* what it was at the savepoint */
-    struct audit_chain audit;
     struct store_environments *environments; /* cache, valid while data_version is the same */
     int64_t environments_version;
 };
@@ -59,11 +45,18 @@ const char *store_text(sqlite3_stmt *statement, int column);
 /* Logs SQLite's reason and fills *error with one that may be shown; returns -1. */
 int store_failed(struct store *store, const char *what, struct error *error);
 
-/* The transaction's part of the audit trail (store_audit.c): written before the commit, ended after it. */
-int store_audit_write(struct store *store, struct error *error) MUST_CHECK;
-void store_audit_end(struct store *store, bool written);
-void store_audit_savepoint(struct store *store);
-void store_audit_rollback_savepoint(struct store *store);
+/* Inserts (uid, name, created_at), the parameters of sql; a taken name is ERROR_CONFLICT, of a sentence that begins with what. */
+int store_add_named(struct store *store, const char *sql, const char *what, const char *name, struct error *error) MUST_CHECK;
+/* Runs a statement whose first parameter is a name, and its second, if any, a number; ERROR_NOT_FOUND when it changed nothing.
+ */
+int store_change_named(struct store *store, const char *sql, const char *what, const char *name, int64_t second,
+                       struct error *error) MUST_CHECK;
+/* Visits the rows of SQL with the columns of struct store_item, in their order; keys may be missing. */
+int store_each_item(struct store *store, const char *sql, store_item_visitor *visit, void *context,
+                    struct error *error) MUST_CHECK;
+/* The same for a statement whose first parameters are the name to go on behind and the number of rows. */
+int store_page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit,
+                     void *context, struct error *error) MUST_CHECK;
 
 /* Refuses another program's file and a newer schema, and, for a reader, an older one (store_migrate.c). */
 int store_check_schema(struct store *store, struct error *error) MUST_CHECK;

@@ -77,7 +77,7 @@ static inline void fixture_open(struct store_fixture *fixture, size_t count, con
     SUCCEEDS(store_fix_partitions(store, 4, &error));
     SUCCEEDS(store_add_project(store, PROJECT, &error));
     for (size_t i = 0; i < count; i++)
-        SUCCEEDS(store_add_environment(store, environments[i], &error));
+        SUCCEEDS(store_add_environment(store, environments[i], NULL, &error));
     SUCCEEDS(store_find_project(store, &everything, PROJECT, &fixture->project, &error));
     store_close(store);
     fixture->store = fixture_connect(fixture, STORE_WRITE);

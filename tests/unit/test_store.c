@@ -309,11 +309,11 @@ static void a_project_with_a_history_stays(void **state) {
 static void the_name_of_a_removed_environment_is_free_again(void **state) {
     struct store *store = ((struct store_fixture *)*state)->store;
     expect_names(store, store_each_environment, "production,staging,");
-    FAILS(store_add_environment(store, "staging", &error), ERROR_CONFLICT, "Environment (name: staging) is already exist!");
+    FAILS(store_add_environment(store, "staging", NULL, &error), ERROR_CONFLICT, "Environment (name: staging) is already exist!");
     SUCCEEDS(store_remove_environment(store, "staging", &error));
     FAILS(store_remove_environment(store, "staging", &error), ERROR_NOT_FOUND, "Environment (name: staging) is not found!");
     expect_names(store, store_each_environment, "production,");
-    SUCCEEDS(store_add_environment(store, "staging", &error));
+    SUCCEEDS(store_add_environment(store, "staging", NULL, &error));
     expect_names(store, store_each_environment, "production,staging,");
 }
 
@@ -325,7 +325,7 @@ static void the_writer_sees_environments_that_administration_changes(void **stat
     assert_ptr_equal(before, same);
     assert_int_equal(before->count, 2);
     struct store *administration = fixture_connect(fixture, STORE_WRITE);
-    SUCCEEDS(store_add_environment(administration, "a-third", &error));
+    SUCCEEDS(store_add_environment(administration, "a-third", NULL, &error));
     store_close(administration);
     SUCCEEDS(store_environments(fixture->store, &after, &error));
     assert_int_equal(after->count, 3);
