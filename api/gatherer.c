@@ -12,8 +12,10 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/log_limit.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "enrolled.h"
 #include "gathered.h"
 #include "settle.h"
 
@@ -32,6 +34,11 @@ static struct metric acks_applied = {.name = "jwk_api_acks_total",
 static struct metric acks_failed = {.name = "jwk_api_acks_total", .labels = "status=\"failed\"", .type = METRIC_COUNTER};
 static struct metric acks_stale = {.name = "jwk_api_acks_total", .labels = "status=\"stale\"", .type = METRIC_COUNTER};
 static struct metric acks_malformed = {.name = "jwk_api_acks_total", .labels = "status=\"malformed\"", .type = METRIC_COUNTER};
+static struct metric acks_refused = {.name = "jwk_api_acks_total", .labels = "status=\"refused\"", .type = METRIC_COUNTER};
+static struct metric presence_refused = {.name = "jwk_api_presence_refused_total",
+                                         .help =
+                                             "Records of the workers topic that do not prove that their environment sent them.",
+                                         .type = METRIC_COUNTER};
 static struct metric presence_malformed = {.name = "jwk_api_presence_malformed_total",
                                            .help = "Records of the workers topic that could not be read.",
                                            .type = METRIC_COUNTER};
@@ -40,8 +47,9 @@ static struct metric waiting = {
 static struct metric timeouts = {.name = "jwk_api_deployment_timeouts_total",
                                  .help = "Deployments whose wait ended before every ack was in.",
                                  .type = METRIC_COUNTER};
-static struct metric *const all_metrics[] = {&acks_applied,       &acks_failed, &acks_stale, &acks_malformed,
-                                             &presence_malformed, &waiting,     &timeouts};
+static struct metric *const all_metrics[] = {&acks_applied,       &acks_failed,  &acks_stale,
+                                             &acks_malformed,     &acks_refused, &presence_refused,
+                                             &presence_malformed, &waiting,      &timeouts};
 
 struct gatherer {
     struct gatherer_options options;
@@ -59,13 +67,19 @@ struct gatherer {
     struct replica_table replicas;
     struct deployment *deployments; /* by sequence */
     struct heap deadlines;
+    struct enrolling *enrolling;
+    struct log_limit acks_limit, presence_limit; /* of what anybody can write to the topics */
     int64_t next_expiry, last_round, next_partitions_check;
 
     pthread_mutex_t replicas_lock; /* held by the thread while it changes what replicas_copy() reads, and by whoever copies */
 
+    struct store_environments *looked; /* of the writer's thread: what the last look has found; NULL: none */
+    bool is_other;                     /* … which is not what the look before has found */
+
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t caught_up_changed;
-    struct deployment *inbox[2]; /* head and tail, linked through hh.next */
+    struct store_environments *environments; /* to be taken over; NULL: no change */
+    struct deployment *inbox[2];             /* head and tail, linked through hh.next */
     bool stopping, caught_up;
     const char *give_up_reason;  /* static; NULL while deployments are waited for */
     struct sequence_floor floor; /* to be taken over … */
@@ -114,16 +128,27 @@ static void update(struct gatherer *gatherer, struct deployment *deployment) {
     deployment_free(deployment);
 }
 
+static void forget_enrolled(void *context, const char *environment) {
+    struct gatherer *gatherer = context;
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    replicas_forget_enrolled(&gatherer->replicas, environment);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+}
+
 static void take_inbox(struct gatherer *gatherer, int64_t now) {
     pthread_mutex_lock(&gatherer->lock);
     struct deployment *next = gatherer->inbox[0];
     gatherer->inbox[0] = gatherer->inbox[1] = NULL;
     const char *reason = gatherer->give_up_reason;
     bool republished = gatherer->republished;
+    struct store_environments *environments = gatherer->environments;
+    gatherer->environments = NULL;
     gatherer->republished = false;
     if (republished)
         gatherer->replicas.floor = gatherer->floor;
     pthread_mutex_unlock(&gatherer->lock);
+    if (environments)
+        enrolling_set(gatherer->enrolling, environments, forget_enrolled, gatherer);
     for (struct replica_environment *each = gatherer->replicas.environments; republished && each; each = each->hh.next) {
         each->unsettled = true;
         each->unsettled_stamp++;
@@ -174,12 +199,57 @@ static void for_all(struct gatherer *gatherer, struct replica *replica,
 
 /* ---- records ---- */
 
+/* Tells of a record that is of no use; anybody who can write to the topic can cause such lines. */
+static void tell_bad(struct log_limit *limit, const char *event, const rd_kafka_message_t *record, const char *environment,
+                     const char *replica, const char *reason) {
+    int64_t suppressed;
+    if (log_limit_allows(limit, clock_monotonic_ms(), &suppressed))
+        log_warning(event, "topic", rd_kafka_topic_name(record->rkt), "partition", LOG_NUMBER(record->partition), "offset",
+                    LOG_NUMBER(record->offset), "environment", environment, "replica", replica, "reason", reason, "suppressed",
+                    suppressed ? LOG_NUMBER(suppressed) : NULL);
+}
+
+/* Judges the signature of an ack of the present worker of a replica. */
+static int check_ack(struct gatherer *gatherer, const rd_kafka_message_t *record, const struct replica *replica,
+                     struct error *error) {
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    if (enrolling_demand(gatherer->enrolling, replica->environment->name) == DEMAND_NOTHING)
+        return 0;
+    if (!replica->enrolled)
+        return error_set(error, ERROR_DENIED, "its worker is not enrolled with the present keys of the environment");
+    return cloudevent_read(record, &storage, &attributes, error) ||
+                   enrolled_check(replica->enrolled, record, &attributes, clock_wall_ms() / 1000, error)
+               ? -1
+               : 0;
+}
+
+static void note_ack(struct gatherer *gatherer, const struct ack *ack, struct replica *replica) {
+    struct deployment *deployment;
+    HASH_FIND(hh, gatherer->deployments, &ack->sequence, sizeof ack->sequence, deployment);
+    const struct store_change *change = deployment ? &deployment->change : NULL;
+    if (!change) {
+        gathered_add_late(gatherer->gathered, ack, replica);
+        note_unsettled(
+            replica->environment); /* a failure that has passed leaves it pending until each replica's success is known */
+    } else if (strcmp(change->deployment_id, ack->deployment_id) == 0 && strcmp(change->jwk_id, ack->jwk_id) == 0 &&
+               change->epoch == ack->epoch && change->version == ack->version &&
+               strcmp(change->event_hash, ack->event_hash) == 0) {
+        deployment_note(deployment, replica, ack->status == ACK_APPLIED ? EXPECT_APPLIED : EXPECT_FAILED, ack->message);
+        update(gatherer, deployment);
+    } else {
+        metric_add(&acks_stale, 1);
+        log_warning("ack does not fit its deployment", "deployment", ack->deployment_id, "environment", ack->environment,
+                    "replica", ack->replica);
+    }
+}
+
 static void on_ack(struct gatherer *gatherer, const rd_kafka_message_t *record) {
     struct ack ack;
     struct error error;
     if (ack_decode(record->payload, record->len, &ack, &error)) {
         metric_add(&acks_malformed, 1);
-        log_warning("ack can not be read", "offset", LOG_NUMBER(record->offset), "reason", error.message);
+        tell_bad(&gatherer->acks_limit, "ack can not be read", record, NULL, NULL, error.message);
         return;
     }
     struct replica *replica = replicas_find(&gatherer->replicas, ack.environment, ack.replica);
@@ -188,63 +258,66 @@ static void on_ack(struct gatherer *gatherer, const rd_kafka_message_t *record) 
         metric_add(&acks_stale, 1);
         log_debug("ack is not of the current incarnation", "deployment", ack.deployment_id, "environment", ack.environment,
                   "replica", ack.replica);
-        ack_free(&ack);
-        return;
-    }
-    metric_add(ack.status == ACK_APPLIED ? &acks_applied : &acks_failed, 1);
-    struct deployment *deployment;
-    HASH_FIND(hh, gatherer->deployments, &ack.sequence, sizeof ack.sequence, deployment);
-    const struct store_change *change = deployment ? &deployment->change : NULL;
-    if (!change) {
-        gathered_add_late(gatherer->gathered, &ack, replica);
-        note_unsettled(
-            replica->environment); /* a failure that has passed leaves it pending until each replica's success is known */
-    } else if (strcmp(change->deployment_id, ack.deployment_id) == 0 && strcmp(change->jwk_id, ack.jwk_id) == 0 &&
-               change->epoch == ack.epoch && change->version == ack.version &&
-               strcmp(change->event_hash, ack.event_hash) == 0) {
-        deployment_note(deployment, replica, ack.status == ACK_APPLIED ? EXPECT_APPLIED : EXPECT_FAILED, ack.message);
-        update(gatherer, deployment);
+    } else if (check_ack(gatherer, record, replica, &error)) {
+        metric_add(&acks_refused, 1);
+        tell_bad(&gatherer->acks_limit, "ack is refused", record, ack.environment, ack.replica, error.message);
     } else {
-        metric_add(&acks_stale, 1);
-        log_warning("ack does not fit its deployment", "deployment", ack.deployment_id, "environment", ack.environment,
-                    "replica", ack.replica);
+        metric_add(ack.status == ACK_APPLIED ? &acks_applied : &acks_failed, 1);
+        note_ack(gatherer, &ack, replica);
     }
     ack_free(&ack);
 }
 
-static int read_presence(const rd_kafka_message_t *record, struct presence *presence, struct error *error) {
-    struct cloudevent_storage storage;
-    struct cloudevent attributes;
-    if (cloudevent_read(record, &storage, &attributes, error))
-        return -1;
+static int read_presence(const rd_kafka_message_t *record, const struct cloudevent *attributes, struct presence *presence,
+                         struct error *error) {
     for (enum presence_kind kind = PRESENCE_HELLO; kind <= PRESENCE_GOODBYE; kind++)
-        if (strcmp(attributes.type, presence_kind_type(kind)) == 0)
+        if (strcmp(attributes->type, presence_kind_type(kind)) == 0)
             return presence_decode(record->payload, record->len, kind, presence, error);
     return error_set(error, ERROR_INVALID, "ce_type is unknown");
 }
 
-static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
-    if (!record->payload)
-        return; /* a tombstone: somebody tidied up */
-    struct presence presence;
-    struct error error;
-    struct replica *replica;
-    enum replica_change change;
-    if (read_presence(record, &presence, &error)) {
-        metric_add(&presence_malformed, 1);
-        log_warning("presence can not be read", "offset", LOG_NUMBER(record->offset), "reason", error.message);
-        return;
+/* Judges a presence by what its environment demands. *enrolled gets the start of a worker that it enrols, unless that is known
+ * already. */
+static int check_presence(struct gatherer *gatherer, const rd_kafka_message_t *record, const struct cloudevent *attributes,
+                          const struct presence *presence, enum enrolling_demand demand, struct enrolled **enrolled,
+                          struct error *error) {
+    *enrolled = NULL;
+    if (demand == DEMAND_UNKNOWN)
+        return error_set(error, ERROR_DENIED, "there is no such environment");
+    if (demand == DEMAND_NOTHING)
+        return 0;
+    int64_t now = clock_wall_ms() / 1000;
+    const struct replica *replica = replicas_find(&gatherer->replicas, presence->environment, presence->replica);
+    struct enrolled *known = replica ? replica->enrolled : NULL;
+    if (known && enrolled_is(known, presence))
+        return enrolled_check(known, record, attributes, now, error);
+    struct enrolled *fresh = enrolling_enrol(gatherer->enrolling, presence, now, error);
+    if (fresh && enrolled_check(fresh, record, attributes, now, error) == 0) {
+        *enrolled = fresh;
+        return 0;
     }
+    enrolled_free(fresh);
+    return -1;
+}
+
+/* Takes a presence into account; takes enrolled. */
+static int apply_presence(struct gatherer *gatherer, const struct presence *presence, int64_t offset, bool is_proven,
+                          struct enrolled *enrolled, int64_t now, struct replica **replica, enum replica_change *change,
+                          struct error *error) {
     pthread_mutex_lock(&gatherer->replicas_lock);
-    int status = replicas_apply(&gatherer->replicas, &presence, record->offset, now, &replica, &change, &error);
-    pthread_mutex_unlock(&gatherer->replicas_lock);
-    if (status) {
-        log_warning("presence is ignored", "environment", presence.environment, "replica", presence.replica, "reason",
-                    error.message);
-        presence_free(&presence);
-        return;
+    int status = replicas_apply(&gatherer->replicas, presence, offset, is_proven, now, replica, change, error);
+    /* What a fenced worker still says is sound, but it is not the present one. */
+    if (status == 0 && enrolled && replica_is_of(*replica, presence, offset)) {
+        enrolled_free((*replica)->enrolled);
+        (*replica)->enrolled = enrolled;
+        enrolled = NULL;
     }
-    presence_free(&presence);
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+    enrolled_free(enrolled);
+    return status;
+}
+
+static void note_presence(struct gatherer *gatherer, struct replica *replica, enum replica_change change, int64_t now) {
     gatherer->next_expiry = now; /* looked at after this batch */
     if (change == REPLICA_ARRIVED)
         for_all(gatherer, replica, deployment_replica_arrived);
@@ -254,6 +327,36 @@ static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *rec
         for_all(gatherer, replica, deployment_replica_gone);
     if (change == REPLICA_ARRIVED || change == REPLICA_POSITION)
         settler_consider(gatherer->settler, replica->environment, gathered_all_stored(gatherer->gathered));
+}
+
+static void on_presence(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
+    if (!record->payload)
+        return; /* a tombstone: somebody tidied up */
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    struct presence presence;
+    struct error error;
+    struct replica *replica;
+    struct enrolled *enrolled;
+    enum replica_change change;
+    if (cloudevent_read(record, &storage, &attributes, &error) || read_presence(record, &attributes, &presence, &error)) {
+        metric_add(&presence_malformed, 1);
+        tell_bad(&gatherer->presence_limit, "presence can not be read", record, NULL, NULL, error.message);
+        return;
+    }
+    enum enrolling_demand demand = enrolling_demand(gatherer->enrolling, presence.environment);
+    if (check_presence(gatherer, record, &attributes, &presence, demand, &enrolled, &error)) {
+        metric_add(&presence_refused, 1);
+        tell_bad(&gatherer->presence_limit, "presence is refused", record, presence.environment, presence.replica,
+                 error.message);
+    } else if (apply_presence(gatherer, &presence, record->offset, demand == DEMAND_PROOF, enrolled, now, &replica, &change,
+                              &error)) {
+        tell_bad(&gatherer->presence_limit, "presence is ignored", record, presence.environment, presence.replica,
+                 error.message);
+    } else {
+        note_presence(gatherer, replica, change, now);
+    }
+    presence_free(&presence);
 }
 
 static void on_gone(void *context, struct replica *replica) {
@@ -428,6 +531,14 @@ static int read_floor(struct gatherer *gatherer, struct store *store, struct err
     return 0;
 }
 
+static int read_environments(struct gatherer *gatherer, struct store *store, struct error *error) {
+    struct store_environments *environments;
+    if (store_environments(store, &environments, error))
+        return -1;
+    enrolling_set(gatherer->enrolling, environments, forget_enrolled, gatherer);
+    return 0;
+}
+
 static int assign(struct gatherer *gatherer, struct store *store, struct error *error) {
     struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
     if (kafka_find_topics(gatherer->consumer, specs, 2, 15000, error))
@@ -515,10 +626,12 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     gatherer->gathered = gathered_new(writer, options->topics->acks);
     gatherer->settler = settler_new(writer, gatherer->inbox_event);
     gatherer->assigned = rd_kafka_topic_partition_list_new(8);
+    gatherer->enrolling = enrolling_new();
     for (size_t i = 0; i < sizeof all_metrics / sizeof *all_metrics; i++)
         metrics_register(all_metrics[i]);
     gatherer->consumer = kafka_consumer_new(options->kafka, "jwk-api", gatherer, error);
-    if (!gatherer->consumer || read_floor(gatherer, store, error) || assign(gatherer, store, error)) {
+    if (!gatherer->consumer || read_floor(gatherer, store, error) || read_environments(gatherer, store, error) ||
+        assign(gatherer, store, error)) {
         gatherer_free(gatherer);
         return NULL;
     }
@@ -575,6 +688,29 @@ void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor 
     wake(gatherer->inbox_event);
 }
 
+int gatherer_look(void *context, struct store *store, struct error *error) {
+    struct gatherer *gatherer = context;
+    struct store_environments *environments;
+    if (store_environments(store, &environments, error))
+        return -1;
+    gatherer->is_other = environments != gatherer->looked;
+    store_environments_release(gatherer->looked);
+    gatherer->looked = environments;
+    return 0;
+}
+
+void gatherer_act(void *context) {
+    struct gatherer *gatherer = context;
+    if (!gatherer->is_other)
+        return;
+    pthread_mutex_lock(&gatherer->lock);
+    struct store_environments *before = gatherer->environments;
+    gatherer->environments = store_environments_share(gatherer->looked);
+    pthread_mutex_unlock(&gatherer->lock);
+    store_environments_release(before);
+    wake(gatherer->inbox_event);
+}
+
 void gatherer_give_up(struct gatherer *gatherer, const char *reason) {
     pthread_mutex_lock(&gatherer->lock);
     gatherer->give_up_reason = reason;
@@ -606,6 +742,9 @@ void gatherer_free(struct gatherer *gatherer) {
     gathered_free(gatherer->gathered);
     replicas_free(&gatherer->replicas);
     heap_free(&gatherer->deadlines);
+    enrolling_free(gatherer->enrolling);
+    store_environments_release(gatherer->looked);
+    store_environments_release(gatherer->environments);
     close(gatherer->records_event);
     close(gatherer->inbox_event);
     pthread_cond_destroy(&gatherer->caught_up_changed);

@@ -1,7 +1,7 @@
 /* The thread that gathers acks: who is there, what came in, which deployment is settled, and when a wait ends.
  *
  * It reads jwk.acks from offsets that are stored with the results (no ack is lost or counted twice across restarts) and
- * jwk.workers from its start. It owns the deployments that wait, the replicas and the heap of deadlines; no other thread
+ * jwk.workers from its start. What is to be proven there and is not (enrolled.h) is refused: it changes nothing. It owns the deployments that wait, the replicas and the heap of deadlines; no other thread
  * touches them. */
 #ifndef API_GATHERER_H
 #define API_GATHERER_H
@@ -32,6 +32,9 @@ struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count)
 /* Tells what positions are worth after a topic was made again, and that every environment may have results that only they
  * settle. Thread-safe. */
 void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor floor);
+/* Follows what administration does to the environments and their keys (notify.h); context is the gatherer. */
+int gatherer_look(void *context, struct store *store, struct error *error) MUST_CHECK;
+void gatherer_act(void *context);
 /* Gives all waiting deployments their answer now ("…; the deployment goes on"), and those that still come. Thread-safe. */
 void gatherer_give_up(struct gatherer *gatherer, const char *reason);
 /* Ends the thread; what was gathered goes to the writer. */

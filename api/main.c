@@ -91,6 +91,28 @@ static const struct option_spec adopt_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct option_spec environment_options[] = {
+    {"credentials", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(credentials),
+     "Write the new credentials to FILE, which must not exist, for its owner alone. Default: to standard output, once."},
+    {"public-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(public_keys),
+     "Take the public keys (a JWK Set) that the environment's operator has made: one to encrypt and one to sign at least. "
+     "Private halves are refused."},
+    {"without-keys", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(without_keys),
+     "No keys: no private halves go there, and whoever can write to the topics is believed to be its workers."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec export_options[] = {
+    {"all", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(all), "Those that nobody is to believe any more too: for auditors."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec activate_options[] = {
+    {"accept-old-for", 0, OPTION_DURATION, "TIME", "7d", 0, 3650L * DAY, AT(accept_old_for),
+     "How long workers go on to believe what the key before has signed. What is exported from now on says so."},
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec token_options[] = {
     {"user", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(user), "Whose token it is: the actor in events. Required."},
     {"role", 0, OPTION_LIST, "ROLE", NULL, 0, 0, AT(roles),
@@ -132,11 +154,30 @@ static const struct command_spec commands[] = {
     {"project add", "NAME", 1, 1, "add a project", NULL, no_options, project_add_run},
     {"project list", NULL, 0, 0, "list the projects", NULL, no_options, project_list_run},
     {"project remove", "NAME", 1, 1, "remove a project that never had a JWK", NULL, no_options, project_remove_run},
-    {"environment add", "NAME", 1, 1, "add an environment", "From now on every deployment goes to it too.", no_options,
-     environment_add_run},
-    {"environment list", NULL, 0, 0, "list the environments", NULL, no_options, environment_list_run},
+    {"environment add", "NAME", 1, 1, "add an environment",
+     "From now on every deployment goes to it too, and what there is is deployed to it by itself. Its credentials are made once: "
+     "its workers open private halves with them and prove that they belong to it. The API keeps the public part only.",
+     environment_options, environment_add_run},
+    {"environment rekey", "NAME", 1, 1, "give an environment other keys",
+     "At once: what is sealed and signed with the keys before is of no use any more. Everything is deployed again by itself; "
+     "workers are believed once they have the new credentials. Without --credentials, --public-keys or --without-keys the new "
+     "credentials go to standard output.",
+     environment_options, environment_rekey_run},
+    {"environment list", NULL, 0, 0, "list the environments with the kids of their keys", NULL, no_options,
+     environment_list_run},
     {"environment remove", "NAME", 1, 1, "remove an environment",
      "No deployment goes to it any more. Its workers keep what they have: stop them.", no_options, environment_remove_run},
+    {"signing-key list", NULL, 0, 0, "list the keys that events are signed with", NULL, no_options, signing_key_list_run},
+    {"signing-key export", NULL, 0, 0, "print the public keys that workers are to believe",
+     "A JWK Set, for jwk-worker's --api-keys: the key that signs, those that are to follow, and those before while they are "
+     "accepted.",
+     export_options, signing_key_export_run},
+    {"signing-key add", NULL, 0, 0, "make a key to sign with later",
+     "Prints its kid. Give the export to the workers, then activate it.", no_options, signing_key_add_run},
+    {"signing-key activate", "KID", 1, 1, "sign with another key from now on",
+     "Also while the API serves. Everything is published again by itself, since what the key before has signed stays in the "
+     "topic.",
+     activate_options, signing_key_activate_run},
     {"token create", NULL, 0, 0, "create a Personal API Access Token",
      "Prints the token on standard output, once: only its hash is stored. Its id, for revoking, goes to standard error.",
      token_options, token_create_run},

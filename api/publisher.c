@@ -16,7 +16,8 @@ enum {
     IN_FLIGHT_MAX = 10000, /* events inside librdkafka: bounds memory when the broker is slow or gone (about 20 MB) */
     BACKLOG_CHUNK = 500,   /* rows read from the outbox at a time */
     POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
-    RESTART_MS = 1000,     /* between two producers: an error that comes back at once must not become a busy loop */
+    OUTGOING_BATCH_MAX = SIGNATURE_BATCH_MAX, /* events of one signature */
+    RESTART_MS = 1000, /* between two producers: an error that comes back at once must not become a busy loop */
 };
 
 static struct metric published = {
@@ -37,6 +38,13 @@ struct mark_job {
     size_t count;
 };
 
+/* Events that go out under one signature. */
+struct outgoing_batch {
+    struct store_outgoing *events[OUTGOING_BATCH_MAX]; /* owned */
+    unsigned char leaves[OUTGOING_BATCH_MAX][32];
+    size_t count;
+};
+
 struct publisher {
     const struct kafka_settings *settings;
     rd_kafka_t *producer;
@@ -45,6 +53,9 @@ struct publisher {
     char *source; /* ce_source */
     struct store *reader;
     struct writer *writer;
+    struct signing *signing;
+    struct outgoing_batch *committed; /* of the writer's thread: since its last commit */
+    struct outgoing_batch *stored;    /* of the publisher's thread: a chunk of the outbox */
     pthread_t thread;
     bool started;
     atomic_bool stopping;
@@ -134,22 +145,10 @@ static void check_offset(struct publisher *publisher, const rd_kafka_message_t *
     *last = record->offset + 1;
 }
 
-/* Whom a record of another outbox belongs to. */
-struct guest {
-    void (*delivered)(void *context, const rd_kafka_message_t *record);
-    void *context;
-};
-
 /* Called by rd_kafka_poll() in the publisher's thread. */
 static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
     (void)client;
     struct publisher *publisher = opaque;
-    if (strcmp(rd_kafka_topic_name(record->rkt), publisher->topic) != 0) {
-        struct guest *guest = record->_private;
-        guest->delivered(guest->context, record);
-        free(guest);
-        return;
-    }
     int64_t id = (int64_t)(intptr_t)record->_private;
     pthread_mutex_lock(&publisher->lock);
     publisher->in_flight--;
@@ -174,10 +173,9 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
 
 /* ---- sending ---- */
 
-/* Hands one event to the producer; takes it when successful. The lock is held. */
-static bool produce(struct publisher *publisher, struct store_outgoing *outgoing) {
-    char time[CLOCK_TEXT_SIZE];
-    struct cloudevent attributes = {
+static struct cloudevent attributes_of(const struct publisher *publisher, const struct store_outgoing *outgoing,
+                                       char time[CLOCK_TEXT_SIZE]) {
+    return (struct cloudevent){
         .id = outgoing->event_id,
         .source = publisher->source,
         .type = outgoing->event_type,
@@ -186,7 +184,16 @@ static bool produce(struct publisher *publisher, struct store_outgoing *outgoing
         .dataschema = "urn:jwk-api:schema:jwk-event:1",
         .traceparent = outgoing->traceparent[0] ? outgoing->traceparent : NULL,
     };
+}
+
+/* Hands the event of that place to the producer; takes it when successful. The lock is held. */
+static bool produce(struct publisher *publisher, struct outgoing_batch *batch, size_t place,
+                    const struct signed_batch *signatures) {
+    char time[CLOCK_TEXT_SIZE];
+    struct store_outgoing *outgoing = batch->events[place];
+    const struct cloudevent attributes = attributes_of(publisher, outgoing, time);
     rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
+    signature_add_headers(signatures, place, headers);
     rd_kafka_resp_err_t result = rd_kafka_producev(
         publisher->producer, RD_KAFKA_V_TOPIC(publisher->topic), RD_KAFKA_V_PARTITION(outgoing->partition),
         RD_KAFKA_V_KEY(outgoing->key, strlen(outgoing->key)), RD_KAFKA_V_VALUE(outgoing->value, outgoing->value_length),
@@ -201,40 +208,75 @@ static bool produce(struct publisher *publisher, struct store_outgoing *outgoing
     outgoing->value = NULL; /* librdkafka frees it */
     publisher->last_sent = outgoing->outbox_id;
     publisher->in_flight++;
-    metric_set(&in_flight_gauge, publisher->in_flight);
-    store_outgoing_free(outgoing);
     return true;
 }
 
-int publisher_produce(struct publisher *publisher, const char *topic, char *value, size_t length, rd_kafka_headers_t *headers,
-                      void (*delivered)(void *context, const rd_kafka_message_t *record), void *context, struct error *error) {
-    struct guest *guest = memory_new(sizeof *guest);
-    *guest = (struct guest){.delivered = delivered, .context = context};
-    pthread_mutex_lock(&publisher->lock); /* it may be made again at this moment */
-    rd_kafka_resp_err_t result =
-        rd_kafka_producev(publisher->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
-                          RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
-                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(guest), RD_KAFKA_V_END);
-    pthread_mutex_unlock(&publisher->lock);
-    if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return 0;
-    free(guest);
-    return error_set(error, ERROR_UNAVAILABLE, "%s", rd_kafka_err2str(result));
+/* Signs all that was gathered and hands it to the producer up to the first that it does not take; empties it. Returns whether
+ * all went. The lock is held: it keeps the order between the two threads that send. */
+static bool send_gathered(struct publisher *publisher, struct outgoing_batch *batch) {
+    if (batch->count == 0)
+        return true;
+    struct signed_batch *signatures = signing_sign(publisher->signing, (const unsigned char(*)[32])batch->leaves, batch->count);
+    size_t sent = 0;
+    while (sent < batch->count && produce(publisher, batch, sent, signatures))
+        sent++;
+    metric_set(&in_flight_gauge, publisher->in_flight);
+    signed_batch_free(signatures);
+    bool all = sent == batch->count;
+    for (size_t i = 0; i < batch->count; i++)
+        store_outgoing_free(batch->events[i]);
+    batch->count = 0;
+    return all;
+}
+
+/* Adds an event with its hash; takes it. There is room. */
+static void gather(struct publisher *publisher, struct outgoing_batch *batch, struct store_outgoing *outgoing) {
+    char time[CLOCK_TEXT_SIZE];
+    const struct cloudevent attributes = attributes_of(publisher, outgoing, time);
+    signature_leaf(outgoing->key, &attributes, outgoing->value, outgoing->value_length, batch->leaves[batch->count]);
+    batch->events[batch->count++] = outgoing;
+}
+
+/* Drops the first events, which the publisher's thread has found in the outbox already. */
+static void drop_sent(struct outgoing_batch *batch, int64_t last_sent) {
+    size_t sent = 0;
+    while (sent < batch->count && batch->events[sent]->outbox_id <= last_sent)
+        store_outgoing_free(batch->events[sent++]);
+    if (sent == 0)
+        return;
+    batch->count -= sent;
+    memmove(batch->events, batch->events + sent, batch->count * sizeof *batch->events);
+    memmove(batch->leaves, batch->leaves + sent, batch->count * sizeof *batch->leaves);
+}
+
+static void leave_to_outbox(struct outgoing_batch *batch) {
+    for (size_t i = 0; i < batch->count; i++)
+        store_outgoing_free(batch->events[i]);
+    batch->count = 0;
 }
 
 void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing) {
+    if (publisher->committed->count == OUTGOING_BATCH_MAX)
+        publisher_flush(publisher);
+    gather(publisher, publisher->committed, outgoing);
+}
+
+void publisher_flush(void *context) {
+    struct publisher *publisher = context;
+    struct outgoing_batch *batch = publisher->committed;
+    if (batch->count == 0)
+        return;
     pthread_mutex_lock(&publisher->lock);
-    if (outgoing->outbox_id <= publisher->last_sent) {
-        /* The thread found it in the outbox already. */
-    } else if (!publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX &&
-               produce(publisher, outgoing)) {
-        outgoing = NULL;
-    } else if (!publisher->backlogged) {
+    drop_sent(batch, publisher->last_sent);
+    bool is_taken = !publisher->backlogged && !publisher->broken && publisher->in_flight + (int)batch->count <= IN_FLIGHT_MAX &&
+                    send_gathered(publisher, batch);
+    if (!is_taken && batch->count)
+        leave_to_outbox(batch);
+    if (!is_taken && !publisher->backlogged) {
         publisher->backlogged = true;
         rd_kafka_queue_yield(publisher->wake);
     }
     pthread_mutex_unlock(&publisher->lock);
-    store_outgoing_free(outgoing);
 }
 
 void publisher_look(struct publisher *publisher) {
@@ -244,19 +286,9 @@ void publisher_look(struct publisher *publisher) {
     pthread_mutex_unlock(&publisher->lock);
 }
 
-struct backlog {
-    struct publisher *publisher;
-    int seen;
-    bool full;
-};
-
-static void send_stored(void *context, struct store_outgoing *outgoing) {
-    struct backlog *backlog = context;
-    backlog->seen++;
-    if (backlog->full || !produce(backlog->publisher, outgoing)) {
-        backlog->full = true;
-        store_outgoing_free(outgoing);
-    }
+static void gather_stored(void *context, struct store_outgoing *outgoing) {
+    struct publisher *publisher = context;
+    gather(publisher, publisher->stored, outgoing);
 }
 
 /* Sends from the outbox as long as there is room. The lock is held, so that the writer cannot overtake. */
@@ -268,16 +300,19 @@ static void send_backlog(struct publisher *publisher) {
         return;
     publisher->resending = false;
     while (publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX) {
-        struct backlog backlog = {.publisher = publisher};
-        if (store_each_outgoing(publisher->reader, publisher->last_sent, BACKLOG_CHUNK, send_stored, &backlog, &error)) {
+        int status =
+            store_each_outgoing(publisher->reader, publisher->last_sent, BACKLOG_CHUNK, gather_stored, publisher, &error);
+        size_t seen = publisher->stored->count;
+        bool all = send_gathered(publisher, publisher->stored);
+        if (status) {
             log_error("outbox can not be read", "reason", error.message);
             return;
         }
-        if (backlog.full)
+        if (!all)
             return;
-        /* Sent to its end. What the writer commits from here on comes through publisher_send(), which skips what was found
-         * here. */
-        if (backlog.seen < BACKLOG_CHUNK)
+        /* Sent to its end. What the writer commits from here on comes through publisher_send(), and what of it was found here
+         * is dropped there. */
+        if (seen < BACKLOG_CHUNK)
             publisher->backlogged = false;
     }
 }
@@ -347,11 +382,17 @@ static void *publisher_main(void *context) {
 /* ---- life ---- */
 
 struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader,
-                                struct writer *writer, struct error *error) {
+                                struct writer *writer, struct signing *signing, struct error *error) {
     struct publisher *publisher = memory_new(sizeof *publisher);
     struct store_identity identity;
-    *publisher =
-        (struct publisher){.settings = settings, .topic = topic, .reader = reader, .writer = writer, .backlogged = true};
+    *publisher = (struct publisher){.settings = settings,
+                                    .topic = topic,
+                                    .reader = reader,
+                                    .writer = writer,
+                                    .signing = signing,
+                                    .committed = memory_new(sizeof *publisher->committed),
+                                    .stored = memory_new(sizeof *publisher->stored),
+                                    .backlogged = true};
     pthread_mutex_init(&publisher->lock, NULL);
     publisher->producer = make_producer(publisher, error);
     if (!publisher->producer || store_read_identity(reader, &identity, error)) {
@@ -402,6 +443,9 @@ void publisher_free(struct publisher *publisher) {
     if (publisher->producer)
         rd_kafka_destroy(publisher->producer);
     store_close(publisher->reader);
+    leave_to_outbox(publisher->committed);
+    free(publisher->committed);
+    free(publisher->stored);
     free(publisher->source);
     free(publisher->delivered);
     pthread_mutex_destroy(&publisher->lock);

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "enrolled.h"
 
 struct replica_environment *replicas_environment(struct replica_table *table, const char *name) {
     struct replica_environment *environment;
@@ -48,7 +49,7 @@ static struct replica *find_or_make(struct replica_table *table, const struct pr
     snprintf(replica->name, sizeof replica->name, "%s", presence->replica);
     replica->environment = environment;
     replica->floor = &table->floor;
-    replica->incarnation = -1;
+    replica->incarnation = replica->passed_over = -1;
     replica->next = environment->replicas;
     environment->replicas = replica;
     table->replica_count++;
@@ -92,18 +93,37 @@ static void disconnect(struct replica *replica, bool left, int64_t now) {
              "worker", replica->worker);
 }
 
-int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now,
+/* Whether the record tells of the present worker, or of one that takes its place. */
+static bool is_current(struct replica *replica, const struct presence *presence, int64_t offset, bool is_proven) {
+    if (presence->kind == PRESENCE_HELLO) {
+        if (offset == replica->incarnation || presence_hello_counts(presence, offset, replica->incarnation, is_proven))
+            return true;
+        replica->passed_over = offset;
+        return false;
+    }
+    if (presence->incarnation < replica->incarnation)
+        return false; /* a fenced worker still speaks */
+    if (presence->incarnation == replica->passed_over)
+        return false;                      /* it will see that its hello did not count, and say another */
+    return presence->incarnation < offset; /* else its hello was in an earlier topic of this name; taking it would fence the
+                                            * hello that follows in this one */
+}
+
+bool replica_is_of(const struct replica *replica, const struct presence *presence, int64_t offset) {
+    return replica->incarnation == (presence->kind == PRESENCE_HELLO ? offset : presence->incarnation) &&
+           strcmp(replica->worker, presence->worker) == 0;
+}
+
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, bool is_proven, int64_t now,
                    struct replica **found, enum replica_change *change, struct error *error) {
     struct replica *replica = find_or_make(table, presence, error);
     if (!replica)
         return -1;
     *found = replica;
     *change = REPLICA_SAME;
+    if (!is_current(replica, presence, offset, is_proven))
+        return 0;
     int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;
-    if (incarnation < replica->incarnation)
-        return 0; /* a fenced worker still speaks */
-    if (incarnation > offset || (incarnation == offset && presence->kind != PRESENCE_HELLO))
-        return 0; /* its hello was in an earlier topic of this name; taking it would fence the hello that follows in this one */
     bool was_live = replica_is_live(replica);
     if (presence->kind == PRESENCE_GOODBYE) {
         replica->incarnation = incarnation;
@@ -169,9 +189,19 @@ void replicas_excuse(struct replica_table *table, int64_t pause_ms) {
 void replicas_reset(struct replica_table *table, int64_t now) {
     for (struct replica_environment *environment = table->environments; environment; environment = environment->hh.next)
         for (struct replica *replica = environment->replicas; replica; replica = replica->next) {
-            replica->incarnation = -1; /* whoever is still there says hello again, and stays connected until then */
+            /* Whoever is still there says hello again, and stays connected until then. */
+            replica->incarnation = replica->passed_over = -1;
             replica->seen_at = now;
         }
+}
+
+void replicas_forget_enrolled(struct replica_table *table, const char *name) {
+    struct replica_environment *environment;
+    HASH_FIND_STR(table->environments, name, environment);
+    for (struct replica *replica = environment ? environment->replicas : NULL; replica; replica = replica->next) {
+        enrolled_free(replica->enrolled);
+        replica->enrolled = NULL;
+    }
 }
 
 bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id,
@@ -194,6 +224,7 @@ void replicas_free(struct replica_table *table) {
     HASH_ITER (hh, table->environments, environment, next_environment) {
         for (struct replica *replica = environment->replicas, *next; replica; replica = next) {
             next = replica->next;
+            enrolled_free(replica->enrolled);
             free(replica->positions);
             free(replica->failing);
             free(replica);
@@ -224,6 +255,7 @@ struct replica *replicas_copy(const struct replica_table *table, size_t *count) 
             struct replica *item = &copy[(*count)++];
             *item = *replica;
             item->next = NULL;
+            item->enrolled = NULL;
             item->positions = copy_array(replica->positions, replica->position_count * sizeof *replica->positions);
             item->failing = copy_array(replica->failing, replica->failing_count * sizeof *replica->failing);
         }

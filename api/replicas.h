@@ -33,6 +33,8 @@ struct replica {
     struct replica_environment *environment;
     const struct sequence_floor *floor; /* of the table */
     int64_t incarnation;                /* offset of the current worker's hello; -1: none seen */
+    int64_t passed_over;                /* offset of the last hello that did not count; -1: none */
+    struct enrolled *enrolled;          /* of the current worker; NULL: it is not enrolled. Owned */
     int64_t epoch;
     bool connected, ready, left;      /* left: said goodbye */
     int64_t seen_at;                  /* monotonic ms of its last record */
@@ -70,10 +72,15 @@ enum replica_change {
     REPLICA_GONE,     /* a replica is not live any more */
 };
 
-/* Takes one record of jwk.workers into account; offset is the record's, now monotonic ms. Sets *replica to the one it is about,
- * and says what changed. A record of an earlier incarnation changes nothing. -1 with an error when a bound is reached. */
-int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t now,
+/* Takes one record of jwk.workers into account; offset is the record's, now monotonic ms. is_proven: its environment demands
+ * proof, which was given. Sets *replica to the one it is about, and says what changed. A record of an earlier incarnation changes
+ * nothing. -1 with an error when a bound is reached. */
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, bool is_proven, int64_t now,
                    struct replica **replica, enum replica_change *change, struct error *error) MUST_CHECK;
+/* Whether a record that was applied is of the worker that is the current one now. */
+bool replica_is_of(const struct replica *replica, const struct presence *presence, int64_t offset);
+/* Nobody of the environment is enrolled any more: its keys are others. */
+void replicas_forget_enrolled(struct replica_table *table, const char *environment);
 /* Calls gone for each replica whose heartbeats have stopped, and returns when to look again (monotonic ms, INT64_MAX: never).
  */
 int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(void *context, struct replica *replica),

@@ -11,18 +11,17 @@
 
 #include "answer.h"
 #include "api.h"
-#include "audit_end.h"
-#include "audit_publisher.h"
 #include "call.h"
 #include "common/address_file.h"
 #include "common/hangup.h"
 #include "common/log.h"
 #include "idempotency.h"
 #include "logging.h"
-#include "operator.h"
+#include "notify.h"
 #include "refresh.h"
 #include "settings.h"
 #include "republish.h"
+#include "store_signing.h"
 #include "tombstones.h"
 #include "topic_end.h"
 
@@ -30,7 +29,6 @@ enum {
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
     ANSWER_HEADERS = 2048,      /* bytes that the headers of an answer take at most */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
-    AUDIT_TIMEOUT_MS = 1000, /* the same for the end of the audit trail */
     ACKS_RETENTION_DAYS = 7,
     FETCH_THREADS = 8,    /* a server that hangs occupies one for as long as its caller allows … */
     FETCH_QUEUE = 64,     /* … and so many callers may wait for one; more are answered 503 */
@@ -46,6 +44,9 @@ struct service {
     struct api api;
     struct tls_files tls;
     struct http_server *server;
+    struct signing *signing;
+    struct signing_watch *signing_watch;
+    struct notify *notify;
     struct tombstones *tombstones;
     struct republisher *republisher;
     bool topic_is_new; /* the events topic lacks what the store has published */
@@ -96,11 +97,8 @@ static int create_topics(struct service *service, int *partitions, bool *events_
          /* Small segments, so that a start reads minutes of heartbeats and not weeks. */
          .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1",
                     "max.compaction.lag.ms", "600000"}},
-        {.name = service->topics.audit,
-         .partitions = 1, /* one order */
-         .config = {"cleanup.policy", "delete", "retention.ms", "-1", "retention.bytes", "-1", "max.message.bytes", "1048576"}},
     };
-    if (kafka_create_topics(&service->kafka, specs, sizeof specs / sizeof *specs, (int)settings->replication, error))
+    if (kafka_create_topics(&service->kafka, specs, 3, (int)settings->replication, error))
         return -1;
     *partitions = specs[0].partitions_found;
     *events_created = specs[0].created;
@@ -186,29 +184,33 @@ static void restore_topics(void *context) {
         publish_again(service);
 }
 
-/* Begins the part of the audit trail that this process writes: before anything that it tells. */
-static int start_audit(struct service *service, struct store *store, struct error *error) {
-    struct store_identity identity;
-    struct audit_publisher_options options = {.topic = service->topics.audit,
-                                              .restore = restore_topics,
-                                              .context = service,
-                                              .refusals = service->api.refusals};
-    if (store_read_identity(store, &identity, error))
+/* Reads the key that events are signed with; the first start makes it. */
+static int start_signing(struct service *service, struct store *store, struct error *error) {
+    struct signer *signer;
+    if (store_begin(store, error))
         return -1;
-    const struct audit_entry start = {.type = AUDIT_START,
-                                      .actor = operator_name(),
-                                      .user_id = operator_id(),
-                                      .login = operator_login(),
-                                      .program_version = JWK_VERSION,
-                                      .epoch = identity.epoch};
-    struct store *reader = store_open(service->settings->data_dir, STORE_READ, error);
-    if (!reader)
+    if (store_ensure_signing_key(store, error) || store_commit(store, error)) {
+        store_rollback(store);
         return -1;
-    service->api.audit = audit_publisher_new(&options, reader, error);
-    if (!service->api.audit || store_audit(store, &start, error))
+    }
+    if (store_load_other_signer(store, NULL, &signer, error))
         return -1;
-    store_audit_watch(store, audit_publisher_look, service->api.audit);
+    log_info("events are signed", "kid", signer_kid(signer));
+    service->signing = signing_new(signer);
+    service->signing_watch = signing_watch_new(service->signing);
     return 0;
+}
+
+/* Follows what commands change in the store from now on. */
+static int start_notify(struct service *service, struct error *error) {
+    const struct notify_subscriber subscribers[] = {
+        {"signing key", signing_watch_look, signing_watch_act, service->signing_watch},
+        {"environments", gatherer_look, gatherer_act, service->api.gatherer},
+        {"publishing again", republisher_look, republisher_act, service->republisher},
+    };
+    service->notify = notify_new(service->settings->data_dir, service->api.writer, subscribers,
+                                 sizeof subscribers / sizeof *subscribers, error);
+    return service->notify ? 0 : -1;
 }
 
 static int start_pipeline(struct service *service, struct error *error) {
@@ -220,7 +222,7 @@ static int start_pipeline(struct service *service, struct error *error) {
         return -1;
     if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, &events_created, error) ||
         fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error) ||
-        audit_end_check(&service->kafka, service->topics.audit, store, error) || start_audit(service, store, error)) {
+        start_signing(service, store, error)) {
         store_close(store);
         return -1;
     }
@@ -236,19 +238,22 @@ static int start_pipeline(struct service *service, struct error *error) {
     reader = service->api.gatherer ? store_open(settings->data_dir, STORE_READ, error) : NULL;
     if (!reader)
         return -1;
-    service->api.publisher = publisher_new(&service->kafka, service->topics.events, reader, service->api.writer, error);
+    service->api.publisher = publisher_new(&service->kafka, service->topics.events, reader, service->api.writer,
+                                           service->signing, error);
     if (!service->api.publisher)
         return -1;
+    writer_after_batch(service->api.writer, publisher_flush, service->api.publisher);
     publisher_watch_topic(service->api.publisher, restore_topics, publish_again, service);
     gatherer_start(service->api.gatherer);
     if (service->topic_is_new)
         log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
     service->republisher = republisher_new(service->api.writer, service->api.publisher, service->api.gatherer);
     publisher_start(service->api.publisher);
-    audit_publisher_start(service->api.audit, service->api.writer, service->api.publisher);
     republisher_start(service->republisher, service->topic_is_new);
     service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);
     service->refresh = refresh_new(&service->api);
+    if (start_notify(service, error))
+        return -1;
     gatherer_await_replicas(service->api.gatherer, REPLICAS_TIMEOUT_MS);
     return 0;
 }
@@ -341,24 +346,24 @@ static void stop(struct service *service) {
     if (service->server) /* for what the pools have handed on last */
         http_server_wait_idle(service->server, FLUSH_TIMEOUT_MS);
     tombstones_stop(service->tombstones);
+    notify_stop(service->notify);
     if (service->api.gatherer) {
         gatherer_give_up(service->api.gatherer, reason);
         gatherer_stop(service->api.gatherer);
     }
     if (service->server)
         http_server_stop(service->server);
-    if (service->api.audit)
-        audit_publisher_stop(service->api.audit, AUDIT_TIMEOUT_MS);
     if (service->api.publisher)
         publisher_stop(service->api.publisher, FLUSH_TIMEOUT_MS);
     if (service->api.writer)
         writer_free(service->api.writer);
     tombstones_free(service->tombstones);
+    notify_free(service->notify);
     idempotency_free(service->api.idempotency);
     throttle_free(service->api.throttle);
     publisher_free(service->api.publisher);
-    audit_publisher_free(service->api.audit);
-    refusals_free(service->api.refusals);
+    signing_watch_free(service->signing_watch);
+    signing_free(service->signing);
     gatherer_free(service->api.gatherer);
     republisher_free(service->republisher);
     if (service->api.readers)
@@ -382,7 +387,6 @@ int serve_run(void *context, char **operands, int count) {
                                              .body_maximum = (size_t)settings->body_limit,
                                              .token_lifetime_ms = settings->token_lifetime};
     kafka_topics_name(settings->topic_prefix, &service.topics);
-    service.api.refusals = refusals_new();
     int status = start_sources(&service, &error);
     if (status == 0)
         status = store_lock_serving(settings->data_dir, &error);

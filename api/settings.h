@@ -25,6 +25,10 @@ struct settings {
     char *source_allow_private, *source_ca_file;
     long source_refresh_min, source_refresh_max, source_refresh_default; /* ms */
     long token_lifetime, idempotency_lifetime; /* ms */
+    /* environment add and rekey, signing-key */
+    char *credentials, *public_keys;
+    bool without_keys, all;
+    long accept_old_for; /* ms */
     /* token create */
     char *user;
     struct option_list roles, projects;
@@ -39,8 +43,13 @@ int project_add_run(void *settings, char **operands, int count);
 int project_list_run(void *settings, char **operands, int count);
 int project_remove_run(void *settings, char **operands, int count);
 int environment_add_run(void *settings, char **operands, int count);
+int environment_rekey_run(void *settings, char **operands, int count);
 int environment_list_run(void *settings, char **operands, int count);
 int environment_remove_run(void *settings, char **operands, int count);
+int signing_key_list_run(void *settings, char **operands, int count);
+int signing_key_export_run(void *settings, char **operands, int count);
+int signing_key_add_run(void *settings, char **operands, int count);
+int signing_key_activate_run(void *settings, char **operands, int count);
 int token_create_run(void *settings, char **operands, int count);
 int token_list_run(void *settings, char **operands, int count);
 int token_revoke_run(void *settings, char **operands, int count);

@@ -31,6 +31,8 @@ struct writer {
     pthread_t thread;
     pthread_mutex_t lock; /* guards all below */
     pthread_cond_t wake;  /* on CLOCK_MONOTONIC */
+    void (*flush)(void *context); /* behind each batch; NULL: none */
+    void *flush_context;
     struct queue urgent, deferred;
     int64_t deferred_due; /* monotonic ms at which the deferred jobs get a transaction of their own */
     atomic_bool stopping;
@@ -181,6 +183,11 @@ static void run_batch(struct writer *writer, struct queue *deferred, struct queu
     index = 0;
     finish_queue(writer, deferred, outcomes, &index, lost, &error, true);
     finish_queue(writer, urgent, outcomes, &index, lost, &error, false);
+    pthread_mutex_lock(&writer->lock);
+    void (*flush)(void *context) = writer->flush;
+    pthread_mutex_unlock(&writer->lock);
+    if (flush)
+        flush(writer->flush_context);
 }
 
 static void *writer_main(void *context) {
@@ -211,6 +218,13 @@ struct writer *writer_new(struct store *store) {
     if (pthread_create(&writer->thread, NULL, writer_main, writer) != 0)
         abort(); /* no threads at start: nothing can work */
     return writer;
+}
+
+void writer_after_batch(struct writer *writer, void (*flush)(void *context), void *context) {
+    pthread_mutex_lock(&writer->lock);
+    writer->flush_context = context;
+    writer->flush = flush;
+    pthread_mutex_unlock(&writer->lock);
 }
 
 void writer_free(struct writer *writer) {

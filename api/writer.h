@@ -30,6 +30,9 @@ struct job {
 
 /* Starts the thread; takes the store. */
 struct writer *writer_new(struct store *store);
+/* From now on called in the writer's thread behind the done() of all jobs of a transaction: what they have gathered goes on in
+ * one piece. Once; thread-safe. */
+void writer_after_batch(struct writer *writer, void (*flush)(void *context), void *context);
 /* Hands a job over. -1 when the writer is stopping: the job stays with the caller. Thread-safe; the number of jobs is bounded
  * by the callers: one per admitted request. */
 int writer_submit(struct writer *writer, struct job *job) MUST_CHECK;

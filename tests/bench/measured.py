@@ -121,7 +121,7 @@ class Pair:
         self.api = None
         self.workers = {}
         for name in environments:
-            self.admin("environment", "add", name)
+            self.admin("environment", "add", name, "--without-keys")
         self.identities = [(name, f"replica-{number}") for name in environments for number in range(1, replicas + 1)]
         self.token = self.admin("token", "create", "--user", "bench", "--role", "ROLE_API_SECURITY",
                                 "--role", "ROLE_DEPLOY_UNDEPLOY_PROXIES")

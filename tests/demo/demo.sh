@@ -58,8 +58,8 @@ admin() { "$build/jwk-api" --data-dir "$directory/api" "$@"; }
 
 start broker "$build/jwk-api" broker
 broker=$address
-admin environment add production
-admin environment add staging
+admin environment add production --without-keys
+admin environment add staging --without-keys
 admin project add MyProject
 token=$(admin token create --user demo --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES 2>/dev/null)
 start api "$build/jwk-api" serve --data-dir "$directory/api" --listen 127.0.0.1:0 --brokers "$broker"

@@ -177,7 +177,7 @@ class Cluster:
         self.api_options, self.worker_options = list(api_options), list(worker_options)
         self.api = ApiNode(self, "api", self.directory / "api")
         for name in environments:
-            self.admin("environment", "add", name)
+            self.admin("environment", "add", name, "--without-keys")
         self.token = self.admin("token", "create", "--user", "alice", "--role", "ROLE_API_SECURITY", "--role",
                                 "ROLE_DEPLOY_UNDEPLOY_PROXIES").strip()
         self.workers = {}

@@ -17,6 +17,7 @@ struct world {
     struct kafka_fixture kafka;
     struct store_fixture fixture;
     struct writer *writer;
+    struct signing *signing;
     struct publisher *publisher;
 };
 
@@ -24,8 +25,9 @@ struct world {
 static void prepare(struct world *world) {
     struct error error = {0};
     world->writer = writer_new(fixture_connect(&world->fixture, STORE_WRITE));
+    world->signing = signing_new(signer_generate());
     world->publisher = publisher_new(&world->kafka.settings, world->kafka.topics.events, fixture_connect(&world->fixture, STORE_READ),
-                                     world->writer, &error);
+                                     world->writer, world->signing, &error);
     if (!world->publisher)
         fail_msg("%s", error.message);
 }
@@ -39,6 +41,7 @@ static void stop(struct world *world, int timeout_ms) {
     publisher_stop(world->publisher, timeout_ms);
     writer_free(world->writer);
     publisher_free(world->publisher);
+    signing_free(world->signing);
 }
 
 static void open_world(struct world *world) {
@@ -130,6 +133,7 @@ static void publish(struct world *world, struct store_change *change) {
     struct store_outgoing *outgoing = change->outgoing;
     change->outgoing = NULL;
     publisher_send(world->publisher, outgoing);
+    publisher_flush(world->publisher);
     store_change_clear(change);
 }
 

@@ -31,7 +31,7 @@ struct step {
 static struct step apply(struct replica_table *table, struct presence presence, int64_t offset, int64_t now) {
     struct step step;
     struct error error = {0};
-    if (replicas_apply(table, &presence, offset, now, &step.replica, &step.change, &error))
+    if (replicas_apply(table, &presence, offset, false, now, &step.replica, &step.change, &error))
         fail_msg("%s", error.message);
     return step;
 }
@@ -242,10 +242,10 @@ static void their_number_is_bounded(void **state) {
     presence.environment = name;
     for (int i = 0; i < ENVIRONMENTS_MAX; i++) {
         snprintf(name, sizeof name, "environment-%d", i);
-        assert_int_equal(replicas_apply(&table, &presence, i, 0, &replica, &change, &error), 0);
+        assert_int_equal(replicas_apply(&table, &presence, i, false, 0, &replica, &change, &error), 0);
     }
     snprintf(name, sizeof name, "one-more");
-    assert_int_equal(replicas_apply(&table, &presence, 5000, 0, &replica, &change, &error), -1);
+    assert_int_equal(replicas_apply(&table, &presence, 5000, false, 0, &replica, &change, &error), -1);
     assert_string_equal(error.message, "more than 1000 environments in the topic");
     assert_null(replicas_environment(&table, "one-more"));
     assert_non_null(replicas_environment(&table, "environment-7"));
@@ -253,10 +253,10 @@ static void their_number_is_bounded(void **state) {
     presence.replica = name;
     for (int i = (int)table.replica_count; i < REPLICAS_MAX; i++) {
         snprintf(name, sizeof name, "replica-%d", i);
-        assert_int_equal(replicas_apply(&table, &presence, i, 0, &replica, &change, &error), 0);
+        assert_int_equal(replicas_apply(&table, &presence, i, false, 0, &replica, &change, &error), 0);
     }
     snprintf(name, sizeof name, "one-more");
-    assert_int_equal(replicas_apply(&table, &presence, 50000, 0, &replica, &change, &error), -1);
+    assert_int_equal(replicas_apply(&table, &presence, 50000, false, 0, &replica, &change, &error), -1);
     assert_string_equal(error.message, "more than 10000 replicas in the topic");
     replicas_free(&table);
 }

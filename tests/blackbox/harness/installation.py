@@ -201,7 +201,7 @@ class Installation:
         return name
 
     def add_environment(self, name):
-        self.admin("environment", "add", name)
+        self.admin("environment", "add", name, "--without-keys")
         return name
 
     def start_api(self, *options):
