@@ -132,7 +132,12 @@ in_parallel := -n 2 --dist loadfile
 blackbox: all check-deps ## run the black-box tests on both brokers
 	JWK_BUILD=$(BUILD) $(pytest) $(in_parallel) tests/blackbox
 
-judges: all check-deps ## let JOSE libraries of other languages and Schemathesis judge
+# What the judges see of the cryptography that no program shows by itself.
+$(BUILD)/judges/ours: $(BUILD)/tests/judges/ours.o $(BUILD)/libcommon.a | $(sanitizer_objects)
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+
+judges: all check-deps $(BUILD)/judges/ours ## let JOSE libraries of other languages and Schemathesis judge
 	JWK_BUILD=$(BUILD) $(pytest) tests/judges
 
 fault: all check-deps ## a few minutes of seeded faults, judged by the invariants

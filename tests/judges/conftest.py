@@ -54,6 +54,14 @@ def judges():
 
 
 @pytest.fixture(scope="session")
+def ours():
+    """The product's seals and signatures, as they answer requests."""
+    asked = panel.ours()
+    yield asked
+    asked.close()
+
+
+@pytest.fixture(scope="session")
 def web(tmp_path_factory):
     """The https server of the tests; `authorities` is the file by which its certificate is judged."""
     context, authorities = sources.tls_context(tmp_path_factory.mktemp("web"))

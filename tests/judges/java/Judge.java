@@ -9,6 +9,7 @@ import com.nimbusds.jose.jwk.gen.*;
 import com.nimbusds.jose.jwk.source.*;
 import com.nimbusds.jose.proc.SecurityContext;
 import com.nimbusds.jose.util.Base64;
+import com.nimbusds.jose.util.Base64URL;
 import com.nimbusds.jose.util.DefaultResourceRetriever;
 import com.nimbusds.jose.util.JSONObjectUtils;
 import java.io.*;
@@ -193,6 +194,43 @@ public class Judge {
             JWEObject object = JWEObject.parse(JSONObjectUtils.getString(request, "token"));
             object.decrypt(decrypter(object.getHeader().getAlgorithm(), key(request), sender(request)));
             return Map.of("payload", object.getPayload().toString());
+        }
+        case "seal": {
+            List<JWK> recipients = new ArrayList<>();
+            for (Map<String, Object> each : JSONObjectUtils.getJSONObjectArray(request, "recipients")) {
+                Map<String, Object> named = new HashMap<>(each);
+                named.put("alg", alg); // it reads the algorithm of each recipient from the key
+                recipients.add(JWK.parse(named));
+            }
+            JWEHeader header = new JWEHeader.Builder(EncryptionMethod.parse(JSONObjectUtils.getString(request, "enc"))).build();
+            // It writes the octets as they are, and so wants those of the encoded text.
+            JWEObjectJSON object = new JWEObjectJSON(header, new Payload(JSONObjectUtils.getString(request, "payload")), null,
+                    Base64URL.encode(JSONObjectUtils.getString(request, "aad")).toString().getBytes(StandardCharsets.UTF_8));
+            object.encrypt(new MultiEncrypter(new JWKSet(recipients)));
+            return Map.of("jwe", object.serializeGeneral());
+        }
+        case "open": {
+            JWEObjectJSON object = JWEObjectJSON.parse(JSONObjectUtils.getString(request, "jwe"));
+            // It gives the header before it, as both are authenticated.
+            String aad = new String(object.getAAD(), StandardCharsets.UTF_8);
+            if (!aad.endsWith("." + Base64URL.encode(JSONObjectUtils.getString(request, "aad"))))
+                throw new JOSEException("it is bound to another aad");
+            object.decrypt(new MultiDecrypter(key(request)));
+            return Map.of("payload", object.getPayload().toString());
+        }
+        case "attach": {
+            Payload payload = new Payload(new Base64URL(JSONObjectUtils.getString(request, "payload")));
+            JWSObject object = JWSObject.parse(JSONObjectUtils.getString(request, "token"), payload);
+            if (!object.getHeader().getAlgorithm().getName().equals(alg) || !object.verify(verifier(key(request))))
+                throw new JOSEException("the signature is not valid");
+            return Map.of("payload", object.getPayload().toBase64URL().toString());
+        }
+        case "detach": {
+            JWK key = key(request);
+            JWSHeader header = new JWSHeader.Builder(JWSAlgorithm.parse(alg)).keyID(key.getKeyID()).build();
+            JWSObject object = new JWSObject(header, new Payload(new Base64URL(JSONObjectUtils.getString(request, "payload"))));
+            object.sign(signer(key));
+            return Map.of("token", object.serialize(true));
         }
         case "import":
             try {

@@ -94,6 +94,30 @@ const operations = {
     });
     return { payload: text(plaintext) };
   },
+  async seal({ recipients, alg, enc, payload, aad }) {
+    const jwe = new jose.GeneralEncrypt(bytes(payload)).setProtectedHeader({ enc }).setAdditionalAuthenticatedData(bytes(aad));
+    for (const jwk of recipients) jwe.addRecipient(await key(jwk, alg)).setUnprotectedHeader({ alg, kid: jwk.kid });
+    return { jwe: JSON.stringify(await jwe.encrypt()) };
+  },
+  // Without a kid to pick by, it tries the recipients one after the other.
+  async open({ jwk, alg, enc, jwe, aad }) {
+    const { plaintext, additionalAuthenticatedData } = await jose.generalDecrypt(JSON.parse(jwe), await key(jwk, alg), {
+      keyManagementAlgorithms: [alg],
+      contentEncryptionAlgorithms: [enc],
+    });
+    if (text(additionalAuthenticatedData) !== aad) throw new Error("it is bound to another aad");
+    return { payload: text(plaintext) };
+  },
+  async attach({ jwk, alg, token, payload }) {
+    const [protectedHeader, nothing, signature] = token.split(".");
+    if (nothing !== "") throw new Error("the payload is not detached");
+    const verified = await jose.flattenedVerify({ protected: protectedHeader, payload, signature }, await key(jwk, alg), { algorithms: [alg] });
+    return { payload: jose.base64url.encode(verified.payload) };
+  },
+  async detach({ jwk, alg, payload }) {
+    const made = await new jose.FlattenedSign(jose.base64url.decode(payload)).setProtectedHeader({ alg, kid: jwk.kid }).sign(await key(jwk, alg));
+    return { token: `${made.protected}..${made.signature}` };
+  },
   async import({ text: json, alg }) {
     try {
       await jose.importJWK(JSON.parse(json), alg);

@@ -4,6 +4,7 @@ import json
 import subprocess
 import threading
 
+from harness.program import BUILD as OUR_BUILD
 from harness.program import REPOSITORY
 
 HERE = REPOSITORY / "tests" / "judges"
@@ -59,3 +60,12 @@ class NimbusJudge(LineJudge):
         # It lives for a minute: a compiler that thinks for long would not pay.
         super().__init__("nimbus", ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{libraries}/*",
                                     HERE / "java" / "Judge.java"])
+
+
+class OurCryptography(LineJudge):
+    """No judge but what is judged: the product's own seals and signatures, ours.c."""
+
+    def __init__(self):
+        program = OUR_BUILD / "judges" / "ours"
+        assert program.exists(), f"{program} is missing: make judges builds it"
+        super().__init__("ours", [program])

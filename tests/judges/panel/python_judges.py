@@ -6,6 +6,8 @@ import urllib.request
 
 import jwt
 from jwcrypto import jwe, jwk, jws
+from jwcrypto.common import base64url_decode
+from jwcrypto.jwe import JWE  # where a member of a request has the module's name
 from jwt.api_jws import PyJWS
 
 JWCRYPTO_KINDS = {
@@ -81,6 +83,35 @@ class JwcryptoJudge(PythonJudge):
         object_ = jwe.JWE(algs=[alg, enc])
         object_.deserialize(token, jwcrypto_key(json.dumps(jwk)))
         return {"payload": object_.payload.decode()}
+
+    def seal(self, recipients, alg, enc, payload, aad):
+        object_ = jwe.JWE(payload.encode(), protected=json.dumps({"enc": enc}), aad=aad.encode(), algs=[alg, enc])
+        for members in recipients:
+            object_.add_recipient(jwcrypto_key(json.dumps(members)), header=json.dumps({"alg": alg, "kid": members["kid"]}))
+        made = json.loads(object_.serialize())
+        if "recipients" not in made:  # for one recipient it chooses the flattened serialization, section 7.2.2
+            made["recipients"] = [{name: made.pop(name) for name in ("header", "encrypted_key")}]
+        return {"jwe": json.dumps(made)}
+
+    def open(self, jwk, alg, enc, jwe, aad):
+        object_ = JWE(algs=[alg, enc])
+        object_.deserialize(jwe, jwcrypto_key(json.dumps(jwk)))
+        assert object_.objects["aad"] == aad.encode()
+        return {"payload": object_.payload.decode()}
+
+    def attach(self, jwk, alg, token, payload):
+        object_ = jws.JWS()
+        object_.allowed_algs = [alg]
+        object_.deserialize(token)
+        object_.verify(jwcrypto_key(json.dumps(jwk)), detached_payload=base64url_decode(payload))
+        return {"payload": payload}
+
+    def detach(self, jwk, alg, payload):
+        token = jws.JWS(base64url_decode(payload))
+        token.allowed_algs = [alg]
+        token.add_signature(jwcrypto_key(json.dumps(jwk)), protected=json.dumps({"alg": alg, "kid": jwk["kid"]}))
+        token.detach_payload()
+        return {"token": token.serialize(compact=True)}
 
     def import_(self, text, **_):
         try:
