@@ -19,7 +19,26 @@ static const struct option_spec common_options[] = {
     END_OF_OPTIONS,
 };
 
+/* For every command that seals or opens secrets of the store; master_key.h reads them. */
+#define MASTER_KEY_OPTIONS                                                                                                      \
+    {"master-key-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(master_key_file),                                              \
+     "Read the master keys from FILE, which nobody else may read: one a line, the first is used to seal, all to open."},       \
+    {"master-key-command", 0, OPTION_STRING, "PROGRAM", NULL, 0, 0, AT(master_key_command),                                     \
+     "Run PROGRAM for them: its standard output is read as such a file."},                                                     \
+    {"master-key-credential", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(master_key_credential),                                  \
+     "Read them from the credential NAME that systemd hands over. Default: the credential master-key, where there is one."}
+
+/* For commands that need nothing else. */
+static const struct option_spec master_key_options[] = {MASTER_KEY_OPTIONS, END_OF_OPTIONS};
+
+static const struct option_spec master_key_generate_options[] = {
+    {"output", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(output),
+     "Write the key to the new FILE, for its owner alone. Default: to standard output."},
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec serve_options[] = {
+    MASTER_KEY_OPTIONS,
     {"listen", 0, OPTION_STRING, "ADDRESS:PORT", "127.0.0.1:8080", 0, 0, AT(listen),
      "Where to serve HTTP. Port 0 picks a free one; * is every address."},
     {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file),
@@ -151,6 +170,9 @@ static const struct command_spec commands[] = {
      "every JWK of the store is published again, and those that only the topic knows are deleted. Run it while the API is "
      "stopped.",
      adopt_options, adopt_run},
+    {"master-key generate", NULL, 0, 0, "make a master key",
+     "The secrets of the store are sealed under it, and it is kept outside: give it to serve. Its name goes to standard error.",
+     master_key_generate_options, master_key_generate_run},
     {"project add", "NAME", 1, 1, "add a project", NULL, no_options, project_add_run},
     {"project list", NULL, 0, 0, "list the projects", NULL, no_options, project_list_run},
     {"project remove", "NAME", 1, 1, "remove a project that never had a JWK", NULL, no_options, project_remove_run},

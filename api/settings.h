@@ -29,6 +29,10 @@ struct settings {
     char *credentials, *public_keys;
     bool without_keys, all;
     long accept_old_for; /* ms */
+    /* where master keys come from (master_key.h) */
+    char *master_key_file, *master_key_command, *master_key_credential;
+    /* master-key generate */
+    char *output;
     /* token create */
     char *user;
     struct option_list roles, projects;
@@ -39,6 +43,7 @@ struct settings {
 int serve_run(void *settings, char **operands, int count);
 int adopt_run(void *settings, char **operands, int count);
 int broker_run(void *settings, char **operands, int count);
+int master_key_generate_run(void *settings, char **operands, int count);
 int project_add_run(void *settings, char **operands, int count);
 int project_list_run(void *settings, char **operands, int count);
 int project_remove_run(void *settings, char **operands, int count);

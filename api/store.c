@@ -200,9 +200,28 @@ static int run_literal(struct store *store, const char *sql, const char *what, s
     return statement ? store_run(store, statement, what, error) : -1;
 }
 
-int store_begin(struct store *store, struct error *error) {
+static int begin(struct store *store, struct error *error) {
     store->next_sequence = 0;
     return run_literal(store, "BEGIN IMMEDIATE", "beginning a transaction", error);
+}
+
+/* A data key is stored in a transaction of its own, so that what is sealed under it is never without it. That none can be had is
+ * no reason to refuse what seals nothing. */
+int store_begin(struct store *store, struct error *error) {
+    struct error reason = {0};
+    uint32_t id;
+    if (begin(store, error))
+        return -1;
+    if (!store_choose_data_key(store))
+        return 0;
+    if (store_make_data_key(store, &id, &reason)) {
+        log_error("data key can not be made", "reason", reason.message);
+        store_rollback(store);
+    }
+    if (begin(store, error))
+        return -1;
+    store_choose_data_key(store);
+    return 0;
 }
 
 /* Keeps the numbers that the transaction has taken from the sequence: one row for all of them. */

@@ -21,6 +21,8 @@ struct store {
     int64_t savepoint_sequence;          /* what it was at the savepoint */
     struct store_environments *environments; /* cache, valid while data_version is the same */
     int64_t environments_version;
+    struct sealing *sealing;             /* NULL: secrets can be neither written nor read */
+    uint32_t data_key;                   /* that the transaction seals under; 0: none is to be had */
 };
 
 /* The prepared statement of an SQL literal, reset and without bindings; NULL with an error. Kept until the store closes. */
@@ -57,6 +59,21 @@ int store_each_item(struct store *store, const char *sql, store_item_visitor *vi
 /* The same for a statement whose first parameters are the name to go on behind and the number of rows. */
 int store_page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit,
                      void *context, struct error *error) MUST_CHECK;
+
+/* Binds a secret, sealed for its place: column is "table.column", row the id of the row that the outside sees. NULL binds NULL. In a
+ * transaction. ERROR_UNAVAILABLE, after a line in the log, when it can not be sealed (store_sealing.c). */
+int store_bind_sealed(struct store *store, sqlite3_stmt *statement, int index, const char *column, const char *row, const char *text,
+                      struct error *error) MUST_CHECK;
+/* Makes sure that what a column of the present row holds can be opened later, also when its data key is gone from the store then. */
+int store_prepare_opening(struct store *store, sqlite3_stmt *statement, int index, struct error *error) MUST_CHECK;
+/* Appends the secret that a column of the present row holds, opened; nothing for NULL. The caller wipes it. */
+int store_open_sealed(struct store *store, sqlite3_stmt *statement, int index, const char *column, const char *row,
+                      struct text *secret, struct error *error) MUST_CHECK;
+/* Notes which data key the transaction that has just begun seals under. Returns whether a new one is to be made first. */
+bool store_choose_data_key(struct store *store);
+/* Stores a new data key, sealed under the first master key as it is now, in the transaction that has just begun, which ends with
+ * that. *id: its own. */
+int store_make_data_key(struct store *store, uint32_t *id, struct error *error) MUST_CHECK;
 
 /* Refuses another program's file and a newer schema, and, for a reader, an older one (store_migrate.c). */
 int store_check_schema(struct store *store, struct error *error) MUST_CHECK;
