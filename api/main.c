@@ -28,9 +28,6 @@ static const struct option_spec common_options[] = {
     {"master-key-credential", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(master_key_credential),                                  \
      "Read them from the credential NAME that systemd hands over. Default: the credential master-key, where there is one."}
 
-/* For commands that need nothing else. */
-static const struct option_spec master_key_options[] = {MASTER_KEY_OPTIONS, END_OF_OPTIONS};
-
 static const struct option_spec master_key_generate_options[] = {
     {"output", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(output),
      "Write the key to the new FILE, for its owner alone. Default: to standard output."},
