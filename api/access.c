@@ -34,7 +34,7 @@ const char *role_name(enum role role) {
 void token_new(char out[TOKEN_SIZE]) {
     unsigned char bytes[32];
     random_bytes(bytes, sizeof bytes);
-    memcpy(out, "jwk_", 4);
+    memcpy(out, "jwk_", 4); /* the rest has the NUL: NOLINT(bugprone-not-null-terminated-result) */
     base64url_encode(bytes, sizeof bytes, out + 4);
     explicit_bzero(bytes, sizeof bytes);
 }

@@ -108,6 +108,8 @@ static char *failure_message(const struct deployment *deployment, const struct e
         first = first ? first : &outcome->expectations[i];
         failed++;
     }
+    if (!first)
+        abort(); /* asked for only when one has failed */
     char *others = failed > 1 ? memory_format(" (and %zu more)", failed - 1) : memory_string("");
     char *message =
         memory_format("%s failed on replica %s%s: %s", deployment->operation == EVENT_DELETE ? "Undeployment" : "Deployment",

@@ -139,6 +139,7 @@ static int parse_network(const char *part, struct source_network *network) {
     unsigned prefix = width;
     if (slash != NULL) {
         int end = 0;
+        /* NOLINTNEXTLINE(cert-err34-c): three digits at most do not overflow */
         if (slash[1] < '0' || slash[1] > '9' || sscanf(slash + 1, "%3u%n", &prefix, &end) != 1 || slash[1 + end] != '\0' ||
             prefix > width)
             return -1;

@@ -208,7 +208,7 @@ struct jwk *source_keystore_jwk(struct source_keystore *keystore, const char *al
     struct source_key key = SOURCE_KEY_EMPTY;
     struct source_certificate certificate = SOURCE_CERTIFICATE_EMPTY;
     struct jwk *jwk = NULL;
-    struct place place;
+    struct place place = {0};
 
     if (find_entry(keystore, alias, &place, error) < 0)
         return NULL;

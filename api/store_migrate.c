@@ -64,7 +64,7 @@ static int migrate_from(struct store *store, int64_t version, struct error *erro
 }
 
 int store_check_schema(struct store *store, struct error *error) {
-    int64_t version, application, tables;
+    int64_t version = 0, application = 0, tables = 0;
     if (read_pragma(store, "PRAGMA user_version", &version, error) ||
         read_pragma(store, "PRAGMA application_id", &application, error) ||
         read_pragma(store, "SELECT count(*) FROM sqlite_master", &tables, error))
@@ -81,7 +81,7 @@ int store_check_schema(struct store *store, struct error *error) {
 }
 
 int store_migrate(struct store *store, struct error *error) {
-    int64_t version;
+    int64_t version = 0;
     if (store_begin(store, error))
         return -1;
     /* Once more: another process may have changed it in the meantime. */

@@ -2,6 +2,7 @@
 #include "address_file.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +12,11 @@
 int address_file_write(const char *path, const char *address, struct error *error) {
     char *temporary = memory_format("%s.new", path);
     FILE *file = fopen(temporary, "we");
+    bool written = file && fprintf(file, "%s\n", address) >= 0;
     int status = 0;
-    if (!file || fprintf(file, "%s\n", address) < 0 || fclose(file) != 0 || rename(temporary, path) != 0)
+    if (file && fclose(file) != 0)
+        written = false;
+    if (!written || rename(temporary, path) != 0)
         status = error_set(error, ERROR_INVALID, "writing %s: %s", path, strerror(errno));
     free(temporary);
     return status;

@@ -247,7 +247,8 @@ int jwk_usage_check(const cJSON *object, const struct jwk_material *material, co
     if (check_algorithm(material->type, material->curve ? material->curve->name : NULL, curves, *use, *algorithm, &uses,
                         error) < 0)
         return -1;
-    if (*algorithm && material->type == JWK_OCT && check_octets(find_algorithm(*algorithm), material->octets, error) < 0)
+    const struct algorithm *known = *algorithm ? find_algorithm(*algorithm) : NULL;
+    if (known && material->type == JWK_OCT && check_octets(known, material->octets, error) < 0)
         return -1;
     /* Without use and alg it is the key alone that says what operations there can be. */
     uses &= possible_uses(material->type, curves);
@@ -259,7 +260,8 @@ void jwk_write_public_operations(struct text *out, const cJSON *key_ops) {
     unsigned seen = 0;
     text_json_open(out, "key_ops", '[');
     cJSON_ArrayForEach (item, key_ops) {
-        const char *part = find_operation(item->valuestring)->public_part;
+        const struct operation *operation = find_operation(item->valuestring);
+        const char *part = operation ? operation->public_part : NULL;
         unsigned bit = part ? 1U << (find_operation(part) - operations) : 0;
         if (bit && !(seen & bit))
             text_json_string(out, NULL, part);

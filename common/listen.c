@@ -53,7 +53,7 @@ static int open_socket(const struct addrinfo *info, bool both_families) {
 }
 
 static unsigned bound_port(int fd) {
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t size = sizeof bound;
     if (getsockname(fd, (struct sockaddr *)&bound, &size) != 0)
         return 0;

@@ -16,8 +16,6 @@
 #include "common/json.h"
 #include "common/memory.h"
 
-extern char **environ;
-
 enum {
     STDERR_KEPT = 4096, /* bytes of the end of standard error; the last line is looked for in them */
 };
