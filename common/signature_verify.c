@@ -202,6 +202,8 @@ static enum signature_verdict find_key(const struct verifier *verifier, const st
 static bool signature_fits(const struct verifier *verifier, const struct trusted_key *key, const char *input, size_t length,
                            const unsigned char *signature) {
     ERR_set_mark();
+    /* One that was used before goes on with the key of before, whichever it is given. */
+    EVP_MD_CTX_reset(verifier->verifying);
     if (EVP_DigestVerifyInit(verifier->verifying, NULL, NULL, NULL, key->key) != 1) {
         log_error("Ed25519 failed", "error", "the cryptographic library has no Ed25519 or no memory");
         exit(EX_OSERR);

@@ -511,6 +511,29 @@ static void texts_that_were_changed_are_refused(void **state) {
 
 /* ---- through Kafka ---- */
 
+static void each_of_several_keys_verifies_what_it_signed(void **state) {
+    (void)state;
+    struct error error;
+    struct signer *signers[] = {signer_generate(), signer_generate()};
+    struct verifier *both = verifier_new();
+    for (int i = 0; i < 2; i++) {
+        const char *text = signer_public_key(signers[i]);
+        struct jwk *key = jwk_from_text(text, strlen(text), NULL, &error);
+        assert_int_equal(verifier_trust(both, key, INT64_MAX, &error), 0);
+        jwk_free(key);
+    }
+    for (int i = 0; i < 4; i++) {
+        struct text payload = TEXT_EMPTY;
+        char *jws = signature_sign_text(signers[i % 2], "{}", 2);
+        assert_int_equal(verifier_check_text(both, jws, strlen(jws), NOW, &payload, &error), SIGNATURE_VALID);
+        text_free(&payload);
+        free(jws);
+    }
+    verifier_free(both);
+    for (int i = 0; i < 2; i++)
+        signer_free(signers[i]);
+}
+
 static void records_are_judged_as_they_come(void **state) {
     (void)state;
     struct kafka_fixture kafka;
@@ -583,6 +606,7 @@ int main(void) {
         cmocka_unit_test(many_batches_stand_between_each_other),
         cmocka_unit_test(texts_are_signed_as_others_do),
         cmocka_unit_test(texts_that_were_changed_are_refused),
+        cmocka_unit_test(each_of_several_keys_verifies_what_it_signed),
         cmocka_unit_test(records_are_judged_as_they_come),
         cmocka_unit_test(verdicts_have_names),
     };
