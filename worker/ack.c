@@ -27,12 +27,22 @@ struct refused {
     struct refused *prev, *next;
 };
 
+/* An ack that is collected: key and value lie in the sender's text. */
+struct collected {
+    size_t key_at, key_length, value_at, value_length;
+    rd_kafka_headers_t *headers;
+    void *tag;
+};
+
 struct ack_sender {
     struct ack_options options;
     rd_kafka_topic_t *topic;
     char source[64];
     int64_t incarnation;
-    struct text value; /* reused */
+    struct text texts; /* of what is collected; reused */
+    struct collected collected[SIGNATURE_BATCH_MAX];
+    unsigned char leaves[SIGNATURE_BATCH_MAX][32];
+    size_t count;
     int64_t time_ms;   /* of the text below */
     char time[CLOCK_TEXT_SIZE];
     struct refused *refused;
@@ -67,8 +77,10 @@ void ack_sender_free(struct ack_sender *sender) {
     DL_FOREACH_SAFE(sender->refused, refused, next) {
         refused_free(refused);
     }
+    for (size_t i = 0; i < sender->count; i++)
+        rd_kafka_headers_destroy(sender->collected[i].headers);
     rd_kafka_topic_destroy(sender->topic);
-    text_free(&sender->value);
+    text_free(&sender->texts);
     free(sender);
 }
 
@@ -125,8 +137,16 @@ void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum
         .message = message,
         .time = sender->time,
     };
-    text_reset(&sender->value);
-    ack_encode(&ack, &sender->value);
+    if (sender->count == SIGNATURE_BATCH_MAX)
+        ack_flush(sender);
+    struct collected *collected = &sender->collected[sender->count];
+    collected->key_at = sender->texts.length;
+    collected->key_length = strlen(subject->deployment_id);
+    text_add(&sender->texts, subject->deployment_id, collected->key_length);
+    text_add_string(&sender->texts, "\n"); /* behind which JSON begins anew */
+    collected->value_at = sender->texts.length;
+    ack_encode(&ack, &sender->texts);
+    collected->value_length = sender->texts.length - collected->value_at;
     char id[UUID_SIZE];
     uuid_new(id);
     struct cloudevent attributes = {.id = id,
@@ -136,12 +156,32 @@ void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum
                                     .time = sender->time,
                                     .dataschema = ACK_SCHEMA,
                                     .traceparent = subject->traceparent};
-    rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
-    size_t key_length = strlen(subject->deployment_id);
-    void *tag = tag_of(kind, number);
+    collected->headers = cloudevent_headers(&attributes);
+    collected->tag = tag_of(kind, number);
+    if (sender->options.signer)
+        signature_leaf(subject->deployment_id, &attributes, sender->texts.bytes + collected->value_at, collected->value_length,
+                       sender->leaves[sender->count]);
+    sender->count++;
     metric_add(status == ACK_APPLIED ? &metric_acks_applied : &metric_acks_failed, 1);
-    if (produce(sender, subject->deployment_id, key_length, sender->value.bytes, sender->value.length, headers, tag))
-        keep_refused(sender, subject->deployment_id, key_length, sender->value.bytes, sender->value.length, headers, tag);
+}
+
+void ack_flush(struct ack_sender *sender) {
+    if (sender->count == 0)
+        return;
+    struct signed_batch *batch = NULL;
+    if (sender->options.signer)
+        batch = signature_sign(sender->options.signer, (const unsigned char(*)[32])sender->leaves, sender->count);
+    for (size_t i = 0; i < sender->count; i++) {
+        struct collected *ack = &sender->collected[i];
+        const char *key = sender->texts.bytes + ack->key_at, *value = sender->texts.bytes + ack->value_at;
+        if (batch)
+            signature_add_headers(batch, i, ack->headers);
+        if (produce(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag))
+            keep_refused(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag);
+    }
+    signed_batch_free(batch);
+    sender->count = 0;
+    text_reset(&sender->texts);
 }
 
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number) {

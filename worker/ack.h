@@ -1,6 +1,7 @@
 /* Sending acks: what this replica did with one event, told once it is durable and served.
  *
- * An ack that the broker refuses is sent again; the position in jwk.events follows only over acks that were delivered
+ * Acks are collected and signed as one batch, so that a thousand cost one signature, here and at the API. An ack that the broker
+ * refuses is sent again; the position in jwk.events follows only over acks that were delivered
  * (progress.h). Used by one thread. */
 #ifndef WORKER_ACK_H
 #define WORKER_ACK_H
@@ -10,12 +11,14 @@
 
 #include "common/error.h"
 #include "common/message.h"
+#include "common/signature.h"
 
 struct ack_sender;
 
 struct ack_options {
     rd_kafka_t *producer;
     const char *topic, *environment, *replica, *worker;
+    struct signer *signer; /* the replica key; NULL: acks are not signed */
 };
 struct ack_sender *ack_sender_new(const struct ack_options *options, struct error *error) MUST_CHECK;
 void ack_sender_free(struct ack_sender *sender); /* before the producer is destroyed; NULL is allowed */
@@ -35,9 +38,12 @@ struct ack_subject {
     const char *deployment_id, *event_id, *event_hash, *traceparent, *jwk_id;
     int64_t epoch, version, sequence;
 };
-/* message: of ACK_FAILED, one line; else NULL. */
+/* Collects one. message: of ACK_FAILED, one line; else NULL. */
 void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message,
               enum ack_kind kind, uint64_t number);
+
+/* Signs and sends what was collected. To be called before waiting for anything. */
+void ack_flush(struct ack_sender *sender);
 
 /* To be called for each delivery report of an ack (ack_owns() tells them from others). Returns its kind when it was delivered
  * and ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */

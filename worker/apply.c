@@ -4,31 +4,38 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/log_limit.h"
 #include "common/memory.h"
 #include "worker/metrics.h"
 #include "worker/public_key.h"
+#include "worker/trust.h"
 
 enum { KEY_SHOWN_MAX = 64 };
 
 /* ---- decoding ---- */
 
-static void log_malformed(const struct apply_record *record, const char *reason) {
+static void log_skipped(const char *what, const struct apply_record *record, const char *verdict, const char *reason) {
+    static struct log_limit limit; /* of the one thread that applies */
     char key[KEY_SHOWN_MAX + 1];
     const char *shown = NULL;
+    int64_t suppressed;
+    if (!log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+        return;
     /* What is not text is not printed: it could be anything, a private key too. */
     if (record->key && record->key_length <= KEY_SHOWN_MAX && json_utf8_is_valid(record->key, record->key_length)) {
         memcpy(key, record->key, record->key_length);
         key[record->key_length] = '\0';
         shown = key;
     }
-    log_warning("malformed event skipped", "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset),
-                "key", shown, "reason", reason);
+    log_warning(what, "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "key", shown, "verdict",
+                verdict, "reason", reason, "suppressed", suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
 }
 
 static void mark_malformed(struct apply_record *record, const char *reason) {
-    log_malformed(record, reason);
+    log_skipped("malformed event skipped", record, NULL, reason);
     metric_add(&metric_events_malformed, 1);
     record->outcome = APPLY_MALFORMED;
 }
@@ -74,6 +81,7 @@ static void keep_event(struct apply_record *record, const struct event *event, c
     record->event.type = arena_string(arena, event->type);
     record->event.kid = arena_string(arena, event->kid);
     record->event.public_key = arena_string(arena, event->public_key);
+    record->event.private_key = arena_string(arena, event->private_key);
     record->event.description = record->event.actor = record->event.time = NULL;
     record->event.retiring = NULL;
     if (event->retiring_count == 0)
@@ -106,12 +114,23 @@ static int decode_event(struct apply_record *record, struct arena *arena, struct
     return status;
 }
 
+static void mark_refused(struct apply_record *record, struct arena *arena) {
+    struct error ignored;
+    record->outcome = APPLY_REFUSED;
+    record->is_readable = record->value && decode_event(record, arena, &ignored) == 0;
+    log_skipped("event refused", record, signature_verdict_name(record->verdict), record->refusal);
+    metric_add(&metric_events_refused[record->verdict], 1);
+}
+
 void apply_decode(struct apply_record *record, struct arena *arena) {
     struct error problem;
     record->event = (struct event){0};
     record->event_id[0] = record->traceparent[0] = '\0';
+    record->is_readable = record->is_failure = record->made_good = record->is_opened = false;
     record->outcome = APPLY_PENDING;
-    if (!record->value) {
+    if (record->verdict != SIGNATURE_VALID) {
+        mark_refused(record, arena);
+    } else if (!record->value) {
         char id[UUID_SIZE];
         if (record->key && record->key_length == UUID_SIZE - 1) {
             memcpy(id, record->key, UUID_SIZE - 1);
@@ -152,10 +171,42 @@ static void invalidate(const struct apply_target *target, const struct stale_set
         key_set_invalidate(target->cache, sets->slots[i]);
 }
 
+/* What was refused changes nothing. But its JWK may be one that is only told of in events which other keys would verify, and
+ * who waits for its deployment is to know. */
+static int apply_refused(struct state *state, struct apply_record *record, struct error *error) {
+    char id[UUID_SIZE];
+    bool has;
+    if (trust_verdict_may_change(record->verdict) && record->key && record->key_length == UUID_SIZE - 1) {
+        memcpy(id, record->key, UUID_SIZE - 1);
+        id[UUID_SIZE - 1] = '\0';
+        if (uuid_is_valid(id) && state_keep(state, id, record->partition, record->generation, error))
+            return -1;
+    }
+    if (!record->is_readable)
+        return 0;
+    const struct event *event = &record->event;
+    /* A copy of what was applied, without its signature, is no failure: that would undo a success that was told. */
+    if (state_has(state, event->jwk_id, event->epoch, event->version, &has, error))
+        return -1;
+    record->is_failure = !has;
+    return has ? 0 : state_store_refused(state, event->jwk_id, record->event_id, error);
+}
+
+static void note_replayed(struct apply_record *record) {
+    /* A reading from the start meets what was there before the tombstone. And an API that was killed sends a delete again
+     * together with its tombstone. */
+    if (!record->live || record->event.operation == EVENT_DELETE)
+        return;
+    log_skipped("event refused", record, "replayed", "its JWK was deleted, and an event of before has come again");
+    metric_add(&metric_events_replayed, 1);
+}
+
 static int apply_one(struct state *state, struct apply_record *record, const struct state_changes *changes,
                      struct error *error) {
     if (record->outcome == APPLY_MALFORMED || record->outcome == APPLY_END)
         return 0;
+    if (record->outcome == APPLY_REFUSED)
+        return apply_refused(state, record, error);
     if (record->outcome == APPLY_TOMBSTONE)
         return state_forget(state, record->event_id, changes, error);
     const struct event *event = &record->event;
@@ -167,6 +218,7 @@ static int apply_one(struct state *state, struct apply_record *record, const str
         .type = event->type,
         .kid = event->kid,
         .public_key = event->public_key,
+        .sealed = event->private_key,
         .epoch = event->epoch,
         .version = event->version,
         .sequence = event->sequence,
@@ -176,12 +228,18 @@ static int apply_one(struct state *state, struct apply_record *record, const str
         .partition = record->partition,
         .generation = record->generation,
         .deleted = event->operation == EVENT_DELETE,
+        .verified = record->verified,
     };
-    enum state_result result;
-    if (state_put(state, &jwk, &result, changes, error))
+    struct state_outcome outcome;
+    if (state_put(state, &jwk, &outcome, changes, error))
         return -1;
-    record->outcome = result == STATE_NEWER ? APPLY_NEWER : result == STATE_EQUAL ? APPLY_EQUAL : APPLY_OLDER;
-    return 0;
+    if (outcome.result == STATE_FORGOTTEN)
+        note_replayed(record);
+    record->is_opened = outcome.private != STATE_PRIVATE_SEALED;
+    record->outcome = outcome.result == STATE_NEWER ? APPLY_NEWER : outcome.result == STATE_EQUAL ? APPLY_EQUAL : APPLY_OLDER;
+    return record->outcome == APPLY_OLDER
+               ? 0
+               : state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error);
 }
 
 /* Stores what was acked since the last transaction, and that there was contact. */
@@ -220,13 +278,25 @@ static void count_outcomes(const struct apply_record *records, size_t count) {
     metric_add(&metric_batches, 1);
 }
 
+/* Remembers that other keys of the API might have taken some of these. */
+static int store_refused_by(const struct apply_target *target, const struct apply_record *records, size_t count,
+                            struct error *error) {
+    if (state_refused_by(target->state)[0])
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        if (records[i].outcome == APPLY_REFUSED && trust_verdict_may_change(records[i].verdict))
+            return state_store_refused_by(target->state, target->judged_by, error);
+    return 0;
+}
+
 int apply_batch(const struct apply_target *target, struct apply_record *records, size_t count, struct error *error) {
     struct stale_sets sets = {0};
     struct state_changes changes = {.changed = note_changed, .context = &sets};
     int status = state_begin(target->state, error);
     for (size_t i = 0; status == 0 && i < count; i++)
         status = apply_one(target->state, &records[i], &changes, error);
-    if (status || store_positions(target, error) || state_commit(target->state, error)) {
+    if (status || store_refused_by(target, records, count, error) || store_positions(target, error) ||
+        state_commit(target->state, error)) {
         status = fail(target);
     } else {
         invalidate(target, &sets);

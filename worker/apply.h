@@ -1,7 +1,12 @@
 /* A batch of records of jwk.events becomes one durable transaction of the state.
  *
  * Idempotent by (JWK id, epoch, version): an event that is older than the state or equal to it changes nothing and is acked
- * again. A record that is not an event of ours is logged, counted and skipped: it must never stop the events behind it. */
+ * again. A record that is not an event of ours is logged, counted and skipped, and so is one that was refused: it must never
+ * stop the events behind it.
+ *
+ * An event that somebody puts on the topic again is one like any that the API sends again, and changes nothing: it is older, or
+ * equal, or its JWK was deleted for good. Only in the last case it is certain that the API did not send it, and it counts as
+ * replayed. */
 #ifndef WORKER_APPLY_H
 #define WORKER_APPLY_H
 
@@ -11,6 +16,7 @@
 
 #include "common/error.h"
 #include "common/message.h"
+#include "common/signature.h"
 #include "worker/arena.h"
 #include "worker/key_set.h"
 #include "worker/progress.h"
@@ -23,6 +29,7 @@ enum apply_outcome {
     APPLY_OLDER,
     APPLY_TOMBSTONE,
     APPLY_MALFORMED,
+    APPLY_REFUSED, /* its signature */
     APPLY_END, /* no record: the partition ends behind this offset */
 };
 
@@ -33,16 +40,24 @@ struct apply_record {
     const char *key, *value; /* value NULL: a tombstone */
     size_t key_length, value_length;
     int64_t generation;                  /* of the partition, see state.h */
+    bool live;                           /* it is behind what there was at the start */
     const struct cloudevent *attributes; /* of the record; only read by apply_decode(); NULL when they are malformed */
     const char *problem;                 /* then: why */
+    enum signature_verdict verdict;      /* on its signature; SIGNATURE_VALID also where none is asked for */
+    bool verified;                       /* it was asked for */
+    const char *refusal;                 /* in the arena: why the verdict is another; NULL when it is valid */
 
     struct event event; /* in the arena; description, actor and time are not kept, and retiring ends with each key's exp */
     char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */
     int64_t expires;                                         /* the public key's exp, or INT64_MAX */
     enum apply_outcome outcome;
+    bool is_readable; /* of a refused one: its event was decoded, and may be told to have failed … */
+    bool is_failure;  /* … unless the state has that version of the JWK, or a later one */
+    bool made_good;   /* it was refused before, and told so */
+    bool is_opened;   /* its private half was opened before, or there is none */
 };
 
-/* Decodes one record; what does not fit becomes APPLY_MALFORMED, logged. Never fails. */
+/* Decodes one record; what does not fit becomes APPLY_MALFORMED, and what was refused APPLY_REFUSED, logged. Never fails. */
 void apply_decode(struct apply_record *record, struct arena *arena);
 
 struct apply_target {
@@ -50,6 +65,7 @@ struct apply_target {
     struct key_set_cache *cache;
     struct progress *progress; /* whose acked positions are stored with the batch */
     int64_t now_ms;            /* wall; stored as the last contact */
+    const char *judged_by;     /* trust_keys() */
 };
 /* Applies decoded records in one transaction, and makes the sets that changed stale before it returns. On failure nothing is
  * changed, and the same records can be applied again. */

@@ -3,9 +3,26 @@
 
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/cloudevent.h"
 
-void batch_add_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message) {
+/* Judges a record before anything of it is read. */
+static void judge(struct trust *trust, const rd_kafka_message_t *message, struct apply_record *record, struct arena *arena) {
+    struct error problem;
+    record->verified = trust != NULL;
+    if (!trust)
+        return;
+    if (record->attributes) {
+        record->verdict = trust_check_event(trust, message, record->attributes, clock_wall_ms() / 1000, &problem);
+    } else {
+        error_set(&problem, ERROR_INVALID, "%s", record->problem);
+        record->verdict = SIGNATURE_MALFORMED;
+    }
+    if (record->verdict != SIGNATURE_VALID)
+        record->refusal = arena_string(arena, problem.message);
+}
+
+void batch_add_take(struct batch *batch, const struct consumer *consumer, struct trust *trust, rd_kafka_message_t *message) {
     struct consumer_place place;
     if (!consumer_place(consumer, message->partition, message->offset, &place)) {
         rd_kafka_message_destroy(message);
@@ -23,10 +40,12 @@ void batch_add_take(struct batch *batch, const struct consumer *consumer, rd_kaf
         .value = message->payload,
         .value_length = message->len,
         .generation = place.generation,
+        .live = place.live,
     };
-    if (message->payload && cloudevent_read(message, &storage, &attributes, &problem) == 0)
+    if ((message->payload || trust) && cloudevent_read(message, &storage, &attributes, &problem) == 0)
         record->attributes = &attributes;
     record->problem = problem.message;
+    judge(trust, message, record, &batch->arena);
     apply_decode(record, &batch->arena);
     record->attributes = NULL; /* they and the problem are this function's */
     record->problem = NULL;

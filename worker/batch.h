@@ -10,6 +10,7 @@
 
 #include "worker/apply.h"
 #include "worker/consume.h"
+#include "worker/trust.h"
 
 enum { BATCH_MAX = 5000 }; /* while catching up nobody waits for an ack, so that many events share one fsync */
 
@@ -22,8 +23,8 @@ struct batch {
     bool refused; /* by the state: it waits for the next attempt */
 };
 
-/* Adds a record of jwk.events, decoded; takes the message. There must be room. */
-void batch_add_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message);
+/* Adds a record of jwk.events, judged and decoded; takes the message. There must be room. */
+void batch_add_take(struct batch *batch, const struct consumer *consumer, struct trust *trust, rd_kafka_message_t *message);
 /* Adds the end of a partition, which stands in line behind the records before it: it may lie behind the last of them, since
  * compaction leaves gaps. */
 void batch_add_end_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message);

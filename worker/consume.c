@@ -299,6 +299,11 @@ int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, 
     return 0;
 }
 
+int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *error) {
+    int64_t low;
+    return query_watermarks(consumer, consumer->options.topics->workers, 0, &low, end, error);
+}
+
 int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t offset, struct error *error) {
     const char *topic = consumer->options.topics->workers;
     if (consumer->workers_partition >= 0 &&
@@ -311,17 +316,25 @@ int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t
     return 0;
 }
 
-int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) {
-    *again = is_stale(consumer, now_ms);
-    for (size_t i = 0; *again && i < consumer->topic_count; i++) {
+int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) {
+    for (size_t i = 0; i < consumer->topic_count; i++) {
         int64_t low, high;
         if (!consumer->partitions[i].begun)
             continue;
         if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
-            start_over(consumer, (int32_t)i, low, high, now_ms, "the state is older than deletes are kept", error))
+            start_over(consumer, (int32_t)i, low, high, now_ms, reason, error))
             return -1;
     }
-    return *again ? store_contact(consumer, NULL, now_ms, error) : 0;
+    return 0;
+}
+
+int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) {
+    *again = is_stale(consumer, now_ms);
+    if (!*again)
+        return 0;
+    return consumer_read_again(consumer, now_ms, "the state is older than deletes are kept", error)
+               ? -1
+               : store_contact(consumer, NULL, now_ms, error);
 }
 
 /* ---- records ---- */

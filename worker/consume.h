@@ -37,7 +37,9 @@ int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char *
 int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *error) MUST_CHECK;
 /* Begins partitions that were added since, and again those whose topic was gone. */
 int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) MUST_CHECK;
-/* Reads jwk.workers from behind the hello on. */
+/* The end of jwk.workers now, which has one partition: the offset of what comes next. */
+int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *error) MUST_CHECK;
+/* Reads jwk.workers from an offset on. */
 int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t offset, struct error *error) MUST_CHECK;
 
 /* Takes what there is, at most capacity records, without waiting; each is destroyed by the caller with
@@ -70,6 +72,8 @@ int64_t consumer_lag(const struct consumer *consumer);
 /* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
  * it was. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
+/* Begins everything from the start: events of before are to be judged anew. What a reading does not show is swept behind it. */
+int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) MUST_CHECK;
 /* Commits positions to the consumer group of this replica's name, so that Kafka's own tools show its lag. Nothing reads them
  * back: the state has its own. Does not wait. */
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count);

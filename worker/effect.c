@@ -18,6 +18,7 @@
 
 enum {
     EXPORT_RETRY_MS = 5000,
+    POST_MS = 5,            /* the longest that a result waits for others, see post_take() */
     CLOCK_CHECK_MS = 60000, /* the wall clock may be set: a key's exp is looked at again at least this often */
 };
 
@@ -29,13 +30,19 @@ struct effects {
     struct effect_change *queue;
     size_t waiting; /* in the queue or taken from it and not done */
     struct effect_result *results;
-    bool stopping, export_wanted, exported;
+    bool stopping, export_wanted, exported, again_wanted;
 
     /* Of the thread alone. */
     struct retry_queue *retries;
     int64_t export_expires;  /* seconds since 1970: when a file changes by itself */
     int64_t export_again_ms; /* monotonic; after a failure */
     bool exporting;          /* all files were asked for, and are kept from then on */
+    bool sets_written;       /* at least once, all of them */
+    bool opening;            /* a round over all private halves is under way */
+    bool opened_all;         /* at least once */
+    int64_t open_again_ms;   /* monotonic; after a round that failed */
+    struct effect_result *unposted;
+    int64_t unposted_since; /* monotonic ms */
 };
 
 /* ---- changes and results ---- */
@@ -56,7 +63,8 @@ struct effect_change *effect_change_new(const struct effect_change *pattern) {
     const struct effect_change *p = pattern;
     size_t size = string_size(p->jwk_id) + string_size(p->deployment_id) + string_size(p->event_id) +
                   string_size(p->event_hash) + string_size(p->traceparent) + string_size(p->project_name) +
-                  string_size(p->name) + string_size(p->kid) + string_size(p->public_key);
+                  string_size(p->name) + string_size(p->type) + string_size(p->kid) + string_size(p->public_key) +
+                  string_size(p->sealed);
     struct effect_change *change = memory_new(sizeof *change + size);
     char *at = (char *)(change + 1);
     *change = *pattern;
@@ -69,7 +77,9 @@ struct effect_change *effect_change_new(const struct effect_change *pattern) {
     change->project_name = copy_string(&at, p->project_name);
     change->name = copy_string(&at, p->name);
     change->kid = copy_string(&at, p->kid);
+    change->type = copy_string(&at, p->type);
     change->public_key = copy_string(&at, p->public_key);
+    change->sealed = copy_string(&at, p->sealed);
     return change;
 }
 
@@ -86,27 +96,46 @@ static void wake(struct effects *effects) {
     (void)ignored;
 }
 
-static void post_take(struct effects *effects, struct effect_change *change, enum effect_outcome outcome, const char *message) {
+/* Hands over what was posted since the last time. */
+static void hand_over(struct effects *effects) {
+    struct effect_result *result;
+    if (!effects->unposted)
+        return;
+    pthread_mutex_lock(&effects->mutex);
+    DL_FOREACH(effects->unposted, result) {
+        /* A first try leaves the queue's count together with its result; retries were not in it. */
+        if (result->outcome == EFFECT_DONE || result->outcome == EFFECT_FAILED)
+            effects->waiting--;
+    }
+    DL_CONCAT(effects->results, effects->unposted);
+    pthread_mutex_unlock(&effects->mutex);
+    effects->unposted = NULL;
+    wake(effects);
+}
+
+/* Results are handed over at once where programs and files are waited for anyway. Where private halves are only opened, those of
+ * a few milliseconds go together: each ack of its own would cost a signature here and a verification at the API. */
+static void post_take(struct effects *effects, struct effect_change *change, enum effect_outcome outcome, const char *message,
+                      bool was_opened) {
+    const struct effect_options *options = &effects->options;
     struct effect_result *result = memory_new(sizeof *result);
+    int64_t now = clock_monotonic_ms();
     result->change = change;
     result->outcome = outcome;
+    result->was_opened = was_opened;
     if (message)
         hook_clean_message(message, strlen(message), result->message, sizeof result->message);
-    pthread_mutex_lock(&effects->mutex);
-    DL_APPEND(effects->results, result);
-    /* A first try leaves the queue's count together with its result; retries were not in it. */
-    if (outcome == EFFECT_DONE || outcome == EFFECT_FAILED)
-        effects->waiting--;
-    pthread_mutex_unlock(&effects->mutex);
-    wake(effects);
+    if (!effects->unposted)
+        effects->unposted_since = now;
+    DL_APPEND(effects->unposted, result);
+    if (options->hook || options->export || options->private_files || now - effects->unposted_since >= POST_MS)
+        hand_over(effects);
 }
 
 /* ---- one change ---- */
 
-static int run_hook(struct effects *effects, const struct effect_change *change, struct error *error) {
+static int run_hook(struct effects *effects, const struct effect_change *change, const char *jwk, struct error *error) {
     const struct effect_options *options = &effects->options;
-    if (!options->hook)
-        return 0;
     struct hook_change hook_change = {
         .environment = options->environment,
         .replica = options->replica,
@@ -116,10 +145,41 @@ static int run_hook(struct effects *effects, const struct effect_change *change,
         .id = change->jwk_id,
         .version = change->version,
         .kid = change->kid,
-        .public_key = change->operation == EVENT_DELETE ? NULL : change->public_key,
+        .jwk = jwk,
     };
     int status = hook_run(options->hook, options->hook_timeout_ms, &hook_change, error);
     metric_add(status ? &metric_hooks_failed : &metric_hooks_succeeded, 1);
+    return status;
+}
+
+/* Whether the private half is needed for more than to know that it can be opened. */
+static bool private_is_used(const struct effect_options *options) { return options->hook_private || options->private_files; }
+
+/* Opens the private half where it is needed, brings its file in line, and runs the hook. A hook that only wants the public half
+ * runs also when the private one can not be opened: that half is served already. */
+static int carry_out(struct effects *effects, const struct effect_change *change, bool *was_opened, struct error *error) {
+    const struct effect_options *options = &effects->options;
+    struct text private_key = TEXT_EMPTY;
+    bool deleted = change->operation == EVENT_DELETE, sealed = options->trust && change->sealed && !deleted;
+    int status = 0;
+    *was_opened = false;
+    if (sealed && (!change->is_opened || private_is_used(options))) {
+        status = trust_open_private(options->trust, change->jwk_id, change->type, change->public_key, change->sealed,
+                                    &private_key, error);
+        *was_opened = status == 0;
+    }
+    struct private_opened opened = {.epoch = change->epoch, .version = change->version, .private_key = &private_key};
+    if (status == 0 && options->private_files) {
+        status = private_files_update(options->private_files, change->jwk_id, change->project_name, change->name,
+                                      *was_opened ? &opened : NULL, error);
+        effects->opening = effects->opening || private_files_is_unfinished(options->private_files);
+    }
+    if (options->hook && (status == 0 || !options->hook_private)) {
+        const char *jwk = deleted ? NULL : options->hook_private && *was_opened ? private_key.bytes : change->public_key;
+        if (run_hook(effects, change, jwk, status ? NULL : error))
+            status = -1;
+    }
+    text_wipe(&private_key);
     return status;
 }
 
@@ -131,7 +191,7 @@ static void log_failure(const struct effect_change *change, const struct error *
 /* What a retry needs is its identity: the rest is in the state. */
 static struct effect_change *retry_new(const struct effect_change *change) {
     struct effect_change pattern = *change;
-    pattern.project_name = pattern.name = pattern.kid = pattern.public_key = NULL;
+    pattern.project_name = pattern.name = pattern.type = pattern.kid = pattern.public_key = pattern.sealed = NULL;
     pattern.was_failing = true;
     return effect_change_new(&pattern);
 }
@@ -140,17 +200,18 @@ static struct effect_change *retry_new(const struct effect_change *change) {
 static void try_first_take(struct effects *effects, struct effect_change *change, const struct error *export_problem) {
     struct error problem = {.code = ERROR_NONE};
     change->was_failing = retry_queue_cancel(effects->retries, change->jwk_id);
-    int status = export_problem ? -1 : run_hook(effects, change, &problem);
+    bool was_opened = false;
+    int status = export_problem ? -1 : carry_out(effects, change, &was_opened, &problem);
     if (export_problem)
         problem = *export_problem;
     if (status == 0) {
-        post_take(effects, change, EFFECT_DONE, NULL);
+        post_take(effects, change, EFFECT_DONE, NULL, was_opened);
     } else {
         log_failure(change, &problem);
         /* A sweep's change has no deployment that could be told of a later success, and no version to hold it against. */
         if (change->deployment_id)
             retry_queue_add_take(effects->retries, retry_new(change), clock_monotonic_ms());
-        post_take(effects, change, EFFECT_FAILED, problem.message);
+        post_take(effects, change, EFFECT_FAILED, problem.message, was_opened);
     }
 }
 
@@ -166,30 +227,33 @@ static void read_retry(void *context, const struct state_jwk *jwk) {
     struct effect_change pattern = *read->retry;
     pattern.project_name = jwk->project_name;
     pattern.name = jwk->name;
+    pattern.type = jwk->type;
     pattern.kid = jwk->kid;
     pattern.public_key = jwk->public_key;
+    pattern.sealed = jwk->sealed;
     read->full = effect_change_new(&pattern);
 }
 
 static void try_again_take(struct effects *effects, struct effect_change *retry) {
     struct retry_read read = {.retry = retry};
     struct error problem = {.code = ERROR_NONE};
+    bool was_opened = false;
     struct state_reader *reader = state_reader_take(effects->options.readers, &problem);
     int status = reader ? state_reader_visit(reader, retry->jwk_id, read_retry, &read, &problem) : -1;
     if (reader)
         state_reader_give(effects->options.readers, reader);
     if (status == 0 && !read.full) {
-        post_take(effects, retry, EFFECT_SUPERSEDED, NULL);
+        post_take(effects, retry, EFFECT_SUPERSEDED, NULL, false);
         return;
     }
     if (status == 0 && effects->options.export)
         status = export_project(effects->options.export, read.full->project_name, clock_wall_ms() / 1000,
                                 &effects->export_expires, &problem);
     if (status == 0)
-        status = run_hook(effects, read.full, &problem);
+        status = carry_out(effects, read.full, &was_opened, &problem);
     if (status == 0) {
         log_info("effect of a change succeeded after failures", "deployment", retry->deployment_id, "jwk", retry->jwk_id);
-        post_take(effects, retry, EFFECT_RECOVERED, NULL);
+        post_take(effects, retry, EFFECT_RECOVERED, NULL, was_opened);
     } else {
         log_failure(retry, &problem);
         retry_queue_add_take(effects->retries, retry, clock_monotonic_ms());
@@ -241,12 +305,46 @@ static void export_everything(struct effects *effects) {
         effects->export_again_ms = clock_monotonic_ms() + EXPORT_RETRY_MS;
         return;
     }
+    effects->sets_written = true;
+}
+
+/* Tells once that sets and private keys were all written. */
+static void note_exported(struct effects *effects) {
+    if (!effects->exporting || (effects->options.export && !effects->sets_written) ||
+        (effects->options.private_files && !effects->opened_all))
+        return;
     pthread_mutex_lock(&effects->mutex);
     bool first = !effects->exported;
     effects->exported = true;
     pthread_mutex_unlock(&effects->mutex);
     if (first)
         wake(effects);
+}
+
+static void begin_opening(struct effects *effects) {
+    struct error problem;
+    if (!effects->options.private_files)
+        return;
+    effects->opening = private_files_begin_all(effects->options.private_files, &problem) == 0;
+    effects->open_again_ms = INT64_MAX;
+    if (!effects->opening) {
+        log_warning("private key files not written", "message", problem.message);
+        effects->open_again_ms = clock_monotonic_ms() + EXPORT_RETRY_MS;
+    }
+}
+
+static void open_some(struct effects *effects) {
+    struct error problem;
+    bool done;
+    if (private_files_step(effects->options.private_files, &done, &problem)) {
+        log_warning("private key files not written", "message", problem.message);
+        effects->opening = false;
+        effects->open_again_ms = clock_monotonic_ms() + EXPORT_RETRY_MS;
+    } else if (done) {
+        effects->opening = false;
+        effects->opened_all = true;
+        metric_set(&metric_private_unopened, (int64_t)private_files_unopened(effects->options.private_files));
+    }
 }
 
 static bool export_is_due(const struct effects *effects) {
@@ -287,7 +385,7 @@ static void do_round_take(struct effects *effects, struct effect_change *changes
 
 /* Waits until something is to be done; takes the queue. With the mutex held. */
 static struct effect_change *wait_for_work(struct effects *effects) {
-    while (!effects->stopping && !effects->queue && !effects->export_wanted) {
+    while (!effects->stopping && !effects->queue && !effects->export_wanted && !effects->again_wanted && !effects->opening) {
         int64_t now = clock_monotonic_ms(), until = retry_queue_due(effects->retries);
         if (effects->exporting) {
             int64_t expires_in =
@@ -298,6 +396,8 @@ static struct effect_change *wait_for_work(struct effects *effects) {
             if (effects->export_again_ms < until)
                 until = effects->export_again_ms;
         }
+        if (effects->open_again_ms < until)
+            until = effects->open_again_ms;
         if (until <= now)
             break;
         if (until == INT64_MAX) {
@@ -318,8 +418,8 @@ static void *run(void *context) {
     for (;;) {
         pthread_mutex_lock(&effects->mutex);
         struct effect_change *changes = wait_for_work(effects);
-        bool stopping = effects->stopping, export_wanted = effects->export_wanted;
-        effects->export_wanted = false;
+        bool stopping = effects->stopping, export_wanted = effects->export_wanted, again_wanted = effects->again_wanted;
+        effects->export_wanted = effects->again_wanted = false;
         pthread_mutex_unlock(&effects->mutex);
         if (stopping) {
             struct effect_change *change, *next;
@@ -330,18 +430,26 @@ static void *run(void *context) {
         }
         if (export_wanted)
             effects->exporting = true;
-        if (export_wanted || export_is_due(effects))
+        if (again_wanted)
+            retry_queue_hurry(effects->retries, clock_monotonic_ms());
+        if (effects->options.export && (export_wanted || export_is_due(effects)))
             export_everything(effects);
+        if (export_wanted || (again_wanted && effects->exporting) || effects->open_again_ms <= clock_monotonic_ms())
+            begin_opening(effects);
         do_round_take(effects, changes);
+        if (effects->opening)
+            open_some(effects);
+        note_exported(effects);
         try_due_retry(effects);
+        hand_over(effects);
     }
 }
 
 struct effects *effects_new(const struct effect_options *options) {
     struct effects *effects = memory_new(sizeof *effects);
     effects->options = *options;
-    effects->exported = !options->export;
-    effects->export_expires = effects->export_again_ms = INT64_MAX;
+    effects->exported = !options->export && !options->private_files;
+    effects->export_expires = effects->export_again_ms = effects->open_again_ms = INT64_MAX;
     effects->retries = retry_queue_new(options->retry_initial_ms, options->retry_maximum_ms);
     pthread_mutex_init(&effects->mutex, NULL);
     pthread_cond_init(&effects->wanted, NULL);
@@ -379,6 +487,9 @@ void effects_free(struct effects *effects) {
     DL_FOREACH_SAFE(effects->results, result, next) {
         effect_result_free(result);
     }
+    DL_FOREACH_SAFE(effects->unposted, result, next) {
+        effect_result_free(result);
+    }
     retry_queue_free(effects->retries);
     pthread_cond_destroy(&effects->wanted);
     pthread_mutex_destroy(&effects->mutex);
@@ -409,7 +520,7 @@ struct effect_result *effects_take_results(struct effects *effects) {
 }
 
 void effects_export_all(struct effects *effects) {
-    if (!effects->options.export)
+    if (!effects->options.export && !effects->options.private_files)
         return;
     pthread_mutex_lock(&effects->mutex);
     effects->export_wanted = true;
@@ -422,4 +533,11 @@ bool effects_is_exported(struct effects *effects) {
     bool exported = effects->exported;
     pthread_mutex_unlock(&effects->mutex);
     return exported;
+}
+
+void effects_try_again(struct effects *effects) {
+    pthread_mutex_lock(&effects->mutex);
+    effects->again_wanted = true;
+    pthread_cond_signal(&effects->wanted);
+    pthread_mutex_unlock(&effects->mutex);
 }

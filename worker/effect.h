@@ -1,4 +1,5 @@
-/* What must happen outside of the state before a change is acked: the exported file is replaced, the hook has run.
+/* What must happen outside of the state before a change is acked: its private half was opened, files are replaced, the hook has
+ * run.
  *
  * One thread of its own, so that a slow or hanging hook holds up neither applying nor serving. Changes wait in a queue of
  * EFFECT_QUEUE_MAX; when it is full the consumer pauses. A failure is told at once and tried again with a growing delay; a
@@ -14,7 +15,9 @@
 #include "common/error.h"
 #include "common/message.h"
 #include "worker/export.h"
+#include "worker/private_files.h"
 #include "worker/state_reader.h"
+#include "worker/trust.h"
 
 enum { EFFECT_QUEUE_MAX = 1000 };
 
@@ -23,9 +26,10 @@ struct effect_change {
     enum event_operation operation;
     const char *jwk_id;
     const char *deployment_id, *event_id, *event_hash, *traceparent; /* NULL for a sweep; traceparent NULL when there is none */
-    const char *project_name, *name, *kid, *public_key;              /* NULL in a retry: read from the state when it is due */
+    const char *project_name, *name, *type, *kid, *public_key, *sealed; /* NULL in a retry: read from the state when it is due */
     int64_t epoch, version, sequence;
     uint64_t ticket;        /* of progress.h */
+    bool is_opened;         /* its private half, if any, was opened before: it need not be for its own sake */
     bool acked;             /* an ack is expected: it was read when the replica was ready */
     bool was_failing;       /* it, or the version before it, is known to be failing */
     int64_t retry_delay_ms; /* 0: it was not tried again yet */
@@ -36,7 +40,7 @@ struct effect_change *effect_change_new(const struct effect_change *pattern);
 void effect_change_free(struct effect_change *change); /* NULL is allowed */
 
 enum effect_outcome {
-    EFFECT_DONE,       /* file and hook succeeded at the first try */
+    EFFECT_DONE,       /* all succeeded at the first try */
     EFFECT_FAILED,     /* the first try failed; it is tried again */
     EFFECT_RECOVERED,  /* a later try succeeded */
     EFFECT_SUPERSEDED, /* not tried again: the state holds another version, or the JWK no more */
@@ -45,6 +49,7 @@ struct effect_result {
     struct effect_change *change;
     enum effect_outcome outcome;
     char message[ACK_MESSAGE_MAX + 1]; /* of EFFECT_FAILED */
+    bool was_opened;                   /* the private half was opened for it */
     struct effect_result *prev, *next;
 };
 void effect_result_free(struct effect_result *result);
@@ -52,9 +57,12 @@ void effect_result_free(struct effect_result *result);
 struct effect_options {
     const char *environment, *replica;
     const char *hook; /* program, or NULL */
+    bool hook_private; /* it gets the whole JWK */
     long hook_timeout_ms;
     long retry_initial_ms, retry_maximum_ms;
-    struct export *export; /* or NULL; used by this thread alone from the start on */
+    struct export *export;               /* or NULL; used by this thread alone from the start on */
+    struct private_files *private_files; /* likewise */
+    struct trust *trust;                 /* NULL: private halves stay sealed */
     struct state_reader_pool *readers;
     int wake; /* an eventfd that is written when there is a result, or when all files are written */
 };
@@ -80,5 +88,7 @@ struct effect_result *effects_take_results(struct effects *effects);
 void effects_export_all(struct effects *effects);
 /* Whether that is done. True when nothing is exported. */
 bool effects_is_exported(struct effects *effects);
+/* Tries again at once what has failed, and all private halves: there are other credentials. */
+void effects_try_again(struct effects *effects);
 
 #endif

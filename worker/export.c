@@ -10,12 +10,10 @@
 #include <unistd.h>
 #include <uthash.h>
 
-#include "common/http.h"
-#include "common/identifier.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "worker/file.h"
 
-#define TEMPORARY_PREFIX ".jwk-worker-"
 #define SET_BEGINNING "{\"keys\":["
 
 struct export {
@@ -23,16 +21,6 @@ struct export {
     int directory;
     struct state_reader_pool *readers;
 };
-
-static void remove_temporary_files(struct export *export) {
-    DIR *listing = opendir(export->path);
-    struct dirent *item;
-    while (listing && (item = readdir(listing)))
-        if (strncmp(item->d_name, TEMPORARY_PREFIX, sizeof TEMPORARY_PREFIX - 1) == 0)
-            unlinkat(export->directory, item->d_name, 0);
-    if (listing)
-        closedir(listing);
-}
 
 struct export *export_open(const char *directory, struct state_reader_pool *readers, struct error *error) {
     if (mkdir(directory, 0755) != 0 && errno != EEXIST)
@@ -42,7 +30,7 @@ struct export *export_open(const char *directory, struct state_reader_pool *read
         return error_set(error, ERROR_UNAVAILABLE, "opening the export directory %s: %s", directory, strerror(errno)), NULL;
     struct export *export = memory_new(sizeof *export);
     *export = (struct export){.path = memory_string(directory), .directory = descriptor, .readers = readers};
-    remove_temporary_files(export);
+    file_remove_temporary(descriptor, directory);
     return export;
 }
 
@@ -54,73 +42,10 @@ void export_close(struct export *export) {
     free(export);
 }
 
-/* The name of a project's file; freed by the caller. */
-static char *file_name(const char *project_name) {
-    char *encoded = http_encode_segment(project_name), *name;
-    if (strlen(encoded) + sizeof ".json" - 1 <= 255) {
-        name = memory_format("%s.json", encoded);
-    } else {
-        char hash[SHA256_TEXT_SIZE];
-        sha256_text(project_name, strlen(project_name), hash);
-        name = memory_format("sha256-%s.json", hash);
-    }
-    free(encoded);
-    return name;
-}
-
-/* Whether the file holds exactly these bytes. */
-static bool holds(struct export *export, const char *name, const struct text *body) {
-    int file = openat(export->directory, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (file < 0)
-        return false;
-    struct stat status;
-    bool same = fstat(file, &status) == 0 && S_ISREG(status.st_mode) && (uint64_t)status.st_size == body->length;
-    char buffer[16384];
-    for (size_t at = 0; same && at < body->length;) {
-        ssize_t length = read(file, buffer, sizeof buffer);
-        if (length <= 0 || (size_t)length > body->length - at)
-            same = false;
-        else
-            same = memcmp(buffer, body->bytes + at, (size_t)length) == 0, at += (size_t)length;
-    }
-    close(file);
-    return same;
-}
-
-static int write_all(int file, const char *bytes, size_t length) {
-    while (length > 0) {
-        ssize_t written = write(file, bytes, length);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return -1;
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
 static int replace(struct export *export, const char *name, const struct text *body, struct error *error) {
-    char temporary[sizeof TEMPORARY_PREFIX + UUID_SIZE] = TEMPORARY_PREFIX;
-    uuid_new(temporary + sizeof TEMPORARY_PREFIX - 1);
-    int file = openat(export->directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    int failed = file < 0 || write_all(file, body->bytes, body->length) || fsync(file);
-    int reason = errno;
-    if (file >= 0 && close(file) != 0 && !failed) {
-        failed = 1;
-        reason = errno;
-    }
-    if (!failed && renameat(export->directory, temporary, export->directory, name) != 0) {
-        failed = 1;
-        reason = errno;
-    }
-    if (failed) {
-        unlinkat(export->directory, temporary, 0);
-        return error_set(error, ERROR_UNAVAILABLE, "writing %s/%s: %s", export->path, name, strerror(reason));
-    }
-    if (fsync(export->directory) != 0)
-        return error_set(error, ERROR_UNAVAILABLE, "writing the export directory %s: %s", export->path, strerror(errno));
-    return 0;
+    if (file_replace(export->directory, export->directory, name, 0644, body->bytes, body->length) == 0)
+        return 0;
+    return error_set(error, ERROR_UNAVAILABLE, "writing %s/%s: %s", export->path, name, strerror(errno));
 }
 
 int export_project(struct export *export, const char *project_name, int64_t now, int64_t *expires, struct error *error) {
@@ -133,8 +58,8 @@ int export_project(struct export *export, const char *project_name, int64_t now,
     int status = state_reader_key_set(reader, project_name, now, &body, &known, &set_expires, error);
     state_reader_give(export->readers, reader);
     if (status == 0 && known) {
-        char *name = file_name(project_name);
-        if (!holds(export, name, &body))
+        char *name = file_name(project_name, ".json");
+        if (!file_holds(export->directory, name, body.bytes, body.length))
             status = replace(export, name, &body, error);
         free(name);
         if (set_expires < *expires)
@@ -165,7 +90,7 @@ static void collect_project(void *context, const char *project_name) {
     }
     pass->projects[pass->count++] = memory_string(project_name);
     struct known_file *file = memory_new(sizeof *file);
-    file->name = file_name(project_name);
+    file->name = file_name(project_name, ".json");
     struct known_file *other;
     HASH_FIND_STR(pass->files, file->name, other);
     if (other) {

@@ -253,9 +253,9 @@ static int judge(const struct run *run, int status, struct error *error) {
 }
 
 int hook_run(const char *program, long timeout_ms, const struct hook_change *change, struct error *error) {
-    struct run run = {.pid = -1, .process = -1, .input = -1, .messages = -1, .input_next = change->public_key};
-    if (change->public_key)
-        run.input_left = strlen(change->public_key);
+    struct run run = {.pid = -1, .process = -1, .input = -1, .messages = -1, .input_next = change->jwk};
+    if (change->jwk)
+        run.input_left = strlen(change->jwk);
     if (start(&run, program, change, error))
         return -1;
     if (run.input_left == 0)

@@ -28,9 +28,12 @@ enum { STOP_HTTP_MS = 2000 }; /* the longest that a stop waits for answers that 
 struct settings {
     char *environment, *replica, *state_dir;
     char *listen, *address_file, *url;
+    char *credentials, *api_keys;
+    bool is_unsigned;
     char *brokers, *topic_prefix;
     struct option_list kafka_properties;
-    char *hook, *export_dir;
+    char *hook, *export_dir, *private_key_dir;
+    bool hook_private_key;
     long hook_timeout, hook_retry_initial, hook_retry_maximum;
     long heartbeat_interval, tombstone_delay, sweep_delay;
     long max_age; /* ms */
@@ -53,6 +56,17 @@ static const struct option_spec options[] = {
      "Write the address really bound to FILE once it listens."},
     {"url", 0, OPTION_STRING, "URL", NULL, 0, 0, AT(url),
      "Where others reach this replica, as it tells jwk-api. Default: made from the address it listens on."},
+    {"credentials", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(credentials),
+     "The credentials of the environment, as `jwk-api environment add` wrote them: with them events are verified, private halves "
+     "opened, and acknowledgements signed. For its owner alone (mode 600). Default: the file credentials in "
+     "$CREDENTIALS_DIRECTORY, when there is one. Read again on SIGHUP, and when a record comes that an unknown key has signed "
+     "and the file has changed."},
+    {"api-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(api_keys),
+     "A JWK Set of the API's public signing keys, as `jwk-api signing-key export` prints it, in place of those in the "
+     "credentials. Read again like them."},
+    {"unsigned", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(is_unsigned),
+     "Run without credentials: whatever is on the topic is believed, nothing is signed, and private halves stay sealed. For "
+     "environments that were added --without-keys."},
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix),
      "Topics are PREFIX.events, PREFIX.acks and PREFIX.workers."},
@@ -71,6 +85,11 @@ static const struct option_spec options[] = {
     {"hook-retry-maximum", 0, OPTION_DURATION, "TIME", "60s", 1, DAY, AT(hook_retry_maximum), "The longest of these delays."},
     {"export-dir", 0, OPTION_STRING, "DIRECTORY", NULL, 0, 0, AT(export_dir),
      "Also write each project's JWK Set as a file there, replaced atomically. The directory is the worker's alone."},
+    {"hook-private-key", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(hook_private_key),
+     "Give the hook the whole JWK with its private half on standard input, where there is one, in place of the public one."},
+    {"private-key-dir", 0, OPTION_STRING, "DIRECTORY", NULL, 0, 0, AT(private_key_dir),
+     "Also keep each JWK with its private half as a file PROJECT/NAME.jwk there, replaced atomically and removed with its JWK, for "
+     "gateways that sign or decrypt. Made for its owner alone when missing."},
     {"heartbeat-interval", 0, OPTION_DURATION, "TIME", "3s", 10, 3600 * SECOND, AT(heartbeat_interval),
      "How often the replica says that it is there. After three missed ones jwk-api does not wait for it."},
     {"tombstone-delay", 0, OPTION_DURATION, "TIME", "30d", SECOND, 365L * DAY, AT(tombstone_delay),
@@ -91,7 +110,7 @@ static const struct option_spec options[] = {
 };
 
 /* Written by the signal handler, which may run in any thread. */
-static atomic_bool stop_requested;
+static atomic_bool stop_requested, reload_requested;
 static int wake = -1;
 
 static void on_signal(int number) {
@@ -114,6 +133,33 @@ static void catch_signals(void) {
     hangup_block();
 }
 
+/* The credentials that the service manager hands over, or NULL. */
+static char *find_credentials(void) {
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+    char *path = directory ? memory_format("%s/credentials", directory) : NULL;
+    if (path && access(path, F_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+static int check_credentials(struct settings *settings, struct error *error) {
+    if (settings->is_unsigned && (settings->credentials || settings->api_keys))
+        return error_set(error, ERROR_INVALID, "--unsigned and --%s exclude each other",
+                         settings->credentials ? "credentials" : "api-keys");
+    if (!settings->is_unsigned && !settings->credentials)
+        settings->credentials = find_credentials();
+    if (!settings->is_unsigned && !settings->credentials)
+        return error_set(error, ERROR_INVALID,
+                         "--credentials is required: the file that `jwk-api environment add %s --credentials FILE` writes; or "
+                         "--unsigned, for an environment that was added --without-keys",
+                         settings->environment);
+    if (settings->is_unsigned && (settings->hook_private_key || settings->private_key_dir))
+        return error_set(error, ERROR_INVALID, "--%s needs --credentials: without them private halves stay sealed",
+                         settings->private_key_dir ? "private-key-dir" : "hook-private-key");
+    return 0;
+}
+
 static int check_settings(struct settings *settings, struct error *error) {
     enum log_level level;
     enum log_format format;
@@ -130,6 +176,8 @@ static int check_settings(struct settings *settings, struct error *error) {
             return error_set(error, ERROR_INVALID, "--replica is required: this host has no name");
         settings->replica = memory_string(host);
     }
+    if (check_credentials(settings, error))
+        return -1;
     return name_check("Environment", settings->environment, error) || name_check("Replica", settings->replica, error) ? -1 : 0;
 }
 
@@ -144,12 +192,26 @@ static char *make_url(const struct settings *settings, unsigned port) {
     return memory_format("%s://%.*s:%u", settings->http.tls_certificate ? "https" : "http", (int)(colon - settings->listen), settings->listen, port);
 }
 
+static int open_trust(struct trust **trust, const struct settings *settings, struct error *error) {
+    if (settings->is_unsigned) {
+        log_warning("running unsigned: whoever can write to the topic decides what this worker serves", "environment",
+                    settings->environment);
+        return 0;
+    }
+    *trust = trust_open(settings->environment, settings->credentials, settings->api_keys, error);
+    if (*trust)
+        log_info("credentials read", "apiKeys", trust_keys(*trust));
+    return *trust ? 0 : -1;
+}
+
 /* What is opened before the loop and closed after it, in this order and its reverse. */
 struct service {
+    struct trust *trust;
     struct state *state;
     struct state_reader_pool *readers;
     struct key_set_cache *cache;
     struct export *export;
+    struct private_files *private_files;
     struct effects *effects;
     struct server *server;
     char *url;
@@ -157,11 +219,18 @@ struct service {
 };
 
 static void reload(void *context) {
+    struct service *service = context;
     log_info("loading again");
-    server_reload(context);
+    server_reload(service->server);
+    uint64_t one = 1;
+    atomic_store(&reload_requested, true);
+    ssize_t ignored = write(wake, &one, sizeof one);
+    (void)ignored;
 }
 
 static int open_service(struct service *service, const struct settings *settings, struct error *error) {
+    if (open_trust(&service->trust, settings, error))
+        return -1;
     service->state = state_open(settings->state_dir, settings->environment, settings->replica, error);
     if (!service->state)
         return -1;
@@ -176,16 +245,25 @@ static int open_service(struct service *service, const struct settings *settings
         if (!service->export)
             return -1;
     }
+    if (settings->private_key_dir) {
+        service->private_files =
+            private_files_open(settings->private_key_dir, service->readers, service->trust, error);
+        if (!service->private_files)
+            return -1;
+    }
     if (settings->hook && access(settings->hook, X_OK) != 0)
         return error_set(error, ERROR_INVALID, "the hook %s can not be run: %s", settings->hook, strerror(errno));
-    if (settings->hook || settings->export_dir) {
+    if (settings->hook || settings->export_dir || service->trust) {
         struct effect_options effects = {.environment = settings->environment,
                                          .replica = settings->replica,
                                          .hook = settings->hook,
+                                         .hook_private = settings->hook_private_key,
                                          .hook_timeout_ms = settings->hook_timeout,
                                          .retry_initial_ms = settings->hook_retry_initial,
                                          .retry_maximum_ms = settings->hook_retry_maximum,
                                          .export = service->export,
+                                         .private_files = service->private_files,
+                                         .trust = service->trust,
                                          .readers = service->readers,
                                          .wake = wake};
         service->effects = effects_new(&effects);
@@ -200,7 +278,7 @@ static int open_service(struct service *service, const struct settings *settings
     service->server = server_start(&serve, error);
     if (!service->server)
         return -1;
-    hangup_watch(reload, service->server);
+    hangup_watch(reload, service);
     unsigned port = server_port(service->server);
     service->url = make_url(settings, port);
     log_info("serving", "listen", settings->listen, "port", LOG_NUMBER(port), "environment", settings->environment, "replica",
@@ -213,9 +291,11 @@ static void close_service(struct service *service) {
     server_stop(service->server, STOP_HTTP_MS);
     effects_free(service->effects);
     export_close(service->export);
+    private_files_close(service->private_files);
     key_set_cache_free(service->cache);
     state_reader_pool_free(service->readers);
     state_close(service->state);
+    trust_close(service->trust);
     free(service->url);
 }
 
@@ -248,13 +328,16 @@ static int run(void *context, char **operands, int count) {
                                         .heartbeat_interval_ms = settings->heartbeat_interval,
                                         .tombstone_delay_ms = settings->tombstone_delay,
                                         .sweep_delay_ms = settings->sweep_delay,
+                                        .trust = service.trust,
                                         .state = service.state,
                                         .cache = service.cache,
                                         .effects = service.effects,
                                         .has_hook = settings->hook != NULL,
+                                        .has_files = settings->export_dir || settings->private_key_dir,
                                         .status = &service.status,
                                         .wake = wake,
-                                        .stop = &stop_requested};
+                                        .stop = &stop_requested,
+                                        .reload = &reload_requested};
         end = worker_run(&worker, &error);
     }
     if (end != WORKER_STOPPED)

@@ -12,6 +12,24 @@ COUNTER(metric_events_applied, "jwk_worker_events_total", "result=\"applied\"",
 COUNTER(metric_events_duplicate, "jwk_worker_events_total", "result=\"duplicate\"", NULL);
 COUNTER(metric_events_malformed, "jwk_worker_events_total", "result=\"malformed\"", NULL);
 COUNTER(metric_tombstones, "jwk_worker_events_total", "result=\"tombstone\"", NULL);
+#define REFUSED(its_reason)                                                                                                    \
+    {                                                                                                                          \
+        .name = "jwk_worker_events_refused_total", .labels = "reason=\"" its_reason "\"",                                      \
+        .help = "Events and tombstones refused because of their signature, or because they were replayed.",                    \
+        .type = METRIC_COUNTER                                                                                                 \
+    }
+struct metric metric_events_refused[SIGNATURE_WRONG + 1] = {
+    [SIGNATURE_MISSING] = REFUSED("missing"),
+    [SIGNATURE_MALFORMED] = REFUSED("malformed"),
+    [SIGNATURE_UNKNOWN_KEY] = REFUSED("unknown-key"),
+    [SIGNATURE_EXPIRED_KEY] = REFUSED("expired-key"),
+    [SIGNATURE_WRONG] = REFUSED("wrong"),
+};
+struct metric metric_events_replayed = REFUSED("replayed");
+COUNTER(metric_presence_refused, "jwk_worker_presence_refused_total", NULL,
+        "Hellos in the name of this replica that no key of its environment vouches for.");
+GAUGE(metric_private_unopened, "jwk_worker_private_unopened",
+      "Private halves that could not be opened when all files of --private-key-dir were written last.");
 COUNTER(metric_swept, "jwk_worker_swept_total", NULL, "JWKs removed because a whole reading of the topic did not show them.");
 COUNTER(metric_acks_applied, "jwk_worker_acks_total", "status=\"applied\"", "Acks sent, by what they say.");
 COUNTER(metric_acks_failed, "jwk_worker_acks_total", "status=\"failed\"", NULL);
@@ -35,6 +53,14 @@ void worker_metrics_register(void) {
         &metric_events_duplicate,
         &metric_events_malformed,
         &metric_tombstones,
+        &metric_events_refused[SIGNATURE_MISSING],
+        &metric_events_refused[SIGNATURE_MALFORMED],
+        &metric_events_refused[SIGNATURE_UNKNOWN_KEY],
+        &metric_events_refused[SIGNATURE_EXPIRED_KEY],
+        &metric_events_refused[SIGNATURE_WRONG],
+        &metric_events_replayed,
+        &metric_presence_refused,
+        &metric_private_unopened,
         &metric_swept,
         &metric_acks_applied,
         &metric_acks_failed,

@@ -3,8 +3,11 @@
 #define WORKER_METRICS_H
 
 #include "common/metrics.h"
+#include "common/signature.h"
 
 extern struct metric metric_events_applied, metric_events_duplicate, metric_events_malformed, metric_tombstones, metric_swept;
+extern struct metric metric_events_refused[SIGNATURE_WRONG + 1]; /* by verdict; SIGNATURE_VALID is not used */
+extern struct metric metric_events_replayed, metric_presence_refused, metric_private_unopened;
 extern struct metric metric_acks_applied, metric_acks_failed, metric_acks_retried;
 extern struct metric metric_keys, metric_lag, metric_ready, metric_failing, metric_batches, metric_state_failures;
 extern struct metric metric_hooks_succeeded, metric_hooks_failed;

@@ -8,7 +8,9 @@
 #include "common/cloudevent.h"
 #include "common/identifier.h"
 #include "common/log.h"
+#include "common/log_limit.h"
 #include "common/memory.h"
+#include "worker/metrics.h"
 
 #define PRESENCE_SCHEMA "urn:jwk-api:schema:jwk-presence:1"
 
@@ -17,6 +19,8 @@ struct announcer {
     char *key;
     char source[64];
     struct text value;   /* reused */
+    char *enrolment;     /* NULL: not enrolled */
+    int64_t said_after;  /* of the last hello */
     int64_t incarnation; /* -1: no hello was delivered */
     int32_t partition;
     bool announced;
@@ -38,8 +42,22 @@ void announcer_free(struct announcer *announcer) {
     if (!announcer)
         return;
     text_free(&announcer->value);
+    free(announcer->enrolment);
     free(announcer->key);
     free(announcer);
+}
+
+void announcer_enrol_take(struct announcer *announcer, char *enrolment) {
+    free(announcer->enrolment);
+    announcer->enrolment = enrolment;
+}
+
+static void sign(struct announcer *announcer, const struct cloudevent *attributes, rd_kafka_headers_t *headers) {
+    unsigned char leaf[1][32];
+    signature_leaf(announcer->key, attributes, announcer->value.bytes, announcer->value.length, leaf[0]);
+    struct signed_batch *batch = signature_sign(announcer->options.signer, (const unsigned char(*)[32])leaf, 1);
+    signature_add_headers(batch, 0, headers);
+    signed_batch_free(batch);
 }
 
 int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement,
@@ -64,6 +82,9 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
         .failing = announcement->failing,
         .failing_count = announcement->failing_count,
         .failing_truncated = announcement->failing_truncated,
+        .replica_key = announcer->enrolment ? signer_public_key(announcer->options.signer) : NULL,
+        .enrolment = announcer->enrolment,
+        .after = kind == PRESENCE_HELLO ? announcement->after : 0,
         .time = time,
     };
     text_reset(&announcer->value);
@@ -75,8 +96,12 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
                                     .time = time,
                                     .dataschema = PRESENCE_SCHEMA};
     rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
-    if (kind == PRESENCE_HELLO)
+    if (announcer->options.signer)
+        sign(announcer, &attributes, headers);
+    if (kind == PRESENCE_HELLO) {
         announcer->announced = false;
+        announcer->said_after = announcement->after;
+    }
     rd_kafka_resp_err_t result =
         rd_kafka_producev(announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic),
                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(announcer->key, strlen(announcer->key)),
@@ -120,35 +145,63 @@ bool announcer_is_busy(const struct announcer *announcer) { return announcer->on
 int64_t announcer_incarnation(const struct announcer *announcer) { return announcer->incarnation; }
 int32_t announcer_partition(const struct announcer *announcer) { return announcer->partition; }
 
-/* The worker of a hello of this replica that lies behind the own one; false when the record is none. */
-static bool read_later_hello(const struct announcer *announcer, const rd_kafka_message_t *record, char worker[UUID_SIZE]) {
-    if (!announcer->announced || record->offset <= announcer->incarnation)
-        return false;
+int64_t announcer_unknown_from(const struct announcer *announcer) {
+    return announcer->said_after > 0 && announcer->said_after <= announcer->incarnation ? announcer->said_after
+                                                                                        : announcer->incarnation + 1;
+}
+
+/* A hello of this replica by any worker, which the caller frees with presence_free(); false when the record is none. */
+static bool read_hello(const struct announcer *announcer, const rd_kafka_message_t *record, struct presence *hello) {
+    static struct log_limit limit; /* of the one thread that applies */
     struct cloudevent_storage storage;
     struct cloudevent attributes;
-    struct presence presence;
     struct error problem;
+    int64_t suppressed;
     /* Only a hello counts: the heartbeats of an earlier worker may still be on their way. */
     if (cloudevent_read(record, &storage, &attributes, &problem) || strcmp(attributes.type, PRESENCE_TYPE_HELLO) != 0)
         return false;
-    if (presence_decode(record->payload, record->len, PRESENCE_HELLO, &presence, &problem)) {
-        log_warning("malformed presence skipped", "partition", LOG_NUMBER(record->partition), "offset",
-                    LOG_NUMBER(record->offset), "reason", problem.message);
+    if (presence_decode(record->payload, record->len, PRESENCE_HELLO, hello, &problem)) {
+        if (log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+            log_warning("malformed presence skipped", "partition", LOG_NUMBER(record->partition), "offset",
+                        LOG_NUMBER(record->offset), "reason", problem.message, "suppressed",
+                        suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
         return false;
     }
-    bool is_ours = strcmp(presence.environment, announcer->options.environment) == 0 &&
-                   strcmp(presence.replica, announcer->options.replica) == 0;
+    bool is_ours = strcmp(hello->environment, announcer->options.environment) == 0 &&
+                   strcmp(hello->replica, announcer->options.replica) == 0;
+    enum signature_verdict verdict = SIGNATURE_VALID;
     if (is_ours)
-        memcpy(worker, presence.worker, UUID_SIZE); /* a UUID, as decoding has checked */
-    presence_free(&presence);
-    return is_ours;
+        verdict = trust_check_presence(announcer->options.trust, record, &attributes, hello, clock_wall_ms() / 1000, &problem);
+    if (verdict != SIGNATURE_VALID) {
+        metric_add(&metric_presence_refused, 1);
+        if (log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+            log_warning("hello refused", "offset", LOG_NUMBER(record->offset), "worker", hello->worker, "verdict",
+                        signature_verdict_name(verdict), "reason", problem.message, "suppressed",
+                        suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+    }
+    if (is_ours && verdict == SIGNATURE_VALID)
+        return true;
+    presence_free(hello);
+    return false;
 }
 
-bool announcer_is_fenced_by(const struct announcer *announcer, const rd_kafka_message_t *record, char other_worker[UUID_SIZE]) {
-    return read_later_hello(announcer, record, other_worker) && strcmp(other_worker, announcer->options.worker) != 0;
-}
-
-bool announcer_is_repeated_by(const struct announcer *announcer, const rd_kafka_message_t *record) {
-    char worker[UUID_SIZE];
-    return read_later_hello(announcer, record, worker) && strcmp(worker, announcer->options.worker) == 0;
+enum announcer_finding announcer_examine(struct announcer *announcer, const rd_kafka_message_t *record,
+                                         char other_worker[UUID_SIZE]) {
+    struct presence hello;
+    enum announcer_finding finding = ANNOUNCER_FOUND_NOTHING;
+    if (!announcer->announced || record->offset == announcer->incarnation || !read_hello(announcer, record, &hello))
+        return ANNOUNCER_FOUND_NOTHING;
+    bool is_own = strcmp(hello.worker, announcer->options.worker) == 0, demanded = announcer->options.trust != NULL;
+    if (record->offset < announcer->incarnation) {
+        /* It came between the look at the topic's end and the own hello, which did not know it. */
+        finding = is_own ? ANNOUNCER_FOUND_NOTHING : ANNOUNCER_OVERLOOKED;
+    } else if (presence_hello_counts(&hello, record->offset, announcer->incarnation, demanded)) {
+        finding = is_own ? ANNOUNCER_OVERLOOKED : ANNOUNCER_FENCED;
+        memcpy(other_worker, hello.worker, UUID_SIZE); /* a UUID, as decoding has checked */
+    } else if (is_own && !demanded) {
+        /* An API that does not look at what a hello knew takes the copy's offset for another incarnation. */
+        finding = ANNOUNCER_OVERLOOKED;
+    }
+    presence_free(&hello);
+    return finding;
 }

@@ -112,6 +112,14 @@ void retry_queue_add_take(struct retry_queue *queue, struct effect_change *chang
     HASH_ADD_KEYPTR(hh, queue->table, change->jwk_id, strlen(change->jwk_id), item);
 }
 
+void retry_queue_hurry(struct retry_queue *queue, int64_t now_ms) {
+    /* All equal, so any order is a heap. */
+    for (size_t i = 0; i < queue->count; i++) {
+        queue->heap[i]->due_ms = now_ms;
+        queue->heap[i]->change->retry_delay_ms = 0;
+    }
+}
+
 int64_t retry_queue_due(const struct retry_queue *queue) { return queue->count > 0 ? queue->heap[0]->due_ms : INT64_MAX; }
 
 struct effect_change *retry_queue_pop(struct retry_queue *queue, int64_t now_ms) {

@@ -16,6 +16,8 @@ void retry_queue_free(struct retry_queue *queue); /* and what it holds */
 
 /* Queues a change (taken) to be tried at now plus its delay, in place of any other of the same JWK. */
 void retry_queue_add_take(struct retry_queue *queue, struct effect_change *change, int64_t now_ms);
+/* Makes all of them due now, with the initial delay behind the next failure. */
+void retry_queue_hurry(struct retry_queue *queue, int64_t now_ms);
 /* When the next one is due, monotonic ms; INT64_MAX when the queue is empty. */
 int64_t retry_queue_due(const struct retry_queue *queue);
 /* Takes out the one that is due first, for the caller to own; NULL when none is due. */

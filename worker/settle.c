@@ -8,6 +8,7 @@
 
 #include "common/identifier.h"
 #include "common/memory.h"
+#include "worker/hook.h"
 #include "worker/metrics.h"
 
 /* A JWK that succeeded after failures: it counts as failing until the ack that says so was delivered. */
@@ -51,7 +52,8 @@ void settler_free(struct settler *settler) {
 /* ---- a batch ---- */
 
 static bool is_event(const struct apply_record *record) {
-    return record->outcome != APPLY_MALFORMED && record->outcome != APPLY_TOMBSTONE && record->outcome != APPLY_END;
+    return record->outcome != APPLY_MALFORMED && record->outcome != APPLY_TOMBSTONE && record->outcome != APPLY_END &&
+           record->outcome != APPLY_REFUSED;
 }
 
 static void subject_of_record(const struct apply_record *record, char hash[SHA256_TEXT_SIZE], struct ack_subject *subject) {
@@ -75,8 +77,11 @@ static bool has_effect(const struct settler *settler, const struct apply_record 
     /* What was applied when the partition was read before has had its hook. An equal event after a restart may not have. */
     if (record->outcome == APPLY_EQUAL && place->reading_again)
         return false;
-    /* Before the replica has caught up, files are written all at once at the end. */
-    return settler->options.has_hook || place->live;
+    if (settler->options.has_hook)
+        return true;
+    /* Before the replica has caught up, files are written all at once at the end. And nobody waits to know whether a private half
+     * can be opened. */
+    return (place->live || record->made_good) && (settler->options.has_files || !record->is_opened);
 }
 
 static void submit(struct settler *settler, const struct apply_record *record, bool live, uint64_t ticket) {
@@ -92,8 +97,11 @@ static void submit(struct settler *settler, const struct apply_record *record, b
         .traceparent = record->traceparent[0] ? record->traceparent : NULL,
         .project_name = event->project_name,
         .name = event->name,
+        .type = event->type,
         .kid = event->kid,
         .public_key = event->public_key,
+        .sealed = event->private_key,
+        .is_opened = record->is_opened,
         .epoch = event->epoch,
         .version = event->version,
         .sequence = event->sequence,
@@ -103,24 +111,42 @@ static void submit(struct settler *settler, const struct apply_record *record, b
     effects_submit_take(settler->options.effects, effect_change_new(&pattern));
 }
 
+/* Tells who waits for it why it is not applied. What it says of itself is not believed: the position's sequence stays. */
+static void settle_refused(struct settler *settler, const struct apply_record *record) {
+    char hash[SHA256_TEXT_SIZE], message[ACK_MESSAGE_MAX + 1];
+    struct ack_subject subject;
+    char *sentence = memory_format("The event was refused: %s", record->refusal);
+    subject_of_record(record, hash, &subject);
+    hook_clean_message(sentence, strlen(sentence), message, sizeof message);
+    free(sentence);
+    uint64_t ticket = progress_add(settler->options.progress, record->partition, record->offset + 1, 0);
+    progress_settle(settler->options.progress, ticket);
+    ack_send(settler->options.acks, &subject, ACK_FAILED, message, ACK_KIND_EVENT, ticket);
+}
+
 void settle_batch(struct settler *settler, const struct apply_record *records, const struct consumer_place *places,
                   size_t count) {
     struct progress *progress = settler->options.progress;
     for (size_t i = 0; i < count; i++) {
         const struct apply_record *record = &records[i];
         int64_t next_offset = record->offset + 1;
+        bool live = places[i].live || record->made_good;
+        if (record->outcome == APPLY_REFUSED && live && record->is_failure) {
+            settle_refused(settler, record);
+            continue;
+        }
         if (!is_event(record)) {
             progress_pass(progress, record->partition, next_offset, 0);
             continue;
         }
         bool effect = has_effect(settler, record, &places[i]);
-        if (!effect && !places[i].live) {
+        if (!effect && !live) {
             progress_pass(progress, record->partition, next_offset, record->event.sequence);
             continue;
         }
         uint64_t ticket = progress_add(progress, record->partition, next_offset, record->event.sequence);
         if (effect) {
-            submit(settler, record, places[i].live, ticket);
+            submit(settler, record, live, ticket);
             continue;
         }
         char hash[SHA256_TEXT_SIZE];
@@ -208,6 +234,14 @@ static int store_result(struct settler *settler, const struct effect_result *res
     return 0;
 }
 
+static void note_opened(struct settler *settler, const struct effect_result *results) {
+    const struct effect_result *result;
+    DL_FOREACH(results, result) {
+        if (result->was_opened)
+            state_note_opened(settler->options.state, result->change->jwk_id, result->change->epoch, result->change->version);
+    }
+}
+
 static bool needs_storing(const struct settler *settler, const struct effect_result *results) {
     const struct effect_result *result;
     DL_FOREACH(results, result) {
@@ -260,6 +294,7 @@ int settle_results(struct settler *settler, struct error *error) {
     if (!settler->options.effects)
         return 0;
     struct effect_result *taken = effects_take_results(settler->options.effects), *result, *next;
+    note_opened(settler, taken);
     DL_CONCAT(settler->results, taken);
     if (!settler->results)
         return 0;

@@ -20,8 +20,8 @@ struct settler_options {
     struct state *state;
     struct progress *progress;
     struct ack_sender *acks;
-    struct effects *effects; /* NULL: neither hook nor export */
-    bool has_hook;
+    struct effects *effects; /* NULL: neither hook, nor files, nor anything to be opened */
+    bool has_hook, has_files;
 };
 struct settler *settler_new(const struct settler_options *options);
 void settler_free(struct settler *settler); /* NULL is allowed */

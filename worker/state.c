@@ -24,18 +24,29 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_ADD_PROJECT] = "INSERT INTO project (id, name) VALUES (?1, ?2)",
     [STATEMENT_RENAME_PROJECT] = "UPDATE project SET name = ?2 WHERE number = ?1",
     [STATEMENT_FIND_JWK] =
-        "SELECT number, project, epoch, version, partition, generation, deleted, retiring FROM jwk WHERE id = ?1",
+        "SELECT number, project, epoch, version, partition, generation, deleted, retiring, verified, private FROM jwk WHERE id "
+        "= ?1",
     [STATEMENT_ADD_JWK] =
         "INSERT INTO jwk (number, id, project, name, type, kid, epoch, version, sequence, partition, generation, "
-        "deleted, expires, public_key, retiring) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        "deleted, expires, public_key, retiring, verified, private) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+        "?13, ?14, ?15, ?16, ?17)",
     [STATEMENT_CHANGE_JWK] =
         "UPDATE jwk SET project = ?3, name = ?4, type = ?5, kid = ?6, epoch = ?7, version = ?8, sequence = ?9, "
-        "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14, retiring = ?15 WHERE number = ?1",
+        "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14, retiring = ?15, verified = ?16, "
+        "private = ?17 WHERE number = ?1",
     [STATEMENT_MARK_JWK] = "UPDATE jwk SET partition = ?2, generation = ?3 WHERE number = ?1",
     [STATEMENT_ADD_RETIRING] = "INSERT INTO jwk_retiring (jwk, place, public_key, until) VALUES (?1, ?2, ?3, ?4)",
     [STATEMENT_CLEAR_RETIRING] = "DELETE FROM jwk_retiring WHERE jwk = ?1",
+    [STATEMENT_FIND_PRIVATE] = "SELECT sealed FROM jwk_private WHERE jwk = ?1",
+    [STATEMENT_STORE_PRIVATE] = "INSERT OR REPLACE INTO jwk_private (jwk, sealed) VALUES (?1, ?2)",
+    [STATEMENT_CLEAR_PRIVATE] = "DELETE FROM jwk_private WHERE jwk = ?1",
+    [STATEMENT_MARK_OPENED] = "UPDATE jwk SET private = 2 WHERE id = ?1 AND epoch = ?2 AND version = ?3 AND private = 1",
     [STATEMENT_FORGET_JWK] =
-        "DELETE FROM jwk WHERE id = ?1 RETURNING deleted, (SELECT name FROM project WHERE number = project)",
+        "DELETE FROM jwk WHERE id = ?1 RETURNING deleted, (SELECT name FROM project WHERE number = project), epoch, version",
+    [STATEMENT_ADD_FORGOTTEN] = "INSERT OR REPLACE INTO forgotten (id, epoch, version) VALUES (?1, ?2, ?3)",
+    [STATEMENT_FIND_FORGOTTEN] = "SELECT epoch, version FROM forgotten WHERE id = ?1",
+    [STATEMENT_CLEAR_FORGOTTEN] = "DELETE FROM forgotten WHERE id = ?1",
+    [STATEMENT_KEEP_JWK] = "UPDATE jwk SET generation = ?3 WHERE id = ?1 AND partition = ?2 AND generation < ?3",
     [STATEMENT_FIND_UNSEEN] =
         "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.epoch, j.version, j.sequence, j.deleted FROM jwk j JOIN "
         "project p ON p.number = j.project WHERE j.partition = ?1 AND j.generation < ?2",
@@ -50,6 +61,12 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_STORE_EPOCH] = "UPDATE replica SET epoch = ?1",
     [STATEMENT_STORE_CONTACT] = "UPDATE replica SET last_contact = ?1",
     [STATEMENT_STORE_CLUSTER] = "UPDATE replica SET cluster = ?1",
+    [STATEMENT_STORE_REFUSED_BY] = "UPDATE replica SET refused_by = ?1",
+    [STATEMENT_STORE_REFUSED] = "INSERT OR REPLACE INTO refused (jwk_id, event_id) VALUES (?1, ?2)",
+    [STATEMENT_FIND_REFUSED] = "SELECT event_id FROM refused WHERE jwk_id = ?1",
+    [STATEMENT_CLEAR_REFUSED] = "DELETE FROM refused WHERE jwk_id = ?1",
+    [STATEMENT_COUNT_REFUSED] = "SELECT count(*) FROM refused",
+    [STATEMENT_EACH_REFUSED] = "SELECT jwk_id FROM refused ORDER BY jwk_id LIMIT ?1",
     [STATEMENT_STORE_FAILING] =
         "INSERT OR REPLACE INTO failing (jwk_id, deployment_id, event_id, event_hash, traceparent, operation, epoch, "
         "version, sequence, message) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -93,15 +110,25 @@ static int run_simple(struct state *state, enum state_statement which, const cha
 
 int state_begin(struct state *state, struct error *error) {
     state->before = state->counters;
+    free(state->refused_by_before);
+    state->refused_by_before = memory_string(state->refused_by);
     return run_simple(state, STATEMENT_BEGIN, "beginning a change", error);
 }
 
 int state_commit(struct state *state, struct error *error) {
-    return run_simple(state, STATEMENT_COMMIT, "committing a change", error);
+    if (state_store_opened(state, error) || run_simple(state, STATEMENT_COMMIT, "committing a change", error))
+        return -1;
+    state->opened_count = 0;
+    return 0;
 }
 
 void state_rollback(struct state *state) {
     state->counters = state->before;
+    if (state->refused_by_before) {
+        free(state->refused_by);
+        state->refused_by = state->refused_by_before;
+        state->refused_by_before = NULL;
+    }
     /* SQLite rolls back on its own after some failures, and then there is nothing to do. */
     if (!sqlite3_get_autocommit(state->db))
         (void)run_simple(state, STATEMENT_ROLLBACK, "rolling back", NULL);
@@ -283,8 +310,8 @@ static int check_replica(struct state *state, const char *environment, const cha
     sqlite3_finalize(statement);
     if (status)
         return -1;
-    if (sqlite3_prepare_v2(state->db, "SELECT environment, name, cluster, epoch, last_contact FROM replica", -1, &statement,
-                           NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(state->db, "SELECT environment, name, cluster, epoch, last_contact, refused_by FROM replica", -1,
+                           &statement, NULL) != SQLITE_OK)
         return state_fail(state, "reading the state", error);
     if (sqlite3_step(statement) != SQLITE_ROW) {
         status = state_fail(state, "reading the state", error);
@@ -300,6 +327,7 @@ static int check_replica(struct state *state, const char *environment, const cha
         state->cluster = memory_string((const char *)sqlite3_column_text(statement, 2));
         state->counters.epoch = sqlite3_column_int64(statement, 3);
         state->counters.last_contact = sqlite3_column_int64(statement, 4);
+        state->refused_by = memory_string((const char *)sqlite3_column_text(statement, 5));
     }
     sqlite3_finalize(statement);
     return status;
@@ -313,7 +341,8 @@ struct state *state_open(const char *directory, const char *environment, const c
     if (make_directory(state, error) || lock_directory(state, error) || open_file(state, error) ||
         check_integrity(state, error) || migrate(state, error) || check_replica(state, environment, replica, error) ||
         query_integer(state, "SELECT count(*) FROM jwk WHERE deleted = 0", &state->counters.keys, error) ||
-        query_integer(state, statement_texts[STATEMENT_COUNT_FAILING], &state->counters.failing, error)) {
+        query_integer(state, statement_texts[STATEMENT_COUNT_FAILING], &state->counters.failing, error) ||
+        query_integer(state, statement_texts[STATEMENT_COUNT_REFUSED], &state->counters.refused, error)) {
         state_close(state);
         return NULL;
     }
@@ -329,6 +358,9 @@ void state_close(struct state *state) {
     if (state->lock >= 0)
         close(state->lock);
     free(state->cluster);
+    free(state->refused_by);
+    free(state->refused_by_before);
+    free(state->opened);
     free(state->path);
     free(state->directory);
     free(state);

@@ -32,6 +32,7 @@ struct state_jwk {
     const char *id, *project_id, *project_name, *name, *type;
     const char *kid;        /* NULL when it has none */
     const char *public_key; /* NULL when it has no public half, and when deleted */
+    const char *sealed;     /* its private half, a JWE's JSON text; NULL when it has none, and when deleted */
     int64_t epoch, version, sequence;
     int64_t expires; /* seconds since 1970; INT64_MAX: never */
     /* Served beside it; until is not later than the exp of that key. Not told by a reader or a sweep. */
@@ -40,6 +41,14 @@ struct state_jwk {
     int32_t partition;
     int64_t generation; /* of its partition, see struct state_position */
     bool deleted;       /* kept until the tombstone, so that an older event sent again cannot bring it back */
+    bool verified;      /* its event was verified; one that was not is replaced by any that is */
+};
+
+/* What is known of the private half of a JWK of the state. */
+enum state_private {
+    STATE_PRIVATE_NONE,
+    STATE_PRIVATE_SEALED, /* whether this worker can open it is not known */
+    STATE_PRIVATE_OPENED, /* this very JWE was opened before */
 };
 
 /* How far a partition of jwk.events has been read. */
@@ -63,15 +72,22 @@ enum state_result {
     STATE_NEWER, /* applied */
     STATE_EQUAL, /* was there already */
     STATE_OLDER, /* the state has a newer one; nothing changed */
+    STATE_FORGOTTEN, /* older than the tombstone of this JWK; nothing changed */
+};
+struct state_outcome {
+    enum state_result result;
+    enum state_private private; /* of what is newer or equal */
 };
 /* Applies one event by (id, epoch, version). changed is called for each project name whose served keys differ from before. */
 struct state_changes {
     void (*changed)(void *context, const char *project_name);
     void *context;
 };
-int state_put(struct state *state, const struct state_jwk *jwk, enum state_result *result, const struct state_changes *changes,
-              struct error *error) MUST_CHECK;
-/* A tombstone: forgets the JWK. */
+int state_put(struct state *state, const struct state_jwk *jwk, struct state_outcome *outcome,
+              const struct state_changes *changes, struct error *error) MUST_CHECK;
+/* The private half of that version was opened: stored with the next transaction. */
+void state_note_opened(struct state *state, const char *jwk_id, int64_t epoch, int64_t version);
+/* A tombstone: forgets the JWK, but not that it was deleted. */
 int state_forget(struct state *state, const char *jwk_id, const struct state_changes *changes, struct error *error) MUST_CHECK;
 /* Removes the JWKs of a partition that generations before this one saw last. removed (may be NULL) is called for each. */
 int state_sweep(struct state *state, int32_t partition, int64_t generation, const struct state_changes *changes,
@@ -106,6 +122,26 @@ int64_t state_failing_count(const struct state *state);
 /* Calls visit for at most limit of them, oldest JWK first. */
 int state_each_failing(struct state *state, size_t limit, void (*visit)(void *context, const struct state_failing *failing),
                        void *context, struct error *error) MUST_CHECK;
+
+/* What was refused since the state was last read from the start, for reasons that other keys of the API would change. by tells
+ * with which keys it was judged ("" when nothing was refused). Owned by the state. */
+const char *state_refused_by(const struct state *state);
+int state_store_refused_by(struct state *state, const char *by, struct error *error) MUST_CHECK;
+/* Such an event was told to have failed: a JWK of which it is kept, at most STATE_REFUSED_MAX, until an event of it is applied.
+ */
+enum { STATE_REFUSED_MAX = 1000 };
+int64_t state_refused_count(const struct state *state);
+int state_store_refused(struct state *state, const char *jwk_id, const char *event_id, struct error *error) MUST_CHECK;
+/* An event of the JWK was applied. *made_good: it is the one that was refused. */
+int state_clear_refused(struct state *state, const char *jwk_id, const char *event_id, bool *made_good,
+                        struct error *error) MUST_CHECK;
+/* Calls visit for at most limit of them. */
+int state_each_refused(struct state *state, size_t limit, void (*visit)(void *context, const char *jwk_id), void *context,
+                       struct error *error) MUST_CHECK;
+/* Whether the state has that version of the JWK, or a later one. */
+int state_has(struct state *state, const char *jwk_id, int64_t epoch, int64_t version, bool *has, struct error *error) MUST_CHECK;
+/* A sweep of this generation is to spare the JWK: an event of it could not be judged. */
+int state_keep(struct state *state, const char *jwk_id, int32_t partition, int64_t generation, struct error *error) MUST_CHECK;
 
 /* Moves what is in the write-ahead log into the file once it has that many pages; called when no one waits for an ack. */
 void state_checkpoint(struct state *state, int pages);

@@ -49,7 +49,7 @@ static int resolve_project(struct state *state, const struct state_jwk *jwk, int
 }
 
 static int write_jwk(struct state *state, enum state_statement which, int64_t number, int64_t project,
-                     const struct state_jwk *jwk, struct error *error) {
+                     const struct state_jwk *jwk, enum state_private private, struct error *error) {
     sqlite3_stmt *statement = state_prepared(state, which, error);
     if (!statement)
         return -1;
@@ -75,6 +75,8 @@ static int write_jwk(struct state *state, enum state_statement which, int64_t nu
         sqlite3_bind_int64(statement, 13, jwk->expires);
     state_bind_text(statement, 14, jwk->deleted ? NULL : jwk->public_key);
     sqlite3_bind_int64(statement, 15, jwk->deleted ? 0 : (int64_t)jwk->retiring_count);
+    sqlite3_bind_int(statement, 16, jwk->verified);
+    sqlite3_bind_int(statement, 17, (int)private);
     return state_run(state, statement, "storing a JWK", error);
 }
 
@@ -123,8 +125,32 @@ static int store_epoch(struct state *state, int64_t epoch, struct error *error) 
     return 0;
 }
 
-int state_put(struct state *state, const struct state_jwk *jwk, enum state_result *result, const struct state_changes *changes,
-              struct error *error) {
+/* A JWK that the state does not have: whether its tombstone was here. */
+static int check_forgotten(struct state *state, const struct state_jwk *jwk, bool *forgotten, struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_FORGOTTEN, error);
+    if (!find)
+        return -1;
+    state_bind_text(find, 1, jwk->id);
+    int code = sqlite3_step(find), status = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : -1;
+    bool was = code == SQLITE_ROW;
+    int64_t epoch = was ? sqlite3_column_int64(find, 0) : 0, version = was ? sqlite3_column_int64(find, 1) : 0;
+    if (status)
+        state_fail(state, "finding a deleted JWK", error);
+    sqlite3_reset(find);
+    *forgotten = was && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version));
+    if (status || !was || *forgotten)
+        return status;
+    /* A store put back from a backup has it again. */
+    sqlite3_stmt *clear = state_prepared(state, STATEMENT_CLEAR_FORGOTTEN, error);
+    if (!clear)
+        return -1;
+    state_bind_text(clear, 1, jwk->id);
+    return state_run(state, clear, "adding a JWK that was deleted", error);
+}
+
+int state_put(struct state *state, const struct state_jwk *jwk, struct state_outcome *outcome,
+              const struct state_changes *changes, struct error *error) {
+    *outcome = (struct state_outcome){.result = STATE_NEWER};
     sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_JWK, error);
     if (!find)
         return -1;
@@ -137,7 +163,8 @@ int state_put(struct state *state, const struct state_jwk *jwk, enum state_resul
     }
     int64_t number = 0, epoch = 0, version = 0, generation = 0;
     int32_t partition = -1;
-    bool lived = false, had_retiring = false;
+    bool lived = false, had_retiring = false, was_verified = true, forgotten = false;
+    int private = 0;
     if (code == SQLITE_ROW) {
         number = sqlite3_column_int64(find, 0);
         epoch = sqlite3_column_int64(find, 2);
@@ -146,27 +173,51 @@ int state_put(struct state *state, const struct state_jwk *jwk, enum state_resul
         generation = sqlite3_column_int64(find, 5);
         lived = sqlite3_column_int(find, 6) == 0;
         had_retiring = sqlite3_column_int(find, 7) > 0;
+        was_verified = sqlite3_column_int(find, 8) != 0;
+        private = sqlite3_column_int(find, 9);
     }
     sqlite3_reset(find);
-    if (number && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version))) {
-        *result = jwk->epoch == epoch && jwk->version == version ? STATE_EQUAL : STATE_OLDER;
+    if (!number && check_forgotten(state, jwk, &forgotten, error))
+        return -1;
+    if (forgotten) {
+        outcome->result = STATE_FORGOTTEN;
+        return 0;
+    }
+    /* What was not verified may be anything, the version too. */
+    bool believed = was_verified || !jwk->verified;
+    if (number && believed && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version))) {
+        outcome->result = jwk->epoch == epoch && jwk->version == version ? STATE_EQUAL : STATE_OLDER;
+        outcome->private = (enum state_private) private;
         /* Seen again all the same: a sweep must know. */
         return partition != jwk->partition || generation != jwk->generation ? mark_seen(state, number, jwk, error) : 0;
     }
     int64_t project = 0;
+    enum state_private is_private;
+    bool is_new = number == 0;
+    if (is_new)
+        is_private = jwk->sealed && !jwk->deleted ? STATE_PRIVATE_SEALED : STATE_PRIVATE_NONE;
+    else if (state_write_private(state, number, private, jwk, &is_private, error))
+        return -1;
     if (resolve_project(state, jwk, &project, changes, error) ||
-        write_jwk(state, number ? STATEMENT_CHANGE_JWK : STATEMENT_ADD_JWK, number, project, jwk, error) ||
-        write_retiring(state, number ? number : sqlite3_last_insert_rowid(state->db), had_retiring, jwk, error) ||
+        write_jwk(state, is_new ? STATEMENT_ADD_JWK : STATEMENT_CHANGE_JWK, number, project, jwk, is_private, error))
+        return -1;
+    if (is_new) {
+        number = sqlite3_last_insert_rowid(state->db);
+        if (state_write_private(state, number, STATE_PRIVATE_NONE, jwk, &is_private, error))
+            return -1;
+    }
+    if (write_retiring(state, number, had_retiring, jwk, error) ||
         (jwk->epoch > state->counters.epoch && store_epoch(state, jwk->epoch, error)))
         return -1;
     state->counters.keys += (jwk->deleted ? 0 : 1) - (lived ? 1 : 0);
     tell_changed(changes, jwk->project_name);
-    *result = STATE_NEWER;
+    outcome->private = is_private;
     return 0;
 }
 
 int state_forget(struct state *state, const char *jwk_id, const struct state_changes *changes, struct error *error) {
     sqlite3_stmt *statement = state_prepared(state, STATEMENT_FORGET_JWK, error);
+    int64_t epoch = 0, version = 0;
     if (!statement)
         return -1;
     state_bind_text(statement, 1, jwk_id);
@@ -176,11 +227,44 @@ int state_forget(struct state *state, const char *jwk_id, const struct state_cha
             state->counters.keys--;
             tell_changed(changes, (const char *)sqlite3_column_text(statement, 1));
         }
+        epoch = sqlite3_column_int64(statement, 2);
+        version = sqlite3_column_int64(statement, 3);
         code = sqlite3_step(statement);
     }
     int status = code == SQLITE_DONE ? 0 : state_fail(state, "forgetting a JWK", error);
     sqlite3_reset(statement);
+    if (status || version == 0)
+        return status;
+    statement = state_prepared(state, STATEMENT_ADD_FORGOTTEN, error);
+    if (!statement)
+        return -1;
+    state_bind_text(statement, 1, jwk_id);
+    sqlite3_bind_int64(statement, 2, epoch);
+    sqlite3_bind_int64(statement, 3, version);
+    return state_run(state, statement, "remembering a deleted JWK", error);
+}
+
+int state_has(struct state *state, const char *jwk_id, int64_t epoch, int64_t version, bool *has, struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_JWK, error);
+    if (!find)
+        return -1;
+    state_bind_text(find, 1, jwk_id);
+    int code = sqlite3_step(find);
+    *has = code == SQLITE_ROW && (sqlite3_column_int64(find, 2) > epoch ||
+                                  (sqlite3_column_int64(find, 2) == epoch && sqlite3_column_int64(find, 3) >= version));
+    int status = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : state_fail(state, "finding a JWK", error);
+    sqlite3_reset(find);
     return status;
+}
+
+int state_keep(struct state *state, const char *jwk_id, int32_t partition, int64_t generation, struct error *error) {
+    sqlite3_stmt *keep = state_prepared(state, STATEMENT_KEEP_JWK, error);
+    if (!keep)
+        return -1;
+    state_bind_text(keep, 1, jwk_id);
+    sqlite3_bind_int64(keep, 2, partition);
+    sqlite3_bind_int64(keep, 3, generation);
+    return state_run(state, keep, "keeping a JWK", error);
 }
 
 int state_sweep(struct state *state, int32_t partition, int64_t generation, const struct state_changes *changes,

@@ -16,6 +16,8 @@ enum reader_statement {
     READ_LIST,
     READ_FIND,
     READ_VISIT,
+    READ_FIND_PRIVATE,
+    READ_EACH_PRIVATE,
     READ_PROJECTS,
     READ_COUNT,
 };
@@ -38,7 +40,15 @@ static const char *const statement_texts[READ_COUNT] = {
                   "j.deleted = 0 ORDER BY j.epoch DESC, j.sequence DESC LIMIT 1",
     [READ_VISIT] = "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.public_key, j.epoch, j.version, j.sequence, j.expires, "
                    "j.partition, "
-                   "j.generation, j.deleted FROM jwk j JOIN project p ON p.number = j.project WHERE j.id = ?1",
+                   "j.generation, j.deleted, s.sealed FROM jwk j JOIN project p ON p.number = j.project LEFT JOIN jwk_private s "
+                   "ON s.jwk = j.number WHERE j.id = ?1",
+    [READ_FIND_PRIVATE] = "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.public_key, j.epoch, j.version, j.sequence, "
+                          "j.expires, j.partition, j.generation, j.deleted, s.sealed FROM project p JOIN jwk j ON j.project = "
+                          "p.number LEFT JOIN jwk_private s ON s.jwk = j.number WHERE p.name = ?1 AND j.name = ?2 AND j.deleted "
+                          "= 0 ORDER BY j.epoch DESC, j.sequence DESC LIMIT 1",
+    [READ_EACH_PRIVATE] = "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, NULL, j.epoch, j.version, j.sequence, j.expires, "
+                          "j.partition, j.generation, j.deleted, NULL FROM jwk j JOIN project p ON p.number = j.project WHERE "
+                          "j.private > 0 AND j.deleted = 0",
     [READ_PROJECTS] = "SELECT DISTINCT name FROM project ORDER BY name",
 };
 
@@ -238,12 +248,11 @@ int state_reader_find(struct state_reader *reader, const char *project_name, con
     return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : read_failed(reader, error);
 }
 
-int state_reader_visit(struct state_reader *reader, const char *jwk_id,
-                       void (*visit)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
-    sqlite3_stmt *statement = reader->statements[READ_VISIT];
-    sqlite3_bind_text(statement, 1, jwk_id, -1, SQLITE_STATIC);
-    int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW) {
+/* Calls visit for each row of a statement that is bound, and resets it. */
+static int visit_rows(struct state_reader *reader, sqlite3_stmt *statement,
+                      void (*visit)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
+    int code;
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
         struct state_jwk jwk = {
             .id = (const char *)sqlite3_column_text(statement, 0),
             .project_id = (const char *)sqlite3_column_text(statement, 1),
@@ -259,11 +268,32 @@ int state_reader_visit(struct state_reader *reader, const char *jwk_id,
             .partition = sqlite3_column_int(statement, 11),
             .generation = sqlite3_column_int64(statement, 12),
             .deleted = sqlite3_column_int(statement, 13) != 0,
+            .sealed = (const char *)sqlite3_column_text(statement, 14),
         };
         visit(context, &jwk);
     }
     sqlite3_reset(statement);
-    return code == SQLITE_ROW || code == SQLITE_DONE ? 0 : read_failed(reader, error);
+    return code == SQLITE_DONE ? 0 : read_failed(reader, error);
+}
+
+int state_reader_visit(struct state_reader *reader, const char *jwk_id,
+                       void (*visit)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
+    sqlite3_stmt *statement = reader->statements[READ_VISIT];
+    sqlite3_bind_text(statement, 1, jwk_id, -1, SQLITE_STATIC);
+    return visit_rows(reader, statement, visit, context, error);
+}
+
+int state_reader_find_private(struct state_reader *reader, const char *project_name, const char *name,
+                              void (*visit)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
+    sqlite3_stmt *statement = reader->statements[READ_FIND_PRIVATE];
+    sqlite3_bind_text(statement, 1, project_name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(statement, 2, name, -1, SQLITE_STATIC);
+    return visit_rows(reader, statement, visit, context, error);
+}
+
+int state_reader_each_private(struct state_reader *reader, void (*visit)(void *context, const struct state_jwk *jwk),
+                              void *context, struct error *error) {
+    return visit_rows(reader, reader->statements[READ_EACH_PRIVATE], visit, context, error);
 }
 
 int state_reader_each_project(struct state_reader *reader, void (*visit)(void *context, const char *project_name),

@@ -38,6 +38,13 @@ int state_reader_find(struct state_reader *reader, const char *project_name, con
 int state_reader_visit(struct state_reader *reader, const char *jwk_id,
                        void (*visit)(void *context, const struct state_jwk *jwk), void *context,
                        struct error *error) MUST_CHECK;
+/* Calls visit with the JWK of that name, as state_reader_find() means it, its sealed private half included. */
+int state_reader_find_private(struct state_reader *reader, const char *project_name, const char *name,
+                              void (*visit)(void *context, const struct state_jwk *jwk), void *context,
+                              struct error *error) MUST_CHECK;
+/* Calls visit for each JWK with a private half; the halves themselves are not told. */
+int state_reader_each_private(struct state_reader *reader, void (*visit)(void *context, const struct state_jwk *jwk),
+                              void *context, struct error *error) MUST_CHECK;
 /* Calls visit for the name of each known project. */
 int state_reader_each_project(struct state_reader *reader, void (*visit)(void *context, const char *project_name),
                               void *context, struct error *error) MUST_CHECK;

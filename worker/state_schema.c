@@ -67,6 +67,30 @@
     "  sequence INTEGER NOT NULL," \
     "  message TEXT NOT NULL" \
     ") STRICT, WITHOUT ROWID;"
+
+/* Private halves are as they came, sealed: what opens them is not here. They are beside the JWKs, so that those who read public
+ * keys need not skip them. */
+#define VERSION_2 \
+    "ALTER TABLE replica ADD COLUMN refused_by TEXT NOT NULL DEFAULT '';" \
+    "ALTER TABLE jwk ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;" \
+    "ALTER TABLE jwk ADD COLUMN private INTEGER NOT NULL DEFAULT 0;" \
+    "CREATE TABLE jwk_private (" \
+    "  jwk INTEGER PRIMARY KEY REFERENCES jwk (number)," \
+    "  sealed TEXT NOT NULL" \
+    ") STRICT;" \
+    "CREATE TRIGGER jwk_private_removed AFTER DELETE ON jwk WHEN old.private > 0 BEGIN" \
+    "  DELETE FROM jwk_private WHERE jwk = old.number;" \
+    "END;" \
+    /* JWKs whose tombstone has come: an old event of theirs that somebody puts on the topic again must not bring them back. */ \
+    "CREATE TABLE forgotten (" \
+    "  id TEXT PRIMARY KEY," \
+    "  epoch INTEGER NOT NULL," \
+    "  version INTEGER NOT NULL" \
+    ") STRICT, WITHOUT ROWID;" \
+    "CREATE TABLE refused (" \
+    "  jwk_id TEXT PRIMARY KEY," \
+    "  event_id TEXT NOT NULL" \
+    ") STRICT, WITHOUT ROWID;"
 /* clang-format on */
 
-const char *const state_schema[STATE_SCHEMA_VERSION] = {VERSION_1};
+const char *const state_schema[STATE_SCHEMA_VERSION] = {VERSION_1, VERSION_2};

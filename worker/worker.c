@@ -42,6 +42,9 @@ struct worker {
     struct worker_options options;
     struct kafka_topics topics;
     char id[UUID_SIZE]; /* of this start */
+    struct signer *signer; /* the replica key, which lives as long as this start; NULL without trust */
+    uint64_t trusted;      /* the trust's generation that was looked at */
+    bool judging;          /* what was refused is to be looked at */
     struct progress *progress;
     rd_kafka_t *producer;
     rd_kafka_queue_t *reports; /* the producer's */
@@ -84,7 +87,8 @@ static struct apply_target apply_target_of(const struct worker *worker) {
     return (struct apply_target){.state = worker->options.state,
                                  .cache = worker->options.cache,
                                  .progress = worker->progress,
-                                 .now_ms = clock_wall_ms()};
+                                 .now_ms = clock_wall_ms(),
+                                 .judged_by = trust_keys(worker->options.trust)};
 }
 
 /* Waits on the one descriptor that everything wakes. */
@@ -106,12 +110,20 @@ struct failing_list {
     size_t count;
 };
 
-static void collect_failing(void *context, const struct state_failing *failing) {
+/* Each once. */
+static void collect_id(void *context, const char *jwk_id) {
     struct failing_list *list = context;
-    snprintf(list->ids[list->count], UUID_SIZE, "%s", failing->jwk_id);
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->ids[i], jwk_id) == 0)
+            return;
+    if (list->count == FAILING_COUNT_MAX)
+        return;
+    snprintf(list->ids[list->count], UUID_SIZE, "%s", jwk_id);
     list->pointers[list->count] = list->ids[list->count];
     list->count++;
 }
+
+static void collect_failing(void *context, const struct state_failing *failing) { collect_id(context, failing->jwk_id); }
 
 static void announce(struct worker *worker, enum presence_kind kind) {
     struct state *state = worker->options.state;
@@ -121,6 +133,17 @@ static void announce(struct worker *worker, enum presence_kind kind) {
     size_t count = progress_settled(worker->progress, positions, POSITION_COUNT_MAX);
     if (state_failing_count(state) > 0 && state_each_failing(state, FAILING_COUNT_MAX, collect_failing, &failing, &problem))
         note_state_failure(worker, &problem);
+    bool truncated = state_failing_count(state) > (int64_t)failing.count;
+    /* Those whose last event was refused are told too, as far as there is room: anybody can forge many. */
+    if (state_refused_count(state) > 0 && state_each_refused(state, FAILING_COUNT_MAX, collect_id, &failing, &problem))
+        note_state_failure(worker, &problem);
+    int64_t after = 0;
+    if (kind == PRESENCE_HELLO && consumer_workers_end(worker->consumer, &after, &problem)) {
+        log_warning("presence not sent", "reason", problem.message);
+        worker->hello_needed = true;
+        worker->heartbeat_at = clock_monotonic_ms() + RETRY_MS;
+        return;
+    }
     struct announcement announcement = {
         .epoch = state_epoch(state),
         .keys = state_keys(state),
@@ -129,7 +152,8 @@ static void announce(struct worker *worker, enum presence_kind kind) {
         .position_count = count,
         .failing = failing.pointers,
         .failing_count = failing.count,
-        .failing_truncated = state_failing_count(state) > (int64_t)failing.count,
+        .failing_truncated = truncated,
+        .after = after,
     };
     if (announcer_say(worker->announcer, kind, &announcement, &problem)) {
         log_warning("presence not sent", "reason", problem.message);
@@ -147,7 +171,8 @@ static void on_hello_delivered(struct worker *worker) {
              "incarnation", LOG_NUMBER(incarnation));
     if (settle_recover_all(worker->settler, &problem))
         note_state_failure(worker, &problem);
-    if (consumer_watch_workers(worker->consumer, announcer_partition(worker->announcer), incarnation + 1, &problem)) {
+    if (consumer_watch_workers(worker->consumer, announcer_partition(worker->announcer),
+                               announcer_unknown_from(worker->announcer), &problem)) {
         log_warning("can not watch for other workers", "reason", problem.message);
         worker->hello_needed = true;
     }
@@ -181,16 +206,17 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
 /* Looks at one record of jwk.workers. */
 static void watch(struct worker *worker, const rd_kafka_message_t *message) {
     char other[UUID_SIZE];
-    if (announcer_is_repeated_by(worker->announcer, message)) {
-        log_warning("own hello seen again: announcing anew", "topic", worker->topics.workers, "offset",
+    struct error problem;
+    switch (announcer_examine(worker->announcer, message, other)) {
+    case ANNOUNCER_FOUND_NOTHING: return;
+    case ANNOUNCER_OVERLOOKED:
+        log_warning("own hello repeated or overtaken: announcing anew", "topic", worker->topics.workers, "offset",
                     LOG_NUMBER(message->offset));
         worker->hello_needed = true;
         worker->heartbeat_at = clock_monotonic_ms();
         return;
+    case ANNOUNCER_FENCED: break;
     }
-    if (!announcer_is_fenced_by(worker->announcer, message, other))
-        return;
-    struct error problem;
     atomic_store(&worker->options.status->fenced, true);
     error_set(&problem, ERROR_CONFLICT,
               "another worker (%s) has started as replica %s of environment %s; this one stops: two must not run with one "
@@ -234,7 +260,7 @@ static size_t take(struct worker *worker) {
     size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
     for (size_t i = 0; i < count; i++) {
         if (!taken[i]->err && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            batch_add_take(worker->batch, worker->consumer, taken[i]);
+            batch_add_take(worker->batch, worker->consumer, worker->options.trust, taken[i]);
             continue;
         }
         if (taken[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !consumer_is_of_workers(worker->consumer, taken[i])) {
@@ -414,13 +440,68 @@ static void settle(struct worker *worker) {
         note_state_failure(worker, &problem);
 }
 
+/* ---- trust ---- */
+
+static void enrol(struct worker *worker) {
+    const struct worker_options *options = &worker->options;
+    if (options->trust)
+        announcer_enrol_take(worker->announcer,
+                             trust_enrol(options->trust, options->replica, worker->id, signer_public_key(worker->signer)));
+}
+
+/* What was refused by other keys than those that are believed now is judged anew. */
+static void judge_anew(struct worker *worker) {
+    struct state *state = worker->options.state;
+    const char *by = state_refused_by(state);
+    struct error problem;
+    if (!by[0] || strcmp(by, trust_keys(worker->options.trust)) == 0) {
+        worker->judging = false;
+        return;
+    }
+    if (consumer_read_again(worker->consumer, clock_wall_ms(), "events were refused, and other keys are believed now",
+                            &problem) ||
+        state_begin(state, &problem)) {
+        note_state_failure(worker, &problem);
+        return;
+    }
+    if (state_store_refused_by(state, "", &problem) || state_commit(state, &problem)) {
+        state_rollback(state);
+        note_state_failure(worker, &problem);
+        return;
+    }
+    worker->judging = false;
+}
+
+static void look_at_trust(struct worker *worker) {
+    struct trust *trust = worker->options.trust;
+    struct error problem;
+    if (trust && atomic_exchange(worker->options.reload, false) && trust_reload(trust, &problem))
+        log_error("credentials can not be read; keeping those of before", "reason", problem.message);
+    if (trust_generation(trust) != worker->trusted) {
+        worker->trusted = trust_generation(trust);
+        worker->judging = true;
+        /* The API may have waited for this enrolment: from a hello on it believes what is signed. */
+        enrol(worker);
+        worker->hello_needed = true;
+        worker->heartbeat_at = clock_monotonic_ms();
+        if (worker->options.effects)
+            effects_try_again(worker->options.effects);
+    }
+    if (worker->judging && clock_monotonic_ms() >= worker->retry_at)
+        judge_anew(worker);
+}
+
 static void loop(struct worker *worker) {
+    worker->judging = true;
     while (!worker->ended && !atomic_load(worker->options.stop)) {
+        look_at_trust(worker);
         int64_t next = tick(worker);
         rd_kafka_poll(worker->producer, 0);
         settle(worker);
+        ack_flush(worker->acks);
         size_t taken = take(worker);
         apply(worker);
+        ack_flush(worker->acks);
         sweep(worker);
         if (worker->contact)
             note_contact(worker);
@@ -495,6 +576,7 @@ static int start(struct worker *worker, struct error *error) {
     static const uint64_t one = 1;
     kafka_topics_name(options->kafka.topic_prefix, &worker->topics);
     uuid_new(worker->id);
+    worker->signer = options->trust ? signer_generate() : NULL;
     worker->progress = progress_new();
     worker->batch = memory_new(sizeof *worker->batch);
     if (kafka_connect(&worker->options.kafka, -1, options->stop, error))
@@ -519,7 +601,8 @@ static int start(struct worker *worker, struct error *error) {
                                .topic = worker->topics.acks,
                                .environment = options->environment,
                                .replica = options->replica,
-                               .worker = worker->id};
+                               .worker = worker->id,
+                               .signer = worker->signer};
     struct announcer_options announcer = {.producer = worker->producer,
                                           .topic = worker->topics.workers,
                                           .environment = options->environment,
@@ -527,15 +610,19 @@ static int start(struct worker *worker, struct error *error) {
                                           .worker = worker->id,
                                           .url = options->url,
                                           .version = options->version,
-                                          .interval_ms = options->heartbeat_interval_ms};
+                                          .interval_ms = options->heartbeat_interval_ms,
+                                          .signer = worker->signer,
+                                          .trust = options->trust};
     if (!worker->consumer || wait_for_topics(worker, error) || !(worker->acks = ack_sender_new(&acks, error)) ||
         !(worker->announcer = announcer_new(&announcer, error)))
         return -1;
+    enrol(worker);
     struct settler_options settler = {.state = options->state,
                                       .progress = worker->progress,
                                       .acks = worker->acks,
                                       .effects = options->effects,
-                                      .has_hook = options->has_hook};
+                                      .has_hook = options->has_hook,
+                                      .has_files = options->has_files};
     worker->settler = settler_new(&settler);
     if (options->effects) {
         if (state_each_failing(options->state, SIZE_MAX, resume_failing, options->effects, error) ||
@@ -557,6 +644,7 @@ static void finish(struct worker *worker) {
     if (!worker->announcer || !announcer_is_announced(worker->announcer) || worker->end == WORKER_FENCED)
         return;
     settle(worker);
+    ack_flush(worker->acks);
     rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS);
     store_positions(worker);
     worker->ready = false;
@@ -577,6 +665,7 @@ static void clean_up(struct worker *worker) {
     }
     if (worker->producer)
         rd_kafka_destroy(worker->producer);
+    signer_free(worker->signer);
     progress_free(worker->progress);
     batch_free(worker->batch);
 }

@@ -12,6 +12,7 @@
 #include "worker/key_set.h"
 #include "worker/serve.h"
 #include "worker/state.h"
+#include "worker/trust.h"
 
 struct worker_options {
     const char *environment, *replica;
@@ -20,13 +21,15 @@ struct worker_options {
     struct kafka_settings kafka;
     int64_t heartbeat_interval_ms;
     int64_t tombstone_delay_ms, sweep_delay_ms; /* see consume.h */
+    struct trust *trust; /* NULL: nothing is verified, signed or opened */
     struct state *state;
     struct key_set_cache *cache;
     struct effects *effects; /* not started; NULL without hook and export */
-    bool has_hook;
+    bool has_hook, has_files;
     struct serve_status *status; /* told to the serving threads */
     int wake;                    /* an eventfd: written by the effects, by librdkafka, and by whoever sets *stop */
     const atomic_bool *stop;     /* set, and wake written, to stop the worker */
+    atomic_bool *reload;         /* set, and wake written, to read the credentials again */
 };
 
 enum worker_end {

@@ -167,7 +167,8 @@ class Pair:
         worker = MeasuredProgram(f"worker-{environment}-{replica}",
                                  [BUILD / "jwk-worker", "--environment", environment, "--replica", replica,
                                   "--state-dir", self.directory / f"state-{environment}-{replica}", "--listen", "127.0.0.1:0",
-                                  "--address-file", address_file, *self.broker_options, *self.worker_options], self.directory)
+                                  "--address-file", address_file, "--unsigned", *self.broker_options, *self.worker_options],
+                                 self.directory)
         self.workers[name] = worker
         worker.address = wait_until(lambda: self.address(worker, address_file), f"worker {name} listens", 120)
         return worker

@@ -124,7 +124,7 @@ def test_settings_that_cannot_be_used_are_refused_at_start_with_a_reason(program
     other.chmod(0o600)
 
     def start(*options):
-        command = [BUILD / program, *(["serve"] if program == "jwk-api" else ["--environment", "production", "--replica", "edge-1"]),
+        command = [BUILD / program, *(["serve"] if program == "jwk-api" else ["--environment", "production", "--replica", "edge-1", "--unsigned"]),
                    "--data-dir" if program == "jwk-api" else "--state-dir", tmp_path / "state", "--listen", "127.0.0.1:0",
                    "--brokers", "127.0.0.1:1", *options]
         done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)

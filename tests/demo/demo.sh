@@ -67,7 +67,7 @@ api=$address
 declare -A worker
 for environment in production staging; do
     start "$environment" "$build/jwk-worker" --environment "$environment" --replica "$environment-1" --state-dir "$directory/$environment" \
-        --listen 127.0.0.1:0 --brokers "$broker"
+        --unsigned --listen 127.0.0.1:0 --brokers "$broker"
     worker[$environment]=$address
     await_ready "$address"
 done

@@ -129,7 +129,7 @@ class WorkerNode(Node):
     def arguments(self, address_file):
         return [BUILD / "jwk-worker", "--environment", self.environment, "--replica", self.replica, "--state-dir", self.directory,
                 "--listen", "127.0.0.1:0", "--address-file", address_file, "--heartbeat-interval", f"{HEARTBEAT_MS}ms",
-                "--sweep-delay", "2s", *self.cluster.broker_options, *self.cluster.worker_options]
+                "--sweep-delay", "2s", "--unsigned", *self.cluster.broker_options, *self.cluster.worker_options]
 
     def read_state(self):
         """{JWK id: [epoch, version, deleted]} of a stopped worker's state, read from a copy."""

@@ -56,7 +56,7 @@ static const struct hook_change change = {.environment = "production",
                                           .id = "01890000-0000-7000-8000-00000000000a",
                                           .version = 7,
                                           .kid = "k1",
-                                          .public_key = "{\"kty\":\"OKP\"}"};
+                                          .jwk = "{\"kty\":\"OKP\"}"};
 
 static int run(const char *body, long timeout_ms, struct error *error) {
     write_script(body);
@@ -136,7 +136,7 @@ static void input_that_is_not_read_does_no_harm(void **state) {
     char *large = memory_new(1000001);
     memset(large, 'x', 1000000);
     struct hook_change with_large = change;
-    with_large.public_key = large;
+    with_large.jwk = large;
     write_script("exec <&-; exit 0");
     assert_int_equal(hook_run(script, LONG_MS, &with_large, &error), 0);
     free(large);
@@ -146,7 +146,7 @@ static void a_deleted_jwk_has_no_input(void **state) {
     (void)state;
     struct error error;
     struct hook_change deleted = change;
-    deleted.public_key = NULL;
+    deleted.jwk = NULL;
     deleted.kid = NULL;
     write_script("[ -z \"$(cat)\" ] && [ -z \"${JWK_KID+x}\" ]");
     assert_int_equal(hook_run(script, LONG_MS, &deleted, &error), 0);

@@ -88,7 +88,22 @@ static void a_tombstone_forgets_the_jwk(void **state) {
     assert_int_equal(state_keys(fixture->state), 0);
     assert_key_set(fixture, "MyProject", EMPTY_SET);
     forget(fixture, JWK_B); /* never seen: nothing happens */
-    assert_int_equal(fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 1)), STATE_NEWER);
+    fixture_put(fixture, fixture_jwk(JWK_B, "one", 1, 1));
+    assert_int_equal(state_keys(fixture->state), 1);
+}
+
+static void an_event_of_before_the_tombstone_does_not_bring_the_jwk_back(void **state) {
+    struct worker_fixture *fixture = *state;
+    fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 5));
+    forget(fixture, JWK_A);
+    assert_int_equal(fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 1)), STATE_FORGOTTEN);
+    assert_int_equal(fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 5)), STATE_FORGOTTEN);
+    fixture_close_state(fixture);
+    fixture_open_state(fixture);
+    assert_int_equal(fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 5)), STATE_FORGOTTEN);
+    assert_key_set(fixture, "MyProject", EMPTY_SET);
+    /* A store put back from a backup has it again, in a later epoch. */
+    assert_int_equal(fixture_put(fixture, fixture_jwk(JWK_A, "one", 2, 1)), STATE_NEWER);
     assert_int_equal(state_keys(fixture->state), 1);
 }
 
@@ -190,10 +205,10 @@ static void a_sweep_removes_what_was_not_seen_again(void **state) {
 static void a_rollback_leaves_nothing_behind(void **state) {
     struct worker_fixture *fixture = *state;
     struct error error;
-    enum state_result result;
+    struct state_outcome outcome;
     struct state_jwk jwk = fixture_jwk(JWK_A, "one", 7, 1);
     assert_int_equal(state_begin(fixture->state, &error), 0);
-    assert_int_equal(state_put(fixture->state, &jwk, &result, NULL, &error), 0);
+    assert_int_equal(state_put(fixture->state, &jwk, &outcome, NULL, &error), 0);
     state_rollback(fixture->state);
     assert_int_equal(state_keys(fixture->state), 0);
     assert_int_equal(state_epoch(fixture->state), 0);
@@ -342,7 +357,7 @@ static void a_newer_programs_state_and_a_stranger_are_refused(void **state) {
     fixture_close_state(fixture);
     run_sql(fixture, "PRAGMA user_version = 99");
     assert_refused(fixture, "production", "edge-1", "newer jwk-worker");
-    run_sql(fixture, "PRAGMA user_version = 1; PRAGMA application_id = 5");
+    run_sql(fixture, "PRAGMA user_version = 2; PRAGMA application_id = 5");
     assert_refused(fixture, "production", "edge-1", "not the state of a jwk-worker");
     run_sql(fixture, "PRAGMA application_id = 1247234903");
     fixture_open_state(fixture);
@@ -357,6 +372,7 @@ int main(void) {
         TEST(a_deleted_jwk_is_not_served_and_no_older_event_brings_it_back),
         TEST(a_delete_that_comes_first_holds_against_its_create),
         TEST(a_tombstone_forgets_the_jwk),
+        TEST(an_event_of_before_the_tombstone_does_not_bring_the_jwk_back),
         TEST(an_unknown_project_has_no_set),
         TEST(an_oct_key_is_held_and_never_served),
         TEST(an_expired_key_leaves_the_set_at_its_second),

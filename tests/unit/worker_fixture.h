@@ -87,11 +87,11 @@ __attribute__((unused)) static struct state_jwk fixture_jwk(const char *id, cons
 /* Puts one in a transaction of its own. */
 __attribute__((unused)) static enum state_result fixture_put(struct worker_fixture *fixture, struct state_jwk jwk) {
     struct error error = {.message = ""};
-    enum state_result result;
-    if (state_begin(fixture->state, &error) || state_put(fixture->state, &jwk, &result, NULL, &error) ||
+    struct state_outcome outcome;
+    if (state_begin(fixture->state, &error) || state_put(fixture->state, &jwk, &outcome, NULL, &error) ||
         state_commit(fixture->state, &error))
         fail_msg("%s", error.message);
-    return result;
+    return outcome.result;
 }
 
 /* The JWK Set of a project at that time; "" when the project is unknown. The caller frees it. */

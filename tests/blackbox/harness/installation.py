@@ -116,7 +116,7 @@ class Worker(Program):
         address_file = installation.directory / f"worker-{uuid.uuid4().hex}.address"
         super().__init__(f"worker-{environment}-{replica}",
                          [BUILD / "jwk-worker", "--environment", environment, "--replica", replica, "--state-dir", self.state_directory,
-                          "--listen", "127.0.0.1:0", "--address-file", address_file, *installation.broker_options, *options],
+                          *installation.trust_options(environment), "--listen", "127.0.0.1:0", "--address-file", address_file, *installation.broker_options, *options],
                          installation.directory)
         self.address = self.wait_address(address_file)
 
@@ -203,6 +203,14 @@ class Installation:
     def add_environment(self, name):
         self.admin("environment", "add", name, "--without-keys")
         return name
+
+    def credentials(self, environment):
+        """The file with the credentials of an environment; there is none for one without keys."""
+        return self.directory / f"{environment}.credentials"
+
+    def trust_options(self, environment):
+        path = self.credentials(environment)
+        return ["--credentials", path] if path.exists() else ["--unsigned"]
 
     def start_api(self, *options):
         if self.token is None:

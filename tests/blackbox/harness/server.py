@@ -26,7 +26,7 @@ class Server:
         if kind == "api":
             command = [BUILD / "jwk-api", "serve", "--data-dir", directory / "data"]
         else:
-            command = [BUILD / "jwk-worker", "--environment", "production", "--replica", "edge-1", "--state-dir", directory / "state"]
+            command = [BUILD / "jwk-worker", "--environment", "production", "--replica", "edge-1", "--state-dir", directory / "state", "--unsigned"]
         command += ["--listen", "127.0.0.1:0", "--brokers", "127.0.0.1:1", *options]
         if authority:
             self.certificate, self.key = directory / "server.pem", directory / "server.key"
