@@ -30,13 +30,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
         }                                                                                       \
     } while (0)
 
-/* A refusal as a client or the log may get it: invalid input, said in a sentence of valid UTF-8 without control characters. */
+/* A message as a client or the log may get it: valid UTF-8 without control characters. */
+static inline void require_sentence(const char *message) {
+    REQUIRE(message[0] != '\0');
+    REQUIRE(json_utf8_is_valid(message, strlen(message)));
+    for (const char *at = message; *at; at++)
+        REQUIRE((unsigned char)*at >= ' ' && *at != 0x7F);
+}
+
+/* A refusal: invalid input, said in a sentence. */
 static inline void require_refusal(const struct error *error) {
     REQUIRE(error->code == ERROR_INVALID);
-    REQUIRE(error->message[0] != '\0');
-    REQUIRE(json_utf8_is_valid(error->message, strlen(error->message)));
-    for (const char *at = error->message; *at; at++)
-        REQUIRE((unsigned char)*at >= ' ' && *at != 0x7F);
+    require_sentence(error->message);
 }
 
 /* The input's next line as a new string without its line end (and cut at a NUL, as strings are); "" when nothing is left. */
