@@ -27,7 +27,7 @@ def serve(request, tmp_path):
         return servers[-1]
     yield start
     for server in servers:
-        server.program.kill()
+        assert server.program.stop() == 0
 
 
 class Trickle:
