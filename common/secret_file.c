@@ -44,8 +44,6 @@ static bool is_private(int file, const struct stat *status) {
     } list;
     if ((status->st_mode & (S_IRWXG | S_IRWXO)) == 0)
         return true;
-    if ((status->st_mode & S_IRWXO) != 0)
-        return false;
     ssize_t size = fgetxattr(file, "system.posix_acl_access", &list, sizeof list);
     return size > 0 && list_is_private(&list.header, (size_t)size);
 }

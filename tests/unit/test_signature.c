@@ -237,6 +237,9 @@ static void records_without_or_with_half_a_signature_are_refused(void **state) {
 }
 
 #define SIBLING "2q4ciRmxN3aWEDR03MVQKbD1_4-UH9lfoi50iXNTqQk"
+/* The encoding of 13 hashes, one more than the longest path has. */
+#define SIBLINGS_3 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+#define SIBLINGS_13 SIBLINGS_3 SIBLINGS_3 SIBLINGS_3 SIBLINGS_3 SIBLING
 static void paths_have_one_spelling(void **state) {
     (void)state;
     static const char *const wrong[] = {
@@ -244,7 +247,7 @@ static void paths_have_one_spelling(void **state) {
         "0/2:" SIBLING SIBLING, "0/2:" SIBLING "A", "0/2:" SIBLING "=", "0/2:" SIBLING " ", " 0/2:" SIBLING, "00/2:" SIBLING,
         "0/02:" SIBLING, "+0/2:" SIBLING, "-0/2:" SIBLING, "0/2 :" SIBLING, "0/2;" SIBLING, "0x0/2:" SIBLING, "0/4097:" SIBLING,
         "0/99999:" SIBLING, "0/4294967298:" SIBLING, "99999999999999999999/2:" SIBLING, "0/18446744073709551618:" SIBLING,
-        "0/4:" SIBLING, "2/3:" SIBLING SIBLING,
+        "0/4:" SIBLING, "2/3:" SIBLING SIBLING, "4096/4097:" SIBLING, "0/4097:" SIBLINGS_13, "0/4096:" SIBLINGS_13, "0/2:" SIBLINGS_13,
         /* Bits beyond the hash are set, or one character is none of the alphabet. */
         "0/2:2q4ciRmxN3aWEDR03MVQKbD1_4-UH9lfoi50iXNTqQl", "0/2:2q4ciRmxN3aWEDR03MVQKbD1/4-UH9lfoi50iXNTqQk",
     };
