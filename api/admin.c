@@ -5,6 +5,7 @@
 #include "admin.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "store_sealing.h"
 
 int admin_fail(const struct error *error) {
     fprintf(stderr, "jwk-api: %s\n", error->message);
@@ -19,8 +20,13 @@ int admin_with_store(const struct settings *settings, int (*work)(struct store *
     struct store *store = store_open(settings->data_dir, STORE_WRITE, &error);
     if (!store)
         return admin_fail(&error);
-    int status = store_begin(store, &error);
-    if (status == 0) {
+    /* Where it is given: only some changes need it, and some of those only the first time. */
+    struct master_key_source source = master_key_source_of(settings);
+    struct sealing *sealing = NULL;
+    int status = 0;
+    if (master_key_source_is_given(&source))
+        status = (sealing = sealing_new(&source, &error)) ? store_use_sealing(store, sealing, &error) : -1;
+    if (status == 0 && (status = store_begin(store, &error)) == 0) {
         status = work(store, context, &error);
         if (status == 0)
             status = store_commit(store, &error);
@@ -28,6 +34,7 @@ int admin_with_store(const struct settings *settings, int (*work)(struct store *
             store_rollback(store);
     }
     store_close(store);
+    sealing_free(sealing);
     return status == 0 ? 0 : admin_fail(&error);
 }
 

@@ -98,7 +98,7 @@ void jwks_get(struct call *call) {
     struct store_url_status source = {0};
     struct retiring retiring = {0};
     struct store *store = readers_take(call->api->readers, &error);
-    int status = store ? store_find_jwk(store, call->project.id, call->parameters[1], &jwk, &error) : -1;
+    int status = store ? store_find_whole_jwk(store, call->project.id, call->parameters[1], &jwk, &error) : -1;
     if (status == 0)
         status = read_retiring(store, &jwk, &retiring, &error);
     bool has_source = status == 0 && jwk.source_url && store_find_url_status(store, jwk.id, &source, &error) == 0;
@@ -117,6 +117,10 @@ void jwks_get(struct call *call) {
     }
     if (!etag_if_none_match_holds(&call->conditions, etag)) {
         answer_not_modified(call, etag);
+        goto out;
+    }
+    if (store_open_jwk(&jwk, &error)) {
+        answer_fail_error(call, &error);
         goto out;
     }
     struct text body = TEXT_EMPTY;

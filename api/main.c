@@ -108,6 +108,7 @@ static const struct option_spec adopt_options[] = {
 };
 
 static const struct option_spec environment_options[] = {
+    MASTER_KEY_OPTIONS,
     {"credentials", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(credentials),
      "Write the new credentials to FILE, which must not exist, for its owner alone. Default: to standard output, once."},
     {"public-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(public_keys),
@@ -118,7 +119,11 @@ static const struct option_spec environment_options[] = {
     END_OF_OPTIONS,
 };
 
+/* For commands that need nothing else. */
+static const struct option_spec master_key_options[] = {MASTER_KEY_OPTIONS, END_OF_OPTIONS};
+
 static const struct option_spec export_options[] = {
+    MASTER_KEY_OPTIONS,
     {"all", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(all), "Those that nobody is to believe any more too: for auditors."},
     END_OF_OPTIONS,
 };
@@ -192,7 +197,7 @@ static const struct command_spec commands[] = {
      "accepted.",
      export_options, signing_key_export_run},
     {"signing-key add", NULL, 0, 0, "make a key to sign with later",
-     "Prints its kid. Give the export to the workers, then activate it.", no_options, signing_key_add_run},
+     "Prints its kid. Give the export to the workers, then activate it.", master_key_options, signing_key_add_run},
     {"signing-key activate", "KID", 1, 1, "sign with another key from now on",
      "Also while the API serves. Everything is published again by itself, since what the key before has signed stays in the "
      "topic.",

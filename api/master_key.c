@@ -163,9 +163,7 @@ static int read_source(const struct master_key_source *source, char **where, str
         return run_command(source->command, content, error);
     }
     if (!master_key_source_is_given(source))
-        return error_set(error, ERROR_INVALID,
-                         "No master key: make one with 'jwk-api master-key generate --output FILE' and give it with "
-                         "--master-key-file FILE");
+        return error_set(error, ERROR_INVALID, "%s", MASTER_KEY_MISSING);
     if (*credential == '\0' || strchr(credential, '/'))
         return error_set(error, ERROR_INVALID, "--master-key-credential %s: a name is wanted, without a slash", credential);
     char *path = credential_path(credential);

@@ -19,6 +19,9 @@ enum {
     MASTER_KEY_TIMEOUT_MS = 30000, /* for the program that prints them */
 };
 
+#define MASTER_KEY_MISSING \
+    "No master key: make one with 'jwk-api master-key generate --output FILE' and give it with --master-key-file FILE"
+
 /* Where the keys come from; strings are borrowed. One of the first three at most; with none, the credential "master-key" where
  * there is one. */
 struct master_key_source {

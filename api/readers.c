@@ -8,16 +8,27 @@
 
 struct readers {
     char *directory;
+    struct sealing *sealing;
     pthread_mutex_t lock; /* guards the two below */
     struct store **idle;
     size_t count;
 };
 
-struct readers *readers_new(const char *directory) {
+struct readers *readers_new(const char *directory, struct sealing *sealing) {
     struct readers *readers = memory_new(sizeof *readers);
     readers->directory = memory_string(directory);
+    readers->sealing = sealing;
     pthread_mutex_init(&readers->lock, NULL);
     return readers;
+}
+
+static struct store *open_reader(struct readers *readers, struct error *error) {
+    struct store *store = store_open(readers->directory, STORE_READ, error);
+    if (store && readers->sealing && store_use_sealing(store, readers->sealing, error)) {
+        store_close(store);
+        return NULL;
+    }
+    return store;
 }
 
 struct store *readers_take(struct readers *readers, struct error *error) {
@@ -26,7 +37,7 @@ struct store *readers_take(struct readers *readers, struct error *error) {
     if (readers->count)
         store = readers->idle[--readers->count];
     pthread_mutex_unlock(&readers->lock);
-    return store ? store : store_open(readers->directory, STORE_READ, error);
+    return store ? store : open_reader(readers, error);
 }
 
 void readers_give(struct readers *readers, struct store *store) {

@@ -2,11 +2,12 @@
 #ifndef API_READERS_H
 #define API_READERS_H
 
-#include "store.h"
+#include "store_sealing.h"
 
 struct readers;
 
-struct readers *readers_new(const char *directory);
+/* sealing: what they open secrets with; it outlives them. NULL: they open none. */
+struct readers *readers_new(const char *directory, struct sealing *sealing);
 /* Lends a connection, opening one when none is free. NULL with an error when the store cannot be opened. Thread-safe. */
 struct store *readers_take(struct readers *readers, struct error *error) MUST_CHECK;
 void readers_give(struct readers *readers, struct store *store); /* NULL is allowed */

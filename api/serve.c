@@ -38,6 +38,8 @@ enum {
 };
 
 struct service {
+    struct sealing *sealing;
+    struct store *store; /* the writer's, until there is a writer */
     const struct settings *settings;
     struct kafka_settings kafka;
     struct kafka_topics topics;
@@ -213,21 +215,29 @@ static int start_notify(struct service *service, struct error *error) {
     return service->notify ? 0 : -1;
 }
 
+/* Opens the store with the master keys that its secrets are sealed under: without them nothing starts. */
+static int open_store(struct service *service, struct error *error) {
+    const struct settings *settings = service->settings;
+    struct master_key_source source = master_key_source_of(settings);
+    service->sealing = sealing_new(&source, error);
+    if (!service->sealing)
+        return -1;
+    service->store = store_open(settings->data_dir, STORE_WRITE, error);
+    return service->store ? store_use_sealing(service->store, service->sealing, error) : -1;
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     int partitions;
     bool events_created; /* what its end tells says more */
-    struct store *store = store_open(settings->data_dir, STORE_WRITE, error), *reader = NULL;
-    if (!store)
-        return -1;
+    struct store *store = service->store, *reader = NULL;
     if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, &events_created, error) ||
         fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error) ||
-        start_signing(service, store, error)) {
-        store_close(store);
+        start_signing(service, store, error))
         return -1;
-    }
-    service->api.readers = readers_new(settings->data_dir);
+    service->api.readers = readers_new(settings->data_dir, service->sealing);
     service->api.writer = writer_new(store);
+    service->store = NULL;
     service->api.idempotency = idempotency_new(service->api.writer, settings->idempotency_lifetime);
     struct gatherer_options options = {.kafka = &service->kafka, .topics = &service->topics, .grace_ms = settings->grace};
     reader = store_open(settings->data_dir, STORE_WRITE, error);
@@ -368,6 +378,8 @@ static void stop(struct service *service) {
     republisher_free(service->republisher);
     if (service->api.readers)
         readers_free(service->api.readers);
+    store_close(service->store);
+    sealing_free(service->sealing);
 }
 
 int serve_run(void *context, char **operands, int count) {
@@ -392,6 +404,8 @@ int serve_run(void *context, char **operands, int count) {
         status = store_lock_serving(settings->data_dir, &error);
     if (status == 0)
         status = start_throttle(&service, &error);
+    if (status == 0)
+        status = open_store(&service, &error);
     if (status == 0)
         status = start_http(&service, &error);
     if (status == 0)

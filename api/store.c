@@ -155,13 +155,6 @@ sqlite3_stmt *store_statement(struct store *store, const char *sql, struct error
     return statement;
 }
 
-void store_bind_secret(sqlite3_stmt *statement, int index, const char *text) {
-    if (text)
-        sqlite3_bind_blob(statement, index, text, (int)strlen(text), SQLITE_STATIC);
-    else
-        sqlite3_bind_null(statement, index);
-}
-
 void store_bind_text(sqlite3_stmt *statement, int index, const char *text) {
     if (text)
         sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC);

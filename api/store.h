@@ -137,12 +137,20 @@ struct store_jwk { /* strings are borrowed until the callback returns, or until 
     int partition;
     int64_t created_at, updated_at;
     int64_t retiring_until;               /* wall ms: no key that it replaced is served longer; 0: none (store_retiring.h) */
-    const char *public_key, *private_key; /* only of store_find_jwk(); JSON text, NULL when there is none */
+    const char *public_key;  /* only of a found one; JSON text, NULL when there is none */
+    const char *private_key; /* only after store_open_jwk(); JSON text of the whole key, NULL when there is no private half */
     void *storage;
 };
-/* ERROR_NOT_FOUND with "JWK (name: X) is not found!". The caller frees it with store_jwk_free(). */
+/* Without its private half, which is not even read. ERROR_NOT_FOUND with "JWK (name: X) is not found!". The caller frees it with
+ * store_jwk_free(). */
 int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk,
                    struct error *error) MUST_CHECK;
+/* The same with its private half, as it is sealed. */
+int store_find_whole_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk,
+                         struct error *error) MUST_CHECK;
+/* Opens the private half of a JWK that store_find_whole_jwk() has found; does not need the store any more. ERROR_INTERNAL when it
+ * was changed. */
+int store_open_jwk(struct store_jwk *jwk, struct error *error) MUST_CHECK;
 void store_jwk_free(struct store_jwk *jwk); /* wipes what was secret */
 /* In the order of names, from behind the name `after` ("": from the first) on, at most limit. */
 int store_each_jwk(struct store *store, int64_t project_id, const char *after, int limit,

@@ -59,15 +59,17 @@ static int find_kept(struct store *store, int64_t jwk_id, int64_t generation, en
 
 /* Appends the whole key of a JWK, which has one. The caller wipes it. */
 static int read_private_key(struct store *store, int64_t jwk_id, struct text *private_key, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT private_key FROM jwk_material WHERE jwk_id = ?1", error);
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT private_key, uid FROM jwk_material JOIN jwk ON jwk.id = jwk_id WHERE jwk_id = ?1", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, jwk_id);
     int row = store_step(store, statement, "reading a private half", error);
+    int status = row < 0 ? -1 : 0;
     if (row == 1)
-        text_add_string(private_key, store_text(statement, 0));
+        status = store_open_sealed(store, statement, 0, PRIVATE_KEY_PLACE, store_text(statement, 1), private_key, error);
     sqlite3_reset(statement);
-    return row < 0 ? -1 : 0;
+    return status;
 }
 
 int store_envelope_find(struct store *store, const struct store_environments *environments, int64_t jwk_id, const char *jwk_uid,

@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "store_deployment.h"
+#include "store_sealing.h"
 #include "store_sql.h"
 
 #define JWK_COLUMNS                                                                                                   \
@@ -33,13 +34,46 @@ static void read_columns(const struct store *store, sqlite3_stmt *statement, str
     };
 }
 
-int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) {
+/* What a found JWK owns. */
+struct storage {
+    struct text strings; /* one block for all */
+    struct text private_key; /* opened; wiped */
+    struct sealing *sealing;
+    void *sealed; /* NULL: there is no private half, or it was not asked for */
+    size_t sealed_size;
+};
+
+/* Moves the strings out of the statement's reach. */
+static void keep_strings(struct store_jwk *jwk, struct storage *storage) {
+    const char **fields[] = {&jwk->uid,         &jwk->name,      &jwk->description, &jwk->type,      &jwk->kid,
+                             &jwk->source_type, &jwk->source_id, &jwk->source_url,  &jwk->public_key};
+    size_t offsets[sizeof fields / sizeof *fields];
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        offsets[i] = storage->strings.length;
+        if (*fields[i])
+            text_add(&storage->strings, *fields[i], strlen(*fields[i]) + 1);
+    }
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        if (*fields[i])
+            *fields[i] = storage->strings.bytes + offsets[i];
+}
+
+/* Keeps the sealed private half of the statement's column, and sees to it that it can be opened later. */
+static int keep_sealed(struct store *store, sqlite3_stmt *statement, int column, struct storage *storage, struct error *error) {
+    int size = sqlite3_column_bytes(statement, column);
+    if (size == 0)
+        return 0;
+    storage->sealing = store->sealing;
+    storage->sealed = memory_bytes(sqlite3_column_blob(statement, column), (size_t)size);
+    storage->sealed_size = (size_t)size;
+    return store_prepare_opening(store, statement, column, error);
+}
+
+enum { PRIVATE_KEY_COLUMN = 15 };
+
+static int find_jwk(struct store *store, sqlite3_stmt *statement, int64_t project_id, const char *name, struct store_jwk *jwk,
+                    struct error *error) {
     *jwk = (struct store_jwk){0};
-    sqlite3_stmt *statement =
-        store_statement(store,
-                        "SELECT " JWK_COLUMNS ", public_key, private_key FROM jwk JOIN jwk_material ON jwk_id = jwk.id"
-                        " WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL",
-                        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);
@@ -47,33 +81,50 @@ int store_find_jwk(struct store *store, int64_t project_id, const char *name, st
     int row = store_step(store, statement, "reading a JWK", error);
     if (row <= 0)
         return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "JWK (name: %s) is not found!", name);
+    struct storage *storage = memory_new(sizeof *storage);
     read_columns(store, statement, jwk);
-    jwk->public_key = store_text(statement, 14);
-    jwk->private_key = store_text(statement, 15);
-    /* One block holds every string, so that one call frees and wipes them. */
-    const char **fields[] = {&jwk->uid,         &jwk->name,      &jwk->description, &jwk->type,       &jwk->kid,
-                             &jwk->source_type, &jwk->source_id, &jwk->source_url,  &jwk->public_key, &jwk->private_key};
-    struct text block = TEXT_EMPTY;
-    size_t offsets[sizeof fields / sizeof *fields];
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        offsets[i] = block.length;
-        if (*fields[i])
-            text_add(&block, *fields[i], strlen(*fields[i]) + 1);
-    }
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        if (*fields[i])
-            *fields[i] = block.bytes + offsets[i];
-    struct text *storage = memory_new(sizeof *storage);
-    *storage = block;
+    jwk->public_key = store_text(statement, PRIVATE_KEY_COLUMN - 1);
     jwk->storage = storage;
+    keep_strings(jwk, storage);
+    int status = sqlite3_column_count(statement) > PRIVATE_KEY_COLUMN
+                     ? keep_sealed(store, statement, PRIVATE_KEY_COLUMN, storage, error)
+                     : 0;
     sqlite3_reset(statement);
+    if (status)
+        store_jwk_free(jwk);
+    return status;
+}
+
+#define FIND_JWK(columns)                                                         \
+    "SELECT " JWK_COLUMNS ", " columns " FROM jwk JOIN jwk_material ON jwk_id = jwk.id" \
+    " WHERE project_id = ?1 AND name = ?2 AND deleted_at IS NULL"
+
+int store_find_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) {
+    return find_jwk(store, store_statement(store, FIND_JWK("public_key"), error), project_id, name, jwk, error);
+}
+
+int store_find_whole_jwk(struct store *store, int64_t project_id, const char *name, struct store_jwk *jwk, struct error *error) {
+    return find_jwk(store, store_statement(store, FIND_JWK("public_key, private_key"), error), project_id, name, jwk, error);
+}
+
+int store_open_jwk(struct store_jwk *jwk, struct error *error) {
+    struct storage *storage = jwk->storage;
+    if (!storage->sealed || jwk->private_key)
+        return 0;
+    if (sealing_open(storage->sealing, PRIVATE_KEY_PLACE, jwk->uid, storage->sealed, storage->sealed_size, &storage->private_key,
+                     error))
+        return -1;
+    jwk->private_key = storage->private_key.bytes;
     return 0;
 }
 
 void store_jwk_free(struct store_jwk *jwk) {
-    if (jwk->storage) {
-        text_wipe(jwk->storage);
-        free(jwk->storage);
+    struct storage *storage = jwk->storage;
+    if (storage) {
+        text_free(&storage->strings);
+        text_wipe(&storage->private_key);
+        free(storage->sealed);
+        free(storage);
     }
     *jwk = (struct store_jwk){0};
 }
@@ -157,8 +208,8 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
     int64_t id = sqlite3_last_insert_rowid(store->db);
     store_bind_integer(material, 1, id);
     store_bind_text(material, 2, jwk->public_key);
-    store_bind_secret(material, 3, jwk->private_key);
-    if (store_run(store, material, "storing a JWK's material", error))
+    if (store_bind_sealed(store, material, 3, PRIVATE_KEY_PLACE, uid, jwk->private_key, error) ||
+        store_run(store, material, "storing a JWK's material", error))
         return -1;
     struct deployment_subject subject = {.operation = EVENT_CREATE,
                                          .id = id,

@@ -75,7 +75,8 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
 
 /* ---- making again ---- */
 
-static int write_material(struct store *store, const struct store_remade *remade, int64_t now, struct error *error) {
+static int write_material(struct store *store, const char *jwk_uid, const struct store_remade *remade, int64_t now,
+                          struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store, "UPDATE jwk SET type = ?2, kid = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1", error);
     sqlite3_stmt *material =
@@ -88,8 +89,8 @@ static int write_material(struct store *store, const struct store_remade *remade
     store_bind_integer(statement, 4, now);
     store_bind_integer(material, 1, remade->jwk_id);
     store_bind_text(material, 2, remade->public_key);
-    store_bind_secret(material, 3, remade->private_key);
-    if (store_run(store, statement, "making a JWK again", error))
+    if (store_bind_sealed(store, material, 3, PRIVATE_KEY_PLACE, jwk_uid, remade->private_key, error) ||
+        store_run(store, statement, "making a JWK again", error))
         return -1;
     return store_run(store, material, "storing a JWK's material", error);
 }
@@ -142,7 +143,7 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
     int status = store_retiring_take(store, remade->jwk_id, sqlite3_column_int64(statement, 10), now, &retiring, error);
     if (status == 0) {
         status = store_retiring_drop_kid(store, remade->jwk_id, remade->kid, &retiring, error) ||
-                 write_material(store, remade, now, error) ||
+                 write_material(store, subject.uid, remade, now, error) ||
                  store_record_deployment(store, &project_author, &subject, change, error);
         store_retiring_clear(&retiring);
     }
@@ -150,19 +151,27 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
     return status ? -1 : 0;
 }
 
-/* Whether a JWK has that material already (or is gone). 1, 0, or -1 with an error. */
+static bool is_same(const char *one, const char *other) { return !one == !other && (!one || strcmp(one, other) == 0); }
+
+/* Whether a JWK has that material already (or is gone): told by opening it. 1, 0, or -1 with an error. */
 static int has_material(struct store *store, const struct store_remade *remade, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "SELECT public_key IS ?2 AND private_key IS ?3 FROM jwk_material WHERE jwk_id = ?1", error);
+        store, "SELECT public_key, private_key, uid FROM jwk_material JOIN jwk ON jwk.id = jwk_id WHERE jwk_id = ?1", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, remade->jwk_id);
-    store_bind_text(statement, 2, remade->public_key);
-    store_bind_secret(statement, 3, remade->private_key);
     int row = store_step(store, statement, "comparing a JWK's material", error);
-    int same = row == 1 ? sqlite3_column_int(statement, 0) : 1;
+    if (row <= 0)
+        return row < 0 ? -1 : 1;
+    struct text private_key = TEXT_EMPTY;
+    int same = is_same(store_text(statement, 0), remade->public_key);
+    if (same) {
+        int status = store_open_sealed(store, statement, 1, PRIVATE_KEY_PLACE, store_text(statement, 2), &private_key, error);
+        same = status ? -1 : is_same(private_key.bytes, remade->private_key);
+    }
     sqlite3_reset(statement);
-    return row < 0 ? -1 : same;
+    text_wipe(&private_key);
+    return same;
 }
 
 int store_refresh_jwk(struct store *store, const struct store_author *author, const struct store_remade *remade,

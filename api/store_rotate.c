@@ -66,8 +66,8 @@ static int write_key(struct store *store, const struct store_jwk *jwk, const str
     store_bind_integer(statement, 7, now);
     store_bind_integer(material, 1, jwk->id);
     store_bind_text(material, 2, new_jwk->public_key);
-    store_bind_secret(material, 3, new_jwk->private_key);
-    return store_run(store, statement, "rotating a JWK", error) ||
+    return store_bind_sealed(store, material, 3, PRIVATE_KEY_PLACE, jwk->uid, new_jwk->private_key, error) ||
+                   store_run(store, statement, "rotating a JWK", error) ||
                    store_run(store, material, "storing a JWK's material", error) || store_detach(store, jwk->id, error)
                ? -1
                : 0;

@@ -108,9 +108,9 @@ int store_bind_sealed(struct store *store, sqlite3_stmt *statement, int index, c
     }
     struct error reason = {0};
     struct text sealed = TEXT_EMPTY;
-    if (!store->sealing)
-        error_set(&reason, ERROR_INTERNAL, "the store was opened without a master key");
-    else if (!store_in_transaction(store) || store->data_key == 0)
+    if (!store->sealing) /* a command that was not given one */
+        return error_set(error, ERROR_INVALID, "%s", MASTER_KEY_MISSING);
+    if (!store_in_transaction(store) || store->data_key == 0)
         error_set(&reason, ERROR_INTERNAL, "there is no data key in use");
     else if (load_data_key(store, store->data_key, &reason) == 0 &&
              sealing_seal(store->sealing, store->data_key, column, row, text, strlen(text), &sealed, &reason) == 0) {
@@ -129,8 +129,8 @@ int store_prepare_opening(struct store *store, sqlite3_stmt *statement, int inde
     if (store->sealing && key == 0)
         return 0; /* nothing, or clear text: who opens it tells */
     if (!store->sealing)
-        error_set(&reason, ERROR_INTERNAL, "the store was opened without a master key");
-    else if (load_data_key(store, key, &reason) == 0)
+        return error_set(error, ERROR_INVALID, "%s", MASTER_KEY_MISSING);
+    if (load_data_key(store, key, &reason) == 0)
         return 0;
     log_error("secret can not be opened", "reason", reason.message);
     return error_set(error, ERROR_UNAVAILABLE, "Secrets can not be opened now; try again later");

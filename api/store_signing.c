@@ -46,8 +46,9 @@ static int insert(struct store *store, bool is_active, char kid[SHA256_TEXT_SIZE
     store_bind_text(statement, 2, jwk_public_text(jwk));
     store_bind_integer(statement, 4, clock_wall_ms());
     store_bind_integer(statement, 5, is_active);
-    store_bind_secret(statement, 3, jwk_text(jwk));
-    int status = store_run(store, statement, "storing a signing key", error);
+    int status = store_bind_sealed(store, statement, 3, SIGNING_KEY_PLACE, kid, jwk_text(jwk), error);
+    if (status == 0)
+        status = store_run(store, statement, "storing a signing key", error);
     jwk_free(jwk);
     return status;
 }
@@ -144,10 +145,10 @@ int store_load_other_signer(struct store *store, const char *kid, struct signer 
     struct text private_key = TEXT_EMPTY;
     snprintf(found, sizeof found, "%s", store_text(statement, 0));
     bool is_other = !kid || strcmp(found, kid) != 0;
-    if (is_other)
-        text_add_string(&private_key, store_text(statement, 1));
+    int status = is_other ? store_open_sealed(store, statement, 1, SIGNING_KEY_PLACE, found, &private_key, error) : 0;
     sqlite3_reset(statement);
-    int status = !is_other || (*signer = make_signer(&private_key, error)) ? 0 : -1;
+    if (status == 0 && is_other)
+        status = (*signer = make_signer(&private_key, error)) ? 0 : -1;
     text_wipe(&private_key);
     return status;
 }

@@ -96,6 +96,33 @@ void store_source_free(struct store_source *source) {
     *source = (struct store_source){0};
 }
 
+enum { PLACE_SIZE = UUID_SIZE + 24 };
+
+/* The row of source_material, as secrets are bound to it. */
+static const char *material_row(const char *source_uid, int64_t environment_id, char out[PLACE_SIZE]) {
+    snprintf(out, PLACE_SIZE, "%s/%lld", source_uid, (long long)environment_id);
+    return out;
+}
+
+struct secrets {
+    struct text private_material, password;
+};
+
+/* Of a row with the columns of the statement below. */
+static int open_secrets(struct store *store, sqlite3_stmt *statement, struct secrets *secrets, struct error *error) {
+    char row[PLACE_SIZE];
+    material_row(store_text(statement, 7), sqlite3_column_int64(statement, 0), row);
+    return store_open_sealed(store, statement, 5, PRIVATE_MATERIAL_PLACE, row, &secrets->private_material, error) ||
+                   store_open_sealed(store, statement, 6, PASSWORD_PLACE, row, &secrets->password, error)
+               ? -1
+               : 0;
+}
+
+static void clear_secrets(struct secrets *secrets) {
+    text_wipe(&secrets->private_material);
+    text_wipe(&secrets->password);
+}
+
 int store_each_material(struct store *store, int64_t source_id, bool secrets,
                         void (*visit)(void *context, const struct store_material *material), void *context,
                         struct error *error) {
@@ -103,9 +130,10 @@ int store_each_material(struct store *store, int64_t source_id, bool secrets,
     sqlite3_stmt *statement =
         secrets
             ? store_statement(store,
-                              "SELECT environment_id, name, type, details, public_material, private_material, password"
-                              " FROM source_material JOIN environment ON environment.id = environment_id AND removed_at IS NULL"
-                              " WHERE source_id = ?1 ORDER BY name",
+                              "SELECT environment_id, environment.name, source_material.type, details, public_material,"
+                              " private_material, password, source.uid FROM source_material JOIN source ON source.id = source_id"
+                              " JOIN environment ON environment.id = environment_id AND removed_at IS NULL"
+                              " WHERE source_id = ?1 ORDER BY environment.name",
                               error)
             : store_statement(store,
                               "SELECT environment_id, name, type, details, public_material, NULL, NULL"
@@ -117,16 +145,23 @@ int store_each_material(struct store *store, int64_t source_id, bool secrets,
     store_bind_integer(statement, 1, source_id);
     int row;
     while ((row = store_step(store, statement, "reading a source's material", error)) == 1) {
+        struct secrets opened = {TEXT_EMPTY, TEXT_EMPTY};
+        if (secrets && open_secrets(store, statement, &opened, error)) {
+            clear_secrets(&opened);
+            sqlite3_reset(statement);
+            return -1;
+        }
         struct store_material material = {
             .environment_id = sqlite3_column_int64(statement, 0),
             .environment = store_text(statement, 1),
             .type = store_text(statement, 2),
             .details = store_text(statement, 3),
             .public_material = store_text(statement, 4),
-            .private_material = store_text(statement, 5),
-            .password = store_text(statement, 6),
+            .private_material = opened.private_material.bytes,
+            .password = opened.password.bytes,
         };
         visit(context, &material);
+        clear_secrets(&opened);
     }
     return row;
 }
@@ -163,7 +198,7 @@ static int name_is_taken(struct store *store, int64_t project_id, enum source_ki
     return row;
 }
 
-static int insert_materials(struct store *store, int64_t source_id, const struct store_new_source *source,
+static int insert_materials(struct store *store, int64_t source_id, const char *source_uid, const struct store_new_source *source,
                             struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
@@ -175,16 +210,18 @@ static int insert_materials(struct store *store, int64_t source_id, const struct
     for (size_t i = 0; i < source->material_count; i++) {
         const struct store_material *material = &source->materials[i];
         int64_t environment_id;
+        char row[PLACE_SIZE];
         if (store_find_environment(store, material->environment, &environment_id, error))
             return -1;
+        material_row(source_uid, environment_id, row);
         store_bind_integer(statement, 1, source_id);
         store_bind_integer(statement, 2, environment_id);
         store_bind_text(statement, 3, material->type);
         store_bind_text(statement, 4, material->public_material);
-        store_bind_secret(statement, 5, material->private_material);
-        store_bind_secret(statement, 6, material->password);
         store_bind_text(statement, 7, material->details);
-        if (store_run(store, statement, "storing a source's material", error))
+        if (store_bind_sealed(store, statement, 5, PRIVATE_MATERIAL_PLACE, row, material->private_material, error) ||
+            store_bind_sealed(store, statement, 6, PASSWORD_PLACE, row, material->password, error) ||
+            store_run(store, statement, "storing a source's material", error))
             return -1;
     }
     return 0;
@@ -215,7 +252,7 @@ int store_add_source(struct store *store, const struct store_author *author, con
     store_bind_integer(statement, 8, clock_wall_ms());
     if (store_run(store, statement, "adding a source", error))
         return -1;
-    return insert_materials(store, sqlite3_last_insert_rowid(store->db), source, error);
+    return insert_materials(store, sqlite3_last_insert_rowid(store->db), uid, source, error);
 }
 
 int store_change_source(struct store *store, const struct store_source *before, const struct store_author *author,
@@ -252,7 +289,7 @@ int store_change_source(struct store *store, const struct store_source *before, 
     store_bind_integer(clear, 1, before->id);
     if (store_run(store, clear, "replacing a source's material", error))
         return -1;
-    return insert_materials(store, before->id, source, error);
+    return insert_materials(store, before->id, before->uid, source, error);
 }
 
 /* ERROR_CONFLICT with the names of the JWKs that are made from it, if any. */

@@ -29,8 +29,6 @@ struct store {
 sqlite3_stmt *store_statement(struct store *store, const char *sql, struct error *error) MUST_CHECK;
 /* Binds by position; NULL text binds NULL. The text must live until the statement is reset. */
 void store_bind_text(sqlite3_stmt *statement, int index, const char *text);
-/* The same for a column of secrets, which are bytes. */
-void store_bind_secret(sqlite3_stmt *statement, int index, const char *text);
 void store_bind_integer(sqlite3_stmt *statement, int index, int64_t value);
 /* Steps a statement that yields no rows and resets it. what says what was attempted: "recording the deployment". */
 int store_run(struct store *store, sqlite3_stmt *statement, const char *what, struct error *error) MUST_CHECK;
@@ -60,6 +58,12 @@ int store_each_item(struct store *store, const char *sql, store_item_visitor *vi
 int store_page_items(struct store *store, sqlite3_stmt *statement, const char *after, int limit, store_item_visitor *visit,
                      void *context, struct error *error) MUST_CHECK;
 
+/* The places of secrets: each is bound to its column and to the row that the outside knows: the uid of the JWK, "UID/ENVIRONMENT" of
+ * a source's material, the kid of a signing key. */
+#define PRIVATE_KEY_PLACE "jwk_material.private_key"
+#define PRIVATE_MATERIAL_PLACE "source_material.private_material"
+#define PASSWORD_PLACE "source_material.password"
+#define SIGNING_KEY_PLACE "signing_key.private_key"
 /* Binds a secret, sealed for its place: column is "table.column", row the id of the row that the outside sees. NULL binds NULL. In a
  * transaction. ERROR_UNAVAILABLE, after a line in the log, when it can not be sealed (store_sealing.c). */
 int store_bind_sealed(struct store *store, sqlite3_stmt *statement, int index, const char *column, const char *row, const char *text,

@@ -120,6 +120,8 @@ class Pair:
         self.broker_options = ["--brokers", kafka.address, "--topic-prefix", f"bench-{uuid.uuid4().hex[:8]}"]
         self.api = None
         self.workers = {}
+        self.master_key_file = self.directory / "master-key"
+        subprocess.run([BUILD / "jwk-api", "master-key", "generate", "--output", self.master_key_file], check=True, capture_output=True)
         for name in environments:
             self.admin("environment", "add", name, "--without-keys")
         self.identities = [(name, f"replica-{number}") for name in environments for number in range(1, replicas + 1)]
@@ -154,7 +156,8 @@ class Pair:
         address_file = self.directory / f"api-{uuid.uuid4().hex}"
         began = time.monotonic()
         self.api = MeasuredProgram("api", [BUILD / "jwk-api", "serve", "--data-dir", self.data, "--listen", "127.0.0.1:0",
-                                           "--address-file", address_file, *self.broker_options, *self.api_options],
+                                           "--address-file", address_file, "--master-key-file", self.master_key_file,
+                                           *self.broker_options, *self.api_options],
                                    self.directory)
         self.api.address = wait_until(lambda: self.address(self.api, address_file), "the API listens", 120)
         wait_until(lambda: self.is_ready(self.api), "the API is ready", 120)

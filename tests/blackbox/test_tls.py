@@ -12,7 +12,7 @@ import pytest
 
 from harness.certificates import Authority
 from harness.http import Answer, split_address
-from harness.installation import Api, Worker
+from harness.installation import Api, Worker, new_master_key
 from harness.program import BUILD, PATIENCE, wait_until
 from harness.server import Server, exchange
 
@@ -123,10 +123,12 @@ def test_settings_that_cannot_be_used_are_refused_at_start_with_a_reason(program
     readable.chmod(0o644)
     other.chmod(0o600)
 
+    master_key = ["--master-key-file", new_master_key(tmp_path)] if program == "jwk-api" else []
+
     def start(*options):
         command = [BUILD / program, *(["serve"] if program == "jwk-api" else ["--environment", "production", "--replica", "edge-1", "--unsigned"]),
                    "--data-dir" if program == "jwk-api" else "--state-dir", tmp_path / "state", "--listen", "127.0.0.1:0",
-                   "--brokers", "127.0.0.1:1", *options]
+                   "--brokers", "127.0.0.1:1", *master_key, *options]
         done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode not in (0, -signal.SIGSEGV), done.stderr
         return done.stderr

@@ -54,15 +54,17 @@ await_ready() {
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
+master_key=(--master-key-file "$directory/master-key")
 admin() { "$build/jwk-api" --data-dir "$directory/api" "$@"; }
 
 start broker "$build/jwk-api" broker
 broker=$address
+"$build/jwk-api" master-key generate --output "$directory/master-key" 2>/dev/null
 admin environment add production --without-keys
 admin environment add staging --without-keys
 admin project add MyProject
 token=$(admin token create --user demo --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES 2>/dev/null)
-start api "$build/jwk-api" serve --data-dir "$directory/api" --listen 127.0.0.1:0 --brokers "$broker"
+start api "$build/jwk-api" serve --data-dir "$directory/api" "${master_key[@]}" --listen 127.0.0.1:0 --brokers "$broker"
 api=$address
 declare -A worker
 for environment in production staging; do

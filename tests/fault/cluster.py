@@ -117,6 +117,7 @@ class Node:
 class ApiNode(Node):
     def arguments(self, address_file):
         return [BUILD / "jwk-api", "serve", "--data-dir", self.directory, "--listen", "127.0.0.1:0", "--address-file", address_file,
+                "--master-key-file", self.cluster.master_key_file,
                 "--deploy-timeout", "3s", "--grace", "2s", "--shutdown-timeout", "3s", *self.cluster.broker_options,
                 *self.cluster.api_options]
 
@@ -175,6 +176,9 @@ class Cluster:
         self.broker = Broker(kind, self.directory / "broker")
         self.broker_options = ["--brokers", self.broker.address, "--topic-prefix", "jwk"]
         self.api_options, self.worker_options = list(api_options), list(worker_options)
+        self.master_key_file = self.directory / "master-key"
+        subprocess.run([str(BUILD / "jwk-api"), "master-key", "generate", "--output", str(self.master_key_file)], check=True,
+                       capture_output=True, timeout=PATIENCE)
         self.api = ApiNode(self, "api", self.directory / "api")
         for name in environments:
             self.admin("environment", "add", name, "--without-keys")
@@ -186,7 +190,7 @@ class Cluster:
     def admin(self, *arguments):
         """Runs an administrative command with the API's shim: what it writes is in the same journal."""
         done = subprocess.run([str(BUILD / "jwk-api"), *arguments, "--data-dir", str(self.api.directory)], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=PATIENCE, check=False, env=os.environ | self.api.shim.environment)
+                              capture_output=True, text=True, timeout=PATIENCE, check=False, env=os.environ | {"JWK_API_MASTER_KEY_FILE": str(self.master_key_file)} | self.api.shim.environment)
         assert done.returncode == 0, f"jwk-api {' '.join(arguments)} ended with {done.returncode}: {done.stderr}"
         return done.stdout
 

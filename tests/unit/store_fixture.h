@@ -9,11 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "api/store.h"
+#include "api/store_sealing.h"
 #include "common/memory.h"
 
 #define PROJECT "my-project"
@@ -21,8 +22,12 @@
 #define PRIVATE_KEY \
     "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\",\"d\":\"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A\"}"
 
+/* One line of a master key file. */
+#define MASTER_KEY_LINE "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n"
+
 struct store_fixture {
-    char directory[64];
+    char directory[64], master_key_file[96];
+    struct sealing *sealing; /* of all its connections */
     struct store *store; /* STORE_WRITE */
     struct store_project project;
     struct store_author author;
@@ -51,7 +56,7 @@ static inline void directory_make(char directory[64]) {
 
 /* Removes the directory and the files that a store has in it. */
 static inline void directory_remove(const char *directory) {
-    static const char *const names[] = {"jwk-api.db", "jwk-api.db-wal", "jwk-api.db-shm", "serving.lock"};
+    static const char *const names[] = {"master-key", "jwk-api.db", "jwk-api.db-wal", "jwk-api.db-shm", "serving.lock"};
     char path[128];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", directory, names[i]);
@@ -63,9 +68,27 @@ static inline void directory_remove(const char *directory) {
 static inline struct store *fixture_connect(const struct store_fixture *fixture, enum store_mode mode) {
     struct error error = {0};
     struct store *store = store_open(fixture->directory, mode, &error);
-    if (!store)
+    if (!store || (fixture->sealing && store_use_sealing(store, fixture->sealing, &error)))
         fail_msg("%s", error.message);
     return store;
+}
+
+static inline void fixture_write_file(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fchmod(fileno(file), 0600), 0);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Writes the master key file and makes a keyring of it. */
+static inline void fixture_make_sealing(struct store_fixture *fixture, const char *lines) {
+    struct error error = {0};
+    snprintf(fixture->master_key_file, sizeof fixture->master_key_file, "%s/master-key", fixture->directory);
+    fixture_write_file(fixture->master_key_file, lines);
+    fixture->sealing = sealing_new(&(struct master_key_source){.file = fixture->master_key_file}, &error);
+    if (!fixture->sealing)
+        fail_msg("%s", error.message);
 }
 
 /* Makes the store with the project and the environments, and opens it for writing. */
@@ -73,6 +96,7 @@ static inline void fixture_open(struct store_fixture *fixture, size_t count, con
     const struct store_token everything = {.all_projects = true};
     *fixture = (struct store_fixture){0};
     directory_make(fixture->directory);
+    fixture_make_sealing(fixture, MASTER_KEY_LINE);
     struct store *store = fixture_connect(fixture, STORE_WRITE);
     SUCCEEDS(store_fix_partitions(store, 4, &error));
     SUCCEEDS(store_add_project(store, PROJECT, &error));
@@ -89,7 +113,10 @@ static inline void fixture_open(struct store_fixture *fixture, size_t count, con
 }
 
 /* For a store that a writer has closed. */
-static inline void fixture_remove(const struct store_fixture *fixture) { directory_remove(fixture->directory); }
+static inline void fixture_remove(const struct store_fixture *fixture) {
+    sealing_free(fixture->sealing);
+    directory_remove(fixture->directory);
+}
 
 static inline void fixture_close(struct store_fixture *fixture) {
     store_close(fixture->store);

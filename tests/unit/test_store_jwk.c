@@ -63,7 +63,9 @@ static void create_records_jwk_deployment_and_event(void **state) {
     assert_string_equal(change.outgoing->event_type, EVENT_TYPE_CREATED);
     assert_string_equal(change.outgoing->subject, "projects/my-project/jwks/my-jwk");
     assert_string_equal(change.outgoing->traceparent, fixture->author.traceparent);
-    SUCCEEDS(store_find_jwk(fixture->store, fixture->project.id, "my-jwk", &jwk, &error));
+    SUCCEEDS(store_find_whole_jwk(fixture->store, fixture->project.id, "my-jwk", &jwk, &error));
+    assert_null(jwk.private_key);
+    SUCCEEDS(store_open_jwk(&jwk, &error));
     assert_string_equal(jwk.uid, change.jwk_id);
     assert_string_equal(jwk.public_key, PUBLIC_KEY);
     assert_string_equal(jwk.private_key, PRIVATE_KEY);
@@ -140,7 +142,8 @@ static void update_changes_what_is_given_and_nothing_else(void **state) {
     assert_string_equal(change.outgoing->subject, "projects/my-project/jwks/renamed");
     assert_string_equal(change.outgoing->event_type, EVENT_TYPE_UPDATED);
     store_change_clear(&change);
-    SUCCEEDS(store_find_jwk(fixture->store, fixture->project.id, "renamed", &jwk, &error));
+    SUCCEEDS(store_find_whole_jwk(fixture->store, fixture->project.id, "renamed", &jwk, &error));
+    SUCCEEDS(store_open_jwk(&jwk, &error));
     assert_string_equal(jwk.uid, created.jwk_id);
     assert_string_equal(jwk.private_key, PRIVATE_KEY);
     store_jwk_free(&jwk);

@@ -1,6 +1,7 @@
 """One installation: an API with its store, its environments with their workers, on one broker."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -13,6 +14,24 @@ from .program import BUILD, PATIENCE, Program, wait_until
 from .topics import Topics
 
 ROLE_SECURITY, ROLE_DEPLOY, ROLE_ADMIN = "ROLE_API_SECURITY", "ROLE_DEPLOY_UNDEPLOY_PROXIES", "ROLE_ADMIN"
+
+
+def run(arguments, check=True, environment=None):
+    """Runs a jwk-api that ends by itself; with check it must succeed."""
+    words = [str(argument) for argument in arguments]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("JWK_API_")}
+    done = subprocess.run([str(BUILD / "jwk-api"), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+                          check=False, env=clean | (environment or {}))
+    if check:
+        assert done.returncode == 0, f"jwk-api {' '.join(words)} ended with {done.returncode}: {done.stderr}"
+    return done
+
+
+def new_master_key(directory):
+    """Makes a master key in a new file of that directory."""
+    path = pathlib.Path(directory) / f"master-key-{uuid.uuid4().hex}"
+    run(["master-key", "generate", "--output", path])
+    return path
 
 
 def quote(segment):
@@ -33,7 +52,8 @@ class Api(Program):
     def __init__(self, installation, options=()):
         address_file = installation.directory / f"api-{uuid.uuid4().hex}.address"
         super().__init__("api", [BUILD / "jwk-api", "serve", "--data-dir", installation.data_directory, "--listen", "127.0.0.1:0",
-                                 "--address-file", address_file, *installation.broker_options, *options], installation.directory)
+                                 "--address-file", address_file, *installation.master_key_options, *installation.broker_options,
+                                 *options], installation.directory)
         self.token = installation.token
         self.address = self.wait_address(address_file)
 
@@ -165,6 +185,8 @@ class Installation:
         self.broker = broker
         self.directory = pathlib.Path(directory)
         self.data_directory = self.directory / "data"
+        self.master_key_file = new_master_key(self.directory)
+        self.master_key_options = ["--master-key-file", self.master_key_file]
         self.prefix = broker.prefix or f"t{uuid.uuid4().hex[:12]}"
         self.broker_options = ["--brokers", broker.address, "--topic-prefix", self.prefix]
         self.deploy_timeout = deploy_timeout
@@ -181,12 +203,11 @@ class Installation:
         self.topics = Topics(broker.address, self.prefix)
 
     def admin(self, *arguments, check=True):
-        """Runs an administrative subcommand on the store; with check it must succeed."""
-        done = subprocess.run([str(BUILD / "jwk-api"), *map(str, arguments), "--data-dir", str(self.data_directory)],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        if check:
-            assert done.returncode == 0, f"jwk-api {' '.join(map(str, arguments))} ended with {done.returncode}: {done.stderr}"
-        return done
+        """Runs an administrative subcommand on the store; with check it must succeed. The master key is in its environment, unless an
+        option names another."""
+        named = any(str(argument).startswith("--master-key-") for argument in arguments)
+        return run([*arguments, "--data-dir", self.data_directory], check,
+                   {} if named else {"JWK_API_MASTER_KEY_FILE": str(self.master_key_file)})
 
     def new_token(self, *options, roles=(ROLE_SECURITY, ROLE_DEPLOY), user="alice"):
         """Returns the token's text and its id."""

@@ -6,6 +6,7 @@ import socket
 import ssl
 
 from .http import Answer
+from .installation import new_master_key
 from .program import BUILD, PATIENCE, Program, wait_until
 
 
@@ -24,7 +25,7 @@ class Server:
     def __init__(self, kind, directory, *options, authority=None, client_ca=None):
         self.kind, self.authority = kind, authority
         if kind == "api":
-            command = [BUILD / "jwk-api", "serve", "--data-dir", directory / "data"]
+            command = [BUILD / "jwk-api", "serve", "--data-dir", directory / "data", "--master-key-file", new_master_key(directory)]
         else:
             command = [BUILD / "jwk-worker", "--environment", "production", "--replica", "edge-1", "--state-dir", directory / "state", "--unsigned"]
         command += ["--listen", "127.0.0.1:0", "--brokers", "127.0.0.1:1", *options]
