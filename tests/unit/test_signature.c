@@ -512,8 +512,6 @@ static void texts_that_were_changed_are_refused(void **state) {
     text_free(&payload);
 }
 
-/* ---- through Kafka ---- */
-
 static void each_of_several_keys_verifies_what_it_signed(void **state) {
     (void)state;
     struct error error;
@@ -536,6 +534,27 @@ static void each_of_several_keys_verifies_what_it_signed(void **state) {
     for (int i = 0; i < 2; i++)
         signer_free(signers[i]);
 }
+
+/* Who is trusted for its own name is not for another's, whichever key was used before. */
+static void a_key_does_not_sign_for_another(void **state) {
+    (void)state;
+    struct error error;
+    const hash_t leaf = {7};
+    struct signer *other = signer_generate();
+    struct jwk *key = read_key(signer_public_key(other));
+    assert_int_equal(verifier_trust(verifier, key, INT64_MAX, &error), 0);
+    char *header = memory_format("{\"alg\":\"EdDSA\",\"kid\":\"%s\"}", signer_kid(other)), *forged = jws_of(header, leaf, true);
+    char *own = jws_of("{\"alg\":\"EdDSA\",\"kid\":\"" ED_THUMBPRINT "\"}", leaf, true);
+    assert_verdict(leaf, own, "0/1", SIGNATURE_VALID, NULL);
+    assert_verdict(leaf, forged, "0/1", SIGNATURE_WRONG, "does not fit the record");
+    free(header);
+    free(forged);
+    free(own);
+    jwk_free(key);
+    signer_free(other);
+}
+
+/* ---- through Kafka ---- */
 
 static void records_are_judged_as_they_come(void **state) {
     (void)state;
@@ -610,6 +629,7 @@ int main(void) {
         cmocka_unit_test(texts_are_signed_as_others_do),
         cmocka_unit_test(texts_that_were_changed_are_refused),
         cmocka_unit_test(each_of_several_keys_verifies_what_it_signed),
+        cmocka_unit_test(a_key_does_not_sign_for_another),
         cmocka_unit_test(records_are_judged_as_they_come),
         cmocka_unit_test(verdicts_have_names),
     };
