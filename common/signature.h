@@ -55,7 +55,7 @@ struct verifier *verifier_new(void);
 void verifier_free(struct verifier *verifier); /* NULL is allowed */
 /* Trusts a public Ed25519 JWK, which is known by its RFC 7638 thumbprint, whatever its `kid`. Trust ends at not_after, seconds
  * since 1970 (INT64_MAX: no end), or at an `exp` of the JWK itself if that is sooner. A key that is trusted already gets the
- * new end. ERROR_INVALID for a key of another kind. */
+ * new end. An `nbf` is not regarded: whoever pins a key trusts it at once. ERROR_INVALID for a key of another kind. */
 int verifier_trust(struct verifier *verifier, const struct jwk *key, int64_t not_after, struct error *error) MUST_CHECK;
 void verifier_forget_all(struct verifier *verifier);
 size_t verifier_count(const struct verifier *verifier);
