@@ -1,4 +1,5 @@
 /* jwk-api: the table of options and commands; all else is wired in serve.c. */
+#include <limits.h>
 #include <stdlib.h>
 
 #include "common/memory.h"
@@ -42,7 +43,7 @@ static const struct option_spec serve_options[] = {
      "Write the address really bound to FILE once it is ready to serve."},
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix),
-     "Topics are PREFIX.events, PREFIX.acks and PREFIX.workers."},
+     "Topics are PREFIX.events, PREFIX.acks, PREFIX.workers and PREFIX.audit."},
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
      "Pass a property to librdkafka, over our own choices. May be repeated."},
     {"partitions", 0, OPTION_INTEGER, "N", "4", 1, 1024, AT(partitions), "Partitions of PREFIX.events when it is created."},
@@ -153,6 +154,42 @@ static const struct option_spec client_options[] = {
     END_OF_OPTIONS,
 };
 
+#define AUDIT_OPTIONS                                                                                                        \
+    {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},     \
+        {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "The trail is the topic PREFIX.audit."}, \
+        {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),                                 \
+         "Pass a property to librdkafka. May be repeated."},                                                                 \
+        {"api-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(api_keys),                                                     \
+         "JWK Set of the API's public keys (signing-key export --all). Without it the chain is judged, and no signature."},  \
+        {"known", 0, OPTION_STRING, "SEQUENCE:HASH", NULL, 0, 0, AT(audit_known),                                            \
+         "The last line of an earlier verification: the trail must hold it, or begin right behind it."},                     \
+        {"expect-at-least", 0, OPTION_INTEGER, "SEQUENCE", "0", 0, LONG_MAX, AT(audit_expected),                             \
+         "The trail must reach this line: a cut end can not be told otherwise."},                                            \
+        {"project", 0, OPTION_LIST, "PROJECT", NULL, 0, 0, AT(projects),                                                     \
+         "Show only changes of this project's JWKs, and their outcomes; repeat it for several."},                            \
+        {"actor", 0, OPTION_LIST, "NAME", NULL, 0, 0, AT(audit_actors),                                                      \
+         "Show only what this user did, and its outcomes; repeat it for several."},                                          \
+        {"jwk", 0, OPTION_LIST, "NAME", NULL, 0, 0, AT(audit_jwks),                                                          \
+         "Show only changes of JWKs of this name, and their outcomes; repeat it for several."},                              \
+        {"type", 0, OPTION_LIST, "TYPE", NULL, 0, 0, AT(audit_types),                                                        \
+         "Show only change, outcome, refusal, administration, start or stop; repeat it for several."},                       \
+        {"format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(audit_format), "text, or json: the lines as they are."}
+
+static const struct option_spec audit_verify_options[] = {
+    AUDIT_OPTIONS,
+    {"events", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(audit_events),
+     "Hold each change against its event on PREFIX.events as well, as far as it is still there."},
+    {"quiet", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(quiet), "Show no entries, only the result."},
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec audit_follow_options[] = {
+    AUDIT_OPTIONS,
+    {"new", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(audit_new),
+     "Show only what comes from now on. All that is there already is verified nevertheless."},
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec no_options[] = {END_OF_OPTIONS};
 
 static const struct command_spec commands[] = {
@@ -216,6 +253,14 @@ static const struct command_spec commands[] = {
     {"client list", NULL, 0, 0, "list the clients, without their secrets", NULL, no_options, client_list_run},
     {"client revoke", "ID", 1, 1, "revoke a client and all tokens that it was given",
      "Effective at once, also while the API serves.", no_options, client_revoke_run},
+    {"audit verify", "[FILE]", 0, 1, "verify the audit trail and show it",
+     "Reads the trail from Kafka, or from FILE (-: standard input), a dump of the topic's values as kcat makes it. Shows each "
+     "entry, and ends with status 1 at the first line that was changed, left out, added or put elsewhere, or whose signature is "
+     "not genuine, naming its sequence and place. What is shown is signed. Needs no store.",
+     audit_verify_options, audit_verify_run},
+    {"audit follow", NULL, 0, 0, "verify the audit trail as it grows",
+     "As audit verify, and goes on with each entry that comes, until it is stopped or the trail breaks.", audit_follow_options,
+     audit_follow_run},
     {.name = NULL},
 };
 

@@ -37,6 +37,11 @@ struct settings {
     char *user;
     struct option_list roles, projects;
     long expires_in;                       /* ms; 0: never */
+    /* audit */
+    char *api_keys, *audit_format, *audit_known;
+    struct option_list audit_actors, audit_jwks, audit_types;
+    long audit_expected;
+    bool audit_events, audit_new, quiet;
 };
 
 /* The commands; each returns the exit status of the process. */
@@ -61,5 +66,7 @@ int token_revoke_run(void *settings, char **operands, int count);
 int client_create_run(void *settings, char **operands, int count);
 int client_list_run(void *settings, char **operands, int count);
 int client_revoke_run(void *settings, char **operands, int count);
+int audit_verify_run(void *settings, char **operands, int count);
+int audit_follow_run(void *settings, char **operands, int count);
 
 #endif
