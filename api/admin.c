@@ -5,6 +5,9 @@
 #include "admin.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/text.h"
+#include "notify.h"
+#include "store_audit.h"
 #include "store_sealing.h"
 
 int admin_fail(const struct error *error) {
@@ -28,10 +31,13 @@ int admin_with_store(const struct settings *settings, int (*work)(struct store *
         status = (sealing = sealing_new(&source, &error)) ? store_use_sealing(store, sealing, &error) : -1;
     if (status == 0 && (status = store_begin(store, &error)) == 0) {
         status = work(store, context, &error);
+        bool has_written = store_changes(store) > 0;
         if (status == 0)
             status = store_commit(store, &error);
         if (status != 0)
             store_rollback(store);
+        else if (has_written)
+            notify_send(settings->data_dir);
     }
     store_close(store);
     sealing_free(sealing);
@@ -45,12 +51,12 @@ typedef int item_listing(struct store *store, store_item_visitor *visit, void *c
 
 struct named {
     named_change *change;
-    const char *name;
+    const char *command, *name;
 };
 
 static int change_named(struct store *store, void *context, struct error *error) {
     const struct named *named = context;
-    return named->change(store, named->name, error);
+    return named->change(store, named->name, error) || store_audit_command(store, named->command, named->name, NULL, error) ? -1 : 0;
 }
 
 static void print_item(void *context, const struct store_item *item) {
@@ -63,8 +69,8 @@ static int list_items(struct store *store, void *context, struct error *error) {
     return (*(item_listing **)context)(store, print_item, NULL, error);
 }
 
-static int run_named(const void *settings, named_change *change, const char *name) {
-    return admin_with_store(settings, change_named, &(struct named){change, name});
+static int run_named(const void *settings, const char *command, named_change *change, const char *name) {
+    return admin_with_store(settings, change_named, &(struct named){change, command, name});
 }
 
 static int run_listing(const void *settings, item_listing *listing) {
@@ -73,7 +79,7 @@ static int run_listing(const void *settings, item_listing *listing) {
 
 int project_add_run(void *settings, char **operands, int count) {
     (void)count;
-    return run_named(settings, store_add_project, operands[0]);
+    return run_named(settings, "project add", store_add_project, operands[0]);
 }
 
 int project_list_run(void *settings, char **operands, int count) {
@@ -83,7 +89,7 @@ int project_list_run(void *settings, char **operands, int count) {
 
 int project_remove_run(void *settings, char **operands, int count) {
     (void)count;
-    return run_named(settings, store_remove_project, operands[0]);
+    return run_named(settings, "project remove", store_remove_project, operands[0]);
 }
 
 /* ---- tokens ---- */
@@ -96,7 +102,27 @@ struct new_token {
 
 static int add_token(struct store *store, void *context, struct error *error) {
     struct new_token *new_token = context;
-    return store_add_token(store, &new_token->token, new_token->hash, new_token->uid, error);
+    if (store_add_token(store, &new_token->token, new_token->hash, new_token->uid, error))
+        return -1;
+    return admin_audit_holder(store, "token create", new_token->uid, &new_token->token, error);
+}
+
+int admin_audit_holder(struct store *store, const char *command, const char *uid, const struct store_new_token *holder,
+                       struct error *error) {
+    char expires[CLOCK_TEXT_SIZE];
+    struct text detail = TEXT_EMPTY;
+    text_add_format(&detail, "user %s, roles", holder->user);
+    for (int bit = 1; bit <= ROLE_ADMIN; bit <<= 1)
+        if (holder->roles & bit)
+            text_add_format(&detail, " %s", role_name((enum role)bit));
+    text_add_string(&detail, holder->project_count ? ", projects" : ", all projects");
+    for (size_t i = 0; i < holder->project_count; i++)
+        text_add_format(&detail, " %s", holder->projects[i]);
+    if (holder->expires_at)
+        text_add_format(&detail, ", expires %s", clock_format(holder->expires_at, expires));
+    int status = store_audit_command(store, command, uid, detail.bytes, error);
+    text_free(&detail);
+    return status;
 }
 
 int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder,
@@ -168,5 +194,5 @@ int token_list_run(void *settings, char **operands, int count) {
 
 int token_revoke_run(void *settings, char **operands, int count) {
     (void)count;
-    return run_named(settings, store_revoke_token, operands[0]);
+    return run_named(settings, "token revoke", store_revoke_token, operands[0]);
 }

@@ -7,12 +7,16 @@
 
 /* Prints the error; returns 1, the exit status. */
 int admin_fail(const struct error *error);
-/* Runs one change in a transaction of its own, or one read; returns the exit status. */
+/* Runs one change in a transaction of its own, or one read; returns the exit status. A change tells itself in the audit trail,
+ * and the API that serves is told that there was one. */
 int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error),
                      void *context);
 /* The roles, user and projects that the options name. command begins the sentence about what is missing. */
 int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder,
                       struct error *error) MUST_CHECK;
+/* Tells in the audit trail that a token or client of that id was made for the holder. */
+int admin_audit_holder(struct store *store, const char *command, const char *uid, const struct store_new_token *holder,
+                       struct error *error) MUST_CHECK;
 /* Prints one line about a token or a client. */
 void admin_print_holder(void *context, const struct store_token_item *item);
 

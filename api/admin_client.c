@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "admin.h"
+#include "store_audit.h"
 #include "store_client.h"
 
 struct new_client {
@@ -13,7 +14,9 @@ struct new_client {
 
 static int add_client(struct store *store, void *context, struct error *error) {
     struct new_client *client = context;
-    return store_add_client(store, &client->holder, client->hash, client->uid, error);
+    if (store_add_client(store, &client->holder, client->hash, client->uid, error))
+        return -1;
+    return admin_audit_holder(store, "client create", client->uid, &client->holder, error);
 }
 
 int client_create_run(void *context, char **operands, int count) {
@@ -46,7 +49,7 @@ int client_list_run(void *settings, char **operands, int count) {
 }
 
 static int revoke_client(struct store *store, void *context, struct error *error) {
-    return store_revoke_client(store, context, error);
+    return store_revoke_client(store, context, error) || store_audit_command(store, "client revoke", context, NULL, error) ? -1 : 0;
 }
 
 int client_revoke_run(void *settings, char **operands, int count) {

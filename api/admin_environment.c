@@ -9,7 +9,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/secret_file.h"
-#include "notify.h"
+#include "store_audit.h"
 #include "store_signing.h"
 
 enum { PUBLIC_KEYS_MAX = 256 * 1024 }; /* bytes of a file of public keys */
@@ -17,7 +17,7 @@ enum { PUBLIC_KEYS_MAX = 256 * 1024 }; /* bytes of a file of public keys */
 /* Where the keys of an environment come from. */
 struct keying {
     const struct settings *settings;
-    const char *name;
+    const char *command, *name;
     int (*change)(struct store *store, const char *name, const char *keys, struct error *error);
     struct text public_keys; /* JWK Set; empty for an environment without keys */
     struct text credentials; /* made here; empty when its operator has made the keys. Wiped */
@@ -69,7 +69,9 @@ static int run_keying(struct store *store, void *context, struct error *error) {
     const struct settings *settings = keying->settings;
     if (!settings->public_keys && !settings->without_keys && make_credentials(keying, store, error))
         return -1;
-    if (keying->change(store, keying->name, keying->public_keys.bytes, error))
+    const char *detail = settings->without_keys ? "without keys" : settings->public_keys ? "with public keys of its operator" : "with new keys";
+    if (keying->change(store, keying->name, keying->public_keys.bytes, error) ||
+        store_audit_command(store, keying->command, keying->name, detail, error))
         return -1;
     /* Last, but before the commit: an environment whose credentials are nowhere would be of no use. */
     if (settings->credentials && keying->credentials.length) {
@@ -94,7 +96,7 @@ static int print_credentials(const struct keying *keying) {
 static int change_keys(const struct settings *settings, const char *command, const char *name,
                        int (*change)(struct store *store, const char *name, const char *keys, struct error *error)) {
     struct error error;
-    struct keying keying = {.settings = settings, .name = name, .change = change};
+    struct keying keying = {.settings = settings, .command = command, .name = name, .change = change};
     if ((settings->credentials != NULL) + (settings->public_keys != NULL) + settings->without_keys > 1) {
         error_set(&error, ERROR_INVALID, "%s takes one of --credentials, --public-keys and --without-keys", command);
         return admin_fail(&error) + 1;
@@ -105,7 +107,6 @@ static int change_keys(const struct settings *settings, const char *command, con
     }
     int status = admin_with_store(settings, run_keying, &keying);
     if (status == 0) {
-        notify_send(settings->data_dir);
         if (settings->credentials)
             fprintf(stderr, "the credentials of %s are in %s: only its workers need them\n", name, settings->credentials);
         else if (keying.credentials.length)
@@ -129,16 +130,14 @@ int environment_rekey_run(void *settings, char **operands, int count) {
 }
 
 static int remove_environment(struct store *store, void *context, struct error *error) {
-    return store_remove_environment(store, context, error);
+    return store_remove_environment(store, context, error) || store_audit_command(store, "environment remove", context, NULL, error)
+               ? -1
+               : 0;
 }
 
-int environment_remove_run(void *context, char **operands, int count) {
+int environment_remove_run(void *settings, char **operands, int count) {
     (void)count;
-    const struct settings *settings = context;
-    int status = admin_with_store(settings, remove_environment, operands[0]);
-    if (status == 0)
-        notify_send(settings->data_dir);
-    return status;
+    return admin_with_store(settings, remove_environment, operands[0]);
 }
 
 /* ---- listing ---- */

@@ -3,7 +3,7 @@
 
 #include "admin.h"
 #include "common/clock.h"
-#include "notify.h"
+#include "store_audit.h"
 #include "store_signing.h"
 
 static const char *time_or_dash(int64_t time, char text[CLOCK_TEXT_SIZE]) { return time ? clock_format(time, text) : "-"; }
@@ -75,15 +75,17 @@ struct activation {
 
 static int activate(struct store *store, void *context, struct error *error) {
     const struct activation *activation = context;
-    return store_activate_signing_key(store, activation->kid, activation->accept_old_for_ms, error);
+    char detail[64];
+    snprintf(detail, sizeof detail, "the old key is accepted for %lld s", (long long)activation->accept_old_for_ms / 1000);
+    return store_activate_signing_key(store, activation->kid, activation->accept_old_for_ms, error) ||
+                   store_audit_command(store, "signing-key activate", activation->kid, detail, error)
+               ? -1
+               : 0;
 }
 
 int signing_key_activate_run(void *context, char **operands, int count) {
     (void)count;
     const struct settings *settings = context;
     struct activation activation = {.kid = operands[0], .accept_old_for_ms = settings->accept_old_for};
-    int status = admin_with_store(settings, activate, &activation);
-    if (status == 0)
-        notify_send(settings->data_dir);
-    return status;
+    return admin_with_store(settings, activate, &activation);
 }

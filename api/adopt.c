@@ -8,6 +8,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "audit_end.h"
 #include "common/cloudevent.h"
 #include "common/kafka.h"
 #include "common/log.h"
@@ -110,13 +111,15 @@ static int delete_unknown(struct store *store, const struct topic_content *conte
     return count;
 }
 
-static int adopt(const struct settings *settings, struct store *store, const struct topic_content *content,
-                 struct error *error) {
+static int adopt(const struct settings *settings, const struct kafka_settings *kafka, const char *audit_topic,
+                 struct store *store, const struct topic_content *content, struct error *error) {
     struct store_identity identity;
     if (store_begin(store, error))
         return -1;
     int deleted = -1;
-    if (store_adopt(store, content->epoch, content->sequence, error) == 0 &&
+    if (audit_end_follow(kafka, audit_topic, store, error) == 0 &&
+        store_audit_command(store, "adopt", NULL, NULL, error) == 0 &&
+        store_adopt(store, content->epoch, content->sequence, error) == 0 &&
         (deleted = delete_unknown(store, content, error)) >= 0 && store_commit(store, error) == 0 &&
         store_read_identity(store, &identity, error) == 0) {
         printf("The store in %s is the truth again, in epoch %lld. At its next start jwk-api publishes every JWK again and "
@@ -146,7 +149,7 @@ int adopt_run(void *context, char **operands, int count) {
         status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;
     if (status == 0 && (status = kafka_connect(&kafka, CONNECT_TIMEOUT_MS, NULL, &error)) == 0 &&
         (status = read_topic(&kafka, topics.events, &content, &error)) == 0)
-        status = adopt(settings, store, &content, &error);
+        status = adopt(settings, &kafka, topics.audit, store, &content, &error);
     while (content.events)
         forget(&content, content.events);
     store_close(store);

@@ -55,12 +55,15 @@ struct MHD_Response *answer_plumbing_error(void *context, unsigned status) {
 }
 
 void answer_too_many(struct call *call, int64_t wait_us) {
+    refusals_note(call->api->refusals, call, 429);
     struct MHD_Response *response = answer_error(429, NULL);
     http_response_retry_after(response, wait_us);
     http_respond(call->request, 429, response);
 }
 
 void answer_fail(struct call *call, unsigned status, const char *message) {
+    if (status == 403)
+        refusals_note(call->api->refusals, call, status);
     http_respond(call->request, status, answer_error(status, message));
 }
 

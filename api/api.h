@@ -10,6 +10,7 @@
 #include "gatherer.h"
 #include "publisher.h"
 #include "readers.h"
+#include "refusals.h"
 #include "source_url.h"
 #include "throttle.h"
 #include "workpool.h"
@@ -22,6 +23,7 @@ struct api_limits {
     int64_t token_lifetime_ms; /* of the tokens that clients are given */
 };
 
+struct audit_publisher;
 struct idempotency;
 
 /* How URLs are fetched. */
@@ -42,6 +44,8 @@ struct api {
     struct api_sources sources;
     struct idempotency *idempotency;
     struct throttle *throttle;
+    struct refusals *refusals;
+    struct audit_publisher *audit;
     atomic_int waiting;    /* changes that were admitted and are not answered yet */
     atomic_bool ready;     /* serving */
     atomic_bool stopping;  /* new requests are refused */

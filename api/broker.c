@@ -47,7 +47,7 @@ int broker_run(void *context, char **operands, int count) {
     if (!cluster) {
         log_error("broker can not start", "reason", "no port or no memory");
     } else if (make_topic(cluster, topics.events, (int)settings->partitions) == 0 && make_topic(cluster, topics.acks, 1) == 0 &&
-               make_topic(cluster, topics.workers, 1) == 0) {
+               make_topic(cluster, topics.workers, 1) == 0 && make_topic(cluster, topics.audit, 1) == 0) {
         const char *address = rd_kafka_mock_cluster_bootstraps(cluster);
         log_info("development broker listens", "address", address);
         if (settings->address_file && address_file_write(settings->address_file, address, &error)) {

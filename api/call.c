@@ -51,6 +51,7 @@ static const char *bearer_token(struct http_request *request) {
 
 /* 401 with a challenge; error="invalid_token" only when there was a token (RFC 6750 section 3). */
 static void refuse_token(struct call *call, bool had_token) {
+    refusals_note(call->api->refusals, call, 401);
     struct MHD_Response *response = answer_error(401, NULL);
     http_response_header(response, "WWW-Authenticate",
                          had_token ? "Bearer realm=\"jwk-api\", error=\"invalid_token\", error_description=\"Invalid token\""

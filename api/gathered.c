@@ -23,7 +23,10 @@ struct late_ack {
 };
 
 struct item {
-    int64_t sequence, environment_id;
+    int64_t sequence;
+    char deployment_id[UUID_SIZE];
+    struct store_environments *environments; /* one reference; of them it is number `index` */
+    size_t index;
     enum result_state state;
     char *message, *replicas;
     int64_t settled_at;
@@ -64,6 +67,7 @@ static void batch_clear(struct batch *batch) {
     for (size_t i = 0; i < batch->count; i++) {
         free(batch->items[i].message);
         free(batch->items[i].replicas);
+        store_environments_release(batch->items[i].environments);
         late_free(batch->items[i].late);
     }
     free(batch->items);
@@ -147,8 +151,15 @@ static int store_late(struct store *store, const struct late_ack *late, struct e
         log_debug("ack fits no deployment", "deployment", late->deployment_id, "environment", late->environment, "replica",
                   late->replica);
     if (judgement.change) {
-        status = store_set_result(store, judgement.sequence, judgement.environment_id, judgement.state, judgement.message,
-                                  judgement.replicas, judgement.state == RESULT_PENDING ? 0 : now, error);
+        const struct store_outcome outcome = {.sequence = judgement.sequence,
+                                              .environment_id = judgement.environment_id,
+                                              .deployment_id = late->deployment_id,
+                                              .environment_name = late->environment,
+                                              .state = judgement.state,
+                                              .message = judgement.message,
+                                              .replicas = judgement.replicas,
+                                              .settled_at = judgement.state == RESULT_PENDING ? 0 : now};
+        status = store_set_result(store, &outcome, error);
         if (status == 0 && judgement.state == RESULT_SUCCEEDED)
             status = store_settle_superseded(store, judgement.sequence, judgement.environment_id, now, error);
         log_info("late ack recorded", "deployment", late->deployment_id, "environment", late->environment, "replica",
@@ -160,6 +171,19 @@ static int store_late(struct store *store, const struct late_ack *late, struct e
 }
 
 /* ---- the job ---- */
+
+static int store_item(struct store *store, const struct item *item, struct error *error) {
+    const struct store_environment *environment = &item->environments->items[item->index];
+    const struct store_outcome outcome = {.sequence = item->sequence,
+                                          .environment_id = environment->id,
+                                          .deployment_id = item->deployment_id,
+                                          .environment_name = environment->name,
+                                          .state = item->state,
+                                          .message = item->message,
+                                          .replicas = item->replicas,
+                                          .settled_at = item->settled_at};
+    return store_set_result(store, &outcome, error);
+}
 
 static int run(struct job *job, struct store *store, struct error *error) {
     struct gathered *gathered = (struct gathered *)job;
@@ -173,9 +197,7 @@ static int run(struct job *job, struct store *store, struct error *error) {
     }
     for (size_t i = 0; i < batch->count; i++) {
         const struct item *item = &batch->items[i];
-        if (item->late ? store_late(store, item->late, error)
-                       : store_set_result(store, item->sequence, item->environment_id, item->state, item->message,
-                                          item->replicas, item->settled_at, error))
+        if (item->late ? store_late(store, item->late, error) : store_item(store, item, error))
             return -1;
     }
     for (int32_t i = 0; batch->has_offsets && i < PARTITIONS_MAX; i++)
@@ -239,12 +261,14 @@ void gathered_add_outcome(struct gathered *gathered, const struct deployment *de
     const struct environment_outcome *outcome = &deployment->outcomes[index];
     struct item item = {
         .sequence = deployment->change.sequence,
-        .environment_id = deployment->change.environments->items[index].id,
+        .environments = store_environments_share(deployment->change.environments),
+        .index = index,
         .state = outcome->state,
         .message = memory_string(outcome->message),
         .replicas = outcome->state == RESULT_SUCCEEDED ? NULL : deployment_replicas_json(outcome),
         .settled_at = outcome->state == RESULT_PENDING ? 0 : clock_wall_ms(),
     };
+    memcpy(item.deployment_id, deployment->change.deployment_id, sizeof item.deployment_id);
     add(gathered, &item);
 }
 

@@ -145,10 +145,22 @@ static void check_offset(struct publisher *publisher, const rd_kafka_message_t *
     *last = record->offset + 1;
 }
 
+/* Whom a record of another outbox belongs to. */
+struct guest {
+    void (*delivered)(void *context, const rd_kafka_message_t *record);
+    void *context;
+};
+
 /* Called by rd_kafka_poll() in the publisher's thread. */
 static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
     (void)client;
     struct publisher *publisher = opaque;
+    if (strcmp(rd_kafka_topic_name(record->rkt), publisher->topic) != 0) {
+        struct guest *guest = record->_private;
+        guest->delivered(guest->context, record);
+        free(guest);
+        return;
+    }
     int64_t id = (int64_t)(intptr_t)record->_private;
     pthread_mutex_lock(&publisher->lock);
     publisher->in_flight--;
@@ -253,6 +265,22 @@ static void leave_to_outbox(struct outgoing_batch *batch) {
     for (size_t i = 0; i < batch->count; i++)
         store_outgoing_free(batch->events[i]);
     batch->count = 0;
+}
+
+int publisher_produce(struct publisher *publisher, const char *topic, char *value, size_t length, rd_kafka_headers_t *headers,
+                      void (*delivered)(void *context, const rd_kafka_message_t *record), void *context, struct error *error) {
+    struct guest *guest = memory_new(sizeof *guest);
+    *guest = (struct guest){.delivered = delivered, .context = context};
+    pthread_mutex_lock(&publisher->lock); /* it may be made again at this moment */
+    rd_kafka_resp_err_t result =
+        rd_kafka_producev(publisher->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                          RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
+                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(guest), RD_KAFKA_V_END);
+    pthread_mutex_unlock(&publisher->lock);
+    if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    free(guest);
+    return error_set(error, ERROR_UNAVAILABLE, "%s", rd_kafka_err2str(result));
 }
 
 void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing) {

@@ -31,6 +31,12 @@ void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing
 void publisher_flush(void *context);
 /* Makes the thread look into the outbox: something was written there that is not offered by publisher_send(). Thread-safe. */
 void publisher_look(struct publisher *publisher);
+/* Sends a record of another outbox through the same producer, to partition 0. Takes value and headers when successful; delivered()
+ * is then called once, in the publisher's thread, whatever came of it: a record that was not delivered is the caller's to send
+ * again. Thread-safe, between start and stop. */
+int publisher_produce(struct publisher *publisher, const char *topic, char *value, size_t length, rd_kafka_headers_t *headers,
+                      void (*delivered)(void *context, const rd_kafka_message_t *record), void *context,
+                      struct error *error) MUST_CHECK;
 /* Waits up to timeout_ms for what is in flight and ends the thread. What is not delivered then is in the outbox. */
 void publisher_stop(struct publisher *publisher, int timeout_ms);
 /* Frees it; only after the writer has ended, whose last jobs still refer to it. NULL is allowed. */

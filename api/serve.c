@@ -11,6 +11,8 @@
 
 #include "answer.h"
 #include "api.h"
+#include "audit_end.h"
+#include "audit_publisher.h"
 #include "call.h"
 #include "common/address_file.h"
 #include "common/hangup.h"
@@ -18,6 +20,7 @@
 #include "idempotency.h"
 #include "logging.h"
 #include "notify.h"
+#include "operator.h"
 #include "refresh.h"
 #include "settings.h"
 #include "republish.h"
@@ -29,6 +32,7 @@ enum {
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
     ANSWER_HEADERS = 2048,      /* bytes that the headers of an answer take at most */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
+    AUDIT_TIMEOUT_MS = 1000, /* the same for the end of the audit trail */
     ACKS_RETENTION_DAYS = 7,
     FETCH_THREADS = 8,    /* a server that hangs occupies one for as long as its caller allows … */
     FETCH_QUEUE = 64,     /* … and so many callers may wait for one; more are answered 503 */
@@ -99,8 +103,11 @@ static int create_topics(struct service *service, int *partitions, bool *events_
          /* Small segments, so that a start reads minutes of heartbeats and not weeks. */
          .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1",
                     "max.compaction.lag.ms", "600000"}},
+        {.name = service->topics.audit,
+         .partitions = 1, /* one order */
+         .config = {"cleanup.policy", "delete", "retention.ms", "-1", "retention.bytes", "-1", "max.message.bytes", "1048576"}},
     };
-    if (kafka_create_topics(&service->kafka, specs, 3, (int)settings->replication, error))
+    if (kafka_create_topics(&service->kafka, specs, sizeof specs / sizeof *specs, (int)settings->replication, error))
         return -1;
     *partitions = specs[0].partitions_found;
     *events_created = specs[0].created;
@@ -203,12 +210,19 @@ static int start_signing(struct service *service, struct store *store, struct er
     return 0;
 }
 
+/* For one who looks with a connection of its own. */
+static int nothing_to_read(void *context, struct store *store, struct error *error) {
+    (void)context, (void)store, (void)error;
+    return 0;
+}
+
 /* Follows what commands change in the store from now on. */
 static int start_notify(struct service *service, struct error *error) {
     const struct notify_subscriber subscribers[] = {
         {"signing key", signing_watch_look, signing_watch_act, service->signing_watch},
         {"environments", gatherer_look, gatherer_act, service->api.gatherer},
         {"publishing again", republisher_look, republisher_act, service->republisher},
+        {"audit trail", nothing_to_read, audit_publisher_look, service->api.audit},
     };
     service->notify = notify_new(service->settings->data_dir, service->api.writer, subscribers,
                                  sizeof subscribers / sizeof *subscribers, error);
@@ -226,6 +240,32 @@ static int open_store(struct service *service, struct error *error) {
     return service->store ? store_use_sealing(service->store, service->sealing, error) : -1;
 }
 
+/* Begins the part of the audit trail that this process writes: before anything that it tells. */
+static int start_audit(struct service *service, struct store *store, struct error *error) {
+    struct store_identity identity;
+    struct audit_publisher_options options = {.topic = service->topics.audit,
+                                              .signing = service->signing,
+                                              .restore = restore_topics,
+                                              .context = service,
+                                              .refusals = service->api.refusals};
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    const struct audit_entry start = {.type = AUDIT_START,
+                                      .actor = operator_name(),
+                                      .user_id = operator_id(),
+                                      .login = operator_login(),
+                                      .program_version = JWK_VERSION,
+                                      .epoch = identity.epoch};
+    struct store *reader = store_open(service->settings->data_dir, STORE_READ, error);
+    if (!reader)
+        return -1;
+    service->api.audit = audit_publisher_new(&options, reader, error);
+    if (!service->api.audit || store_audit(store, &start, error))
+        return -1;
+    store_audit_watch(store, audit_publisher_look, service->api.audit);
+    return 0;
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     int partitions;
@@ -233,7 +273,8 @@ static int start_pipeline(struct service *service, struct error *error) {
     struct store *store = service->store, *reader = NULL;
     if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, &events_created, error) ||
         fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error) ||
-        start_signing(service, store, error))
+        start_signing(service, store, error) || audit_end_check(&service->kafka, service->topics.audit, store, error) ||
+        start_audit(service, store, error))
         return -1;
     service->api.readers = readers_new(settings->data_dir, service->sealing);
     service->api.writer = writer_new(store);
@@ -259,6 +300,7 @@ static int start_pipeline(struct service *service, struct error *error) {
         log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
     service->republisher = republisher_new(service->api.writer, service->api.publisher, service->api.gatherer);
     publisher_start(service->api.publisher);
+    audit_publisher_start(service->api.audit, service->api.writer, service->api.publisher);
     republisher_start(service->republisher, service->topic_is_new);
     service->tombstones = tombstones_new(service->api.writer, service->api.publisher, settings->tombstone_delay);
     service->refresh = refresh_new(&service->api);
@@ -363,6 +405,8 @@ static void stop(struct service *service) {
     }
     if (service->server)
         http_server_stop(service->server);
+    if (service->api.audit)
+        audit_publisher_stop(service->api.audit, AUDIT_TIMEOUT_MS);
     if (service->api.publisher)
         publisher_stop(service->api.publisher, FLUSH_TIMEOUT_MS);
     if (service->api.writer)
@@ -372,6 +416,8 @@ static void stop(struct service *service) {
     idempotency_free(service->api.idempotency);
     throttle_free(service->api.throttle);
     publisher_free(service->api.publisher);
+    audit_publisher_free(service->api.audit);
+    refusals_free(service->api.refusals);
     signing_watch_free(service->signing_watch);
     signing_free(service->signing);
     gatherer_free(service->api.gatherer);
@@ -399,6 +445,7 @@ int serve_run(void *context, char **operands, int count) {
                                              .body_maximum = (size_t)settings->body_limit,
                                              .token_lifetime_ms = settings->token_lifetime};
     kafka_topics_name(settings->topic_prefix, &service.topics);
+    service.api.refusals = refusals_new();
     int status = start_sources(&service, &error);
     if (status == 0)
         status = store_lock_serving(settings->data_dir, &error);

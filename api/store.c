@@ -113,6 +113,7 @@ void store_close(struct store *store) {
     if (!store)
         return;
     store_environments_release(store->environments);
+    text_free(&store->audit.lines);
     for (size_t i = 0; i < store->statement_count; i++)
         sqlite3_finalize(store->statements[i].statement);
     sqlite3_close(store->db);
@@ -229,11 +230,15 @@ static int keep_sequence(struct store *store, struct error *error) {
 }
 
 int store_commit(struct store *store, struct error *error) {
-    return keep_sequence(store, error) || run_literal(store, "COMMIT", "committing", error) ? -1 : 0;
+    if (keep_sequence(store, error) || store_audit_write(store, error) || run_literal(store, "COMMIT", "committing", error))
+        return -1;
+    store_audit_end(store, true);
+    return 0;
 }
 
 void store_rollback(struct store *store) {
     store->next_sequence = 0;
+    store_audit_end(store, false);
     struct error ignored;
     if (store_in_transaction(store) && run_literal(store, "ROLLBACK", "rolling back", &ignored))
         log_error("store did not roll back", "reason", sqlite3_errmsg(store->db));
@@ -249,6 +254,7 @@ int64_t store_changes(struct store *store) {
 
 int store_savepoint(struct store *store, struct error *error) {
     store->savepoint_sequence = store->next_sequence;
+    store_audit_savepoint(store);
     return run_literal(store, "SAVEPOINT change", "setting a savepoint", error);
 }
 
@@ -258,6 +264,7 @@ int store_release(struct store *store, struct error *error) {
 
 int store_rollback_savepoint(struct store *store) {
     store->next_sequence = store->savepoint_sequence;
+    store_audit_rollback_savepoint(store);
     struct error ignored;
     if (!store_in_transaction(store))
         return -1;

@@ -259,9 +259,17 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 
 enum result_state { RESULT_PENDING, RESULT_SUCCEEDED, RESULT_FAILED };
 
-/* A pending result never takes back a success: a position may have settled it while the outcome of a wait was on its way. */
-int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state,
-                     const char *message, const char *replicas, int64_t settled_at, struct error *error) MUST_CHECK;
+/* What came of a deployment in one environment, so far. */
+struct store_outcome {
+    int64_t sequence, environment_id;              /* of the deployment, and the environment */
+    const char *deployment_id, *environment_name;  /* the same as the outside knows them */
+    enum result_state state;
+    const char *message, *replicas;
+    int64_t settled_at; /* 0: pending */
+};
+/* A pending result never takes back a success: a position may have settled it while the outcome of a wait was on its way. What is
+ * stored is told in the audit trail too. */
+int store_set_result(struct store *store, const struct store_outcome *outcome, struct error *error) MUST_CHECK;
 
 /* A deployment by its id, for a late ack or a reader. ERROR_NOT_FOUND when there is none. */
 struct store_deployment { /* strings are borrowed until the callback returns */
@@ -290,7 +298,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
                          const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
                          bool *more, int64_t *left, struct error *error) MUST_CHECK;
 /* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`.
- */
+ * Inside a transaction. */
 int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now,
                             struct error *error) MUST_CHECK;
 

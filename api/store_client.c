@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 
 #include "common/clock.h"
+#include "store_audit.h"
 #include "store_sql.h"
 
 /* Expired tokens that one new token clears away: more than one, so that a crowd of them melts, and few, so that none pays for
@@ -121,12 +122,27 @@ static int forget_expired(struct store *store, int64_t now, struct error *error)
                : 0;
 }
 
-int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], int64_t now,
+static int tell_issue(struct store *store, const char *user, const char *client, const char *uid, const char *address,
                       int64_t expires_at, struct error *error) {
+    char detail[128], time[CLOCK_TEXT_SIZE];
+    snprintf(detail, sizeof detail, "client %s, expires %s", client, clock_format(expires_at, time));
+    const struct audit_entry entry = {.type = AUDIT_ADMINISTRATION,
+                                      .actor = user,
+                                      .user_id = -1,
+                                      .address = address,
+                                      .command = "token issue",
+                                      .object = uid,
+                                      .detail = detail};
+    return store_audit(store, &entry, error);
+}
+
+int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], const char *address,
+                      int64_t now, int64_t expires_at, struct error *error) {
     sqlite3_stmt *token = store_statement(
         store,
         "INSERT INTO token (uid, hash, user, roles, all_projects, created_at, expires_at, client_id)"
-        " SELECT ?2, ?3, user, roles, all_projects, ?4, ?5, id FROM client WHERE id = ?1 AND revoked_at IS NULL RETURNING id",
+        " SELECT ?2, ?3, user, roles, all_projects, ?4, ?5, id FROM client WHERE id = ?1 AND revoked_at IS NULL"
+        " RETURNING id, user, (SELECT uid FROM client WHERE client.id = client_id)",
         error);
     sqlite3_stmt *projects = store_statement(
         store,
@@ -146,6 +162,12 @@ int store_issue_token(struct store *store, int64_t client_id, const unsigned cha
         return row < 0 ? -1 : error_set(error, ERROR_DENIED, "Bad credentials");
     store_bind_integer(projects, 1, client_id);
     store_bind_integer(projects, 2, sqlite3_column_int64(token, 0));
+    char user[USER_LENGTH_MAX + 1], client[UUID_SIZE];
+    snprintf(user, sizeof user, "%s", store_text(token, 1));
+    snprintf(client, sizeof client, "%s", store_text(token, 2));
     sqlite3_reset(token);
-    return store_run(store, projects, "limiting a token to its client's projects", error);
+    return store_run(store, projects, "limiting a token to its client's projects", error) ||
+                   tell_issue(store, user, client, uid, address, expires_at, error)
+               ? -1
+               : 0;
 }

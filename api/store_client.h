@@ -15,9 +15,9 @@ int store_each_client(struct store *store, void (*visit)(void *context, const st
 /* The client of that uid and secret: ERROR_DENIED when there is none or it is revoked (the caller is not told which). */
 int store_find_client(struct store *store, const char *uid, const unsigned char secret_hash[32], int64_t *id,
                       struct error *error) MUST_CHECK;
-/* Gives the client a token with its own user, roles and projects, and forgets a few of the issued ones that have expired.
- * ERROR_DENIED when the client was revoked meanwhile. */
-int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], int64_t now,
-                      int64_t expires_at, struct error *error) MUST_CHECK;
+/* Gives the client a token with its own user, roles and projects, and forgets a few of the issued ones that have expired. The
+ * audit trail tells it, with the address that asked. ERROR_DENIED when the client was revoked meanwhile. */
+int store_issue_token(struct store *store, int64_t client_id, const unsigned char token_hash[32], const char *address,
+                      int64_t now, int64_t expires_at, struct error *error) MUST_CHECK;
 
 #endif

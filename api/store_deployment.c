@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "store_audit.h"
 #include "store_envelope.h"
 #include "store_sql.h"
 
@@ -181,6 +182,25 @@ static int choose_environments(struct store *store, const char *name, struct sto
     return *chosen ? 0 : error_set(error, ERROR_NOT_FOUND, "Environment (name: %s) is not found!", name);
 }
 
+/* The change's line in the audit trail. */
+static int tell_change(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
+                       const struct store_change *change, struct error *error) {
+    const struct audit_entry entry = {.type = AUDIT_CHANGE,
+                                      .time = subject->now,
+                                      .actor = author->user,
+                                      .project = author->project_name,
+                                      .jwk = subject->name,
+                                      .jwk_id = subject->uid,
+                                      .operation = event_operation_name(subject->operation),
+                                      .changed = subject->changed,
+                                      .epoch = change->epoch,
+                                      .version = subject->version,
+                                      .deployment_id = change->deployment_id,
+                                      .event_id = change->outgoing->event_id,
+                                      .event_hash = change->event_hash};
+    return store_audit(store, &entry, error);
+}
+
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) {
     *change =
@@ -194,7 +214,7 @@ int store_record_deployment(struct store *store, const struct store_author *auth
     snprintf(change->jwk_id, sizeof change->jwk_id, "%s", subject->uid);
     change->outgoing = make_outgoing(author, subject, &envelope, change);
     if (insert_deployment(store, author, subject, change, error) || insert_results(store, change, error) ||
-        insert_outgoing(store, change->outgoing, error))
+        insert_outgoing(store, change->outgoing, error) || tell_change(store, author, subject, change, error))
         goto failed;
     change->outbox_id = change->outgoing->outbox_id;
     text_free(&envelope);
@@ -305,8 +325,17 @@ int store_add_tombstones(struct store *store, int64_t before, int limit, int *ad
 
 /* ---- results ---- */
 
-int store_set_result(struct store *store, int64_t sequence, int64_t environment_id, enum result_state state,
-                     const char *message, const char *replicas, int64_t settled_at, struct error *error) {
+static int tell_outcome(struct store *store, const struct store_outcome *outcome, struct error *error) {
+    const struct audit_entry entry = {.type = AUDIT_OUTCOME,
+                                      .deployment_id = outcome->deployment_id,
+                                      .environment = outcome->environment_name,
+                                      .settled = outcome->state != RESULT_PENDING,
+                                      .success = outcome->state == RESULT_SUCCEEDED,
+                                      .message = outcome->message};
+    return store_audit(store, &entry, error);
+}
+
+int store_set_result(struct store *store, const struct store_outcome *outcome, struct error *error) {
     sqlite3_stmt *statement =
         store_statement(store,
                         "UPDATE deployment_result SET state = ?3, message = ?4, replicas = ?5, settled_at = nullif(?6, 0)"
@@ -314,13 +343,15 @@ int store_set_result(struct store *store, int64_t sequence, int64_t environment_
                         error);
     if (!statement)
         return -1;
-    store_bind_integer(statement, 1, sequence);
-    store_bind_integer(statement, 2, environment_id);
-    store_bind_integer(statement, 3, state);
-    store_bind_text(statement, 4, message);
-    store_bind_text(statement, 5, replicas);
-    store_bind_integer(statement, 6, settled_at);
-    return store_run(store, statement, "storing a result", error);
+    store_bind_integer(statement, 1, outcome->sequence);
+    store_bind_integer(statement, 2, outcome->environment_id);
+    store_bind_integer(statement, 3, outcome->state);
+    store_bind_text(statement, 4, outcome->message);
+    store_bind_text(statement, 5, outcome->replicas);
+    store_bind_integer(statement, 6, outcome->settled_at);
+    if (store_run(store, statement, "storing a result", error))
+        return -1;
+    return sqlite3_changes(store->db) ? tell_outcome(store, outcome, error) : 0;
 }
 
 static bool is_listed(const char *uid, const char *const *list, size_t count) {
@@ -350,7 +381,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
         return -1;
     sqlite3_stmt *find = store_statement(
         store,
-        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid FROM deployment_result"
+        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid, deployment.uid FROM deployment_result"
         " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
         " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
         " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3",
@@ -363,6 +394,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
     /* The rows are collected first: they are changed under the index that finds them. */
     struct row {
         int64_t sequence, environment_id;
+        char deployment_id[UUID_SIZE];
     } *rows = memory_new((size_t)limit * sizeof *rows);
     int row, seen = 0, count = 0, status = -1;
     while ((row = store_step(store, find, "looking for pending results", error)) == 1) {
@@ -370,14 +402,23 @@ int store_settle_pending(struct store *store, const char *environment, const str
         *after_sequence = sequence;
         seen++;
         if (position_needed(sequence, &identity) <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
-            !is_listed(store_text(find, 3), except, except_count))
-            rows[count++] = (struct row){sequence, sqlite3_column_int64(find, 1)};
+            !is_listed(store_text(find, 3), except, except_count)) {
+            rows[count] = (struct row){.sequence = sequence, .environment_id = sqlite3_column_int64(find, 1)};
+            snprintf(rows[count++].deployment_id, UUID_SIZE, "%s", store_text(find, 4));
+        }
     }
     if (row < 0)
         goto out;
-    for (int i = 0; i < count; i++)
-        if (store_set_result(store, rows[i].sequence, rows[i].environment_id, RESULT_SUCCEEDED, NULL, NULL, now, error))
+    for (int i = 0; i < count; i++) {
+        const struct store_outcome outcome = {.sequence = rows[i].sequence,
+                                              .environment_id = rows[i].environment_id,
+                                              .deployment_id = rows[i].deployment_id,
+                                              .environment_name = environment,
+                                              .state = RESULT_SUCCEEDED,
+                                              .settled_at = now};
+        if (store_set_result(store, &outcome, error))
             goto out;
+    }
     *more = seen == limit;
     *left += seen - count;
     status = 0;
@@ -392,12 +433,24 @@ int store_settle_superseded(struct store *store, int64_t sequence, int64_t envir
         "WITH RECURSIVE older (id) AS (SELECT previous FROM deployment WHERE id = ?1 UNION ALL"
         " SELECT previous FROM deployment JOIN older USING (id) WHERE previous IS NOT NULL)"
         " UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
-        " AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older)",
+        " AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older)"
+        " RETURNING (SELECT uid FROM deployment WHERE deployment.id = deployment_id),"
+        " (SELECT name FROM environment WHERE environment.id = environment_id)",
         error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);
     store_bind_integer(statement, 2, environment_id);
     store_bind_integer(statement, 3, now);
-    return store_run(store, statement, "settling earlier versions", error);
+    int row;
+    while ((row = store_step(store, statement, "settling earlier versions", error)) == 1) {
+        const struct store_outcome outcome = {.deployment_id = store_text(statement, 0),
+                                              .environment_name = store_text(statement, 1),
+                                              .state = RESULT_SUCCEEDED};
+        if (tell_outcome(store, &outcome, error)) {
+            sqlite3_reset(statement);
+            return -1;
+        }
+    }
+    return row;
 }

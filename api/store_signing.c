@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/memory.h"
+#include "store_audit.h"
 #include "store_sql.h"
 
 /* ---- making ---- */
@@ -50,7 +51,8 @@ static int insert(struct store *store, bool is_active, char kid[SHA256_TEXT_SIZE
     if (status == 0)
         status = store_run(store, statement, "storing a signing key", error);
     jwk_free(jwk);
-    return status;
+    return status ? -1
+                  : store_audit_command(store, "signing-key add", kid, is_active ? "the first one, in use at once" : "to be used later", error);
 }
 
 static int count_keys(struct store *store, const char *sql, int64_t *count, struct error *error) {

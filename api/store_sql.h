@@ -8,6 +8,19 @@
 
 enum { STATEMENT_MAX = 256 };
 
+/* The audit trail's lines of the present transaction (store_audit.c). */
+struct audit_chain {
+    struct text lines;           /* each with a line end */
+    bool known;                  /* the two below are: read from the store, or moved on since */
+    int64_t sequence;            /* of the last line */
+    char hash[SHA256_TEXT_SIZE]; /* of that */
+    size_t savepoint_length;     /* what they were at the savepoint */
+    int64_t savepoint_sequence;
+    char savepoint_hash[SHA256_TEXT_SIZE];
+    void (*written)(void *context); /* after a commit that added lines; may be NULL */
+    void *context;
+};
+
 struct store {
     sqlite3 *db;
     enum store_mode mode;
@@ -19,6 +32,7 @@ struct store {
     struct store_identity identity;      /* uid, epoch and partitions do not change while a process serves */
     int64_t next_sequence;               /* within a transaction; 0: not read yet */
     int64_t savepoint_sequence;          /* what it was at the savepoint */
+    struct audit_chain audit;
     struct store_environments *environments; /* cache, valid while data_version is the same */
     int64_t environments_version;
     struct sealing *sealing;             /* NULL: secrets can be neither written nor read */
@@ -78,6 +92,11 @@ bool store_choose_data_key(struct store *store);
 /* Stores a new data key, sealed under the first master key as it is now, in the transaction that has just begun, which ends with
  * that. *id: its own. */
 int store_make_data_key(struct store *store, uint32_t *id, struct error *error) MUST_CHECK;
+/* The transaction's part of the audit trail (store_audit.c): written before the commit, ended after it. */
+int store_audit_write(struct store *store, struct error *error) MUST_CHECK;
+void store_audit_end(struct store *store, bool written);
+void store_audit_savepoint(struct store *store);
+void store_audit_rollback_savepoint(struct store *store);
 
 /* Refuses another program's file and a newer schema, and, for a reader, an older one (store_migrate.c). */
 int store_check_schema(struct store *store, struct error *error) MUST_CHECK;

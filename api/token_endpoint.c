@@ -84,12 +84,15 @@ struct issue {
 static int run(struct job *job, struct store *store, struct error *error) {
     struct issue *issue = (struct issue *)job;
     unsigned char hash[32];
+    char peer[HTTP_PEER_SIZE];
     int64_t now = clock_wall_ms();
     token_hash(issue->token, hash);
-    return store_issue_token(store, issue->client_id, hash, now, now + issue->call->api->limits.token_lifetime_ms, error);
+    http_request_peer(issue->call->request, peer);
+    return store_issue_token(store, issue->client_id, hash, peer, now, now + issue->call->api->limits.token_lifetime_ms, error);
 }
 
 static void refuse(struct call *call) {
+    refusals_note(call->api->refusals, call, 401);
     struct MHD_Response *response = answer_error(401, "Bad credentials");
     http_response_header(response, "WWW-Authenticate", "Bearer realm=\"jwk-api\"");
     http_respond(call->request, 401, response);

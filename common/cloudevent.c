@@ -19,7 +19,7 @@ rd_kafka_headers_t *cloudevent_headers(const struct cloudevent *attributes) {
     add(headers, "ce_subject", attributes->subject);
     add(headers, "ce_time", attributes->time);
     add(headers, "ce_dataschema", attributes->dataschema);
-    add(headers, "content-type", "application/json");
+    add(headers, "content-type", attributes->content_type ? attributes->content_type : "application/json");
     add(headers, "traceparent", attributes->traceparent);
     return headers;
 }

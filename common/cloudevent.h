@@ -14,6 +14,7 @@
 struct cloudevent {
     const char *id, *source, *type, *subject, *time, *dataschema; /* subject may be NULL */
     const char *traceparent;                                      /* NULL when there is none */
+    const char *content_type; /* datacontenttype; NULL for application/json. Only for writing */
 };
 
 /* New headers for rd_kafka_producev(), owned by the caller until a produce call succeeds. */

@@ -16,6 +16,7 @@ void kafka_topics_name(const char *prefix, struct kafka_topics *topics) {
     snprintf(topics->events, sizeof topics->events, "%s.events", prefix);
     snprintf(topics->acks, sizeof topics->acks, "%s.acks", prefix);
     snprintf(topics->workers, sizeof topics->workers, "%s.workers", prefix);
+    snprintf(topics->audit, sizeof topics->audit, "%s.audit", prefix);
 }
 
 static void forward_log(const rd_kafka_t *client, int level, const char *facility, const char *text) {

@@ -20,9 +20,9 @@ struct kafka_settings {
     bool embedded; /* filled by kafka_connect(): the broker is the embedded development broker */
 };
 
-/* The topics of one installation: prefix.events, prefix.acks, prefix.workers. */
+/* The topics of one installation: prefix.events, prefix.acks, prefix.workers, prefix.audit. */
 struct kafka_topics {
-    char events[256], acks[256], workers[256];
+    char events[256], acks[256], workers[256], audit[256];
 };
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics);
 

@@ -36,6 +36,7 @@ enum {
 #define PRESENCE_TYPE_HELLO     "jwk.worker.hello.v1"
 #define PRESENCE_TYPE_HEARTBEAT "jwk.worker.heartbeat.v1"
 #define PRESENCE_TYPE_GOODBYE   "jwk.worker.goodbye.v1"
+#define AUDIT_TYPE              "jwk.audit.v1" /* its value is lines, not one message: api/audit_line.h */
 
 enum event_operation { EVENT_CREATE, EVENT_UPDATE, EVENT_DELETE, EVENT_REDEPLOY };
 const char *event_operation_name(enum event_operation operation); /* "create", … */

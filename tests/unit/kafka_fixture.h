@@ -1,4 +1,4 @@
-/* A Kafka of the test's own: librdkafka's mock cluster in this process, with the three topics, and what writes to and reads from them. */
+/* A Kafka of the test's own: librdkafka's mock cluster in this process, with the four topics, and what writes to and reads from them. */
 #ifndef TESTS_UNIT_KAFKA_FIXTURE_H
 #define TESTS_UNIT_KAFKA_FIXTURE_H
 
@@ -45,6 +45,7 @@ static inline void kafka_open(struct kafka_fixture *kafka) {
     assert_int_equal(rd_kafka_mock_topic_create(kafka->cluster, kafka->topics.events, KAFKA_EVENT_PARTITIONS, 1), 0);
     assert_int_equal(rd_kafka_mock_topic_create(kafka->cluster, kafka->topics.acks, 1, 1), 0);
     assert_int_equal(rd_kafka_mock_topic_create(kafka->cluster, kafka->topics.workers, 1, 1), 0);
+    assert_int_equal(rd_kafka_mock_topic_create(kafka->cluster, kafka->topics.audit, 1, 1), 0);
     kafka->settings = (struct kafka_settings){.brokers = rd_kafka_mock_cluster_bootstraps(kafka->cluster), .topic_prefix = "test",
                                               .client_id = "test", .embedded = true};
     kafka->producer = kafka_producer_new(&kafka->settings, NULL, kafka_note_offset, &error);

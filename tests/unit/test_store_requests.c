@@ -139,7 +139,7 @@ static void an_issued_token_is_its_clients_until_it_expires_or_the_client_is_rev
     unsigned char hash[32] = {1}, wrong[32] = {2};
     int64_t id = new_client(store, PROJECT, uid), ignored;
     FAILS(store_find_client(store, uid, wrong, &ignored, &error), ERROR_DENIED, "Bad credentials");
-    SUCCEEDS(store_issue_token(store, id, hash, 100, 200, &error));
+    SUCCEEDS(store_issue_token(store, id, hash, "127.0.0.1", 100, 200, &error));
     struct store_token token;
     struct store_project project;
     SUCCEEDS(store_find_token(store, hash, 199, &token, &error));
@@ -151,7 +151,7 @@ static void an_issued_token_is_its_clients_until_it_expires_or_the_client_is_rev
     SUCCEEDS(store_revoke_client(store, uid, &error));
     FAILS(store_find_token(store, hash, 199, &token, &error), ERROR_DENIED, "Invalid token");
     wrong[0] = 3;
-    FAILS(store_issue_token(store, id, wrong, 100, 200, &error), ERROR_DENIED, "Bad credentials");
+    FAILS(store_issue_token(store, id, wrong, "127.0.0.1", 100, 200, &error), ERROR_DENIED, "Bad credentials");
 }
 
 static void expired_tokens_melt_a_few_at_a_time_and_personal_ones_stay(void **state) {
@@ -163,11 +163,11 @@ static void expired_tokens_melt_a_few_at_a_time_and_personal_ones_stay(void **st
     int64_t id = new_client(store, PROJECT, uid);
     for (int i = 0; i < MANY; i++) {
         hash[0] = (unsigned char)i;
-        SUCCEEDS(store_issue_token(store, id, hash, 100, 200, &error));
+        SUCCEEDS(store_issue_token(store, id, hash, "127.0.0.1", 100, 200, &error));
     }
     for (int added = 1; added <= MANY / CLEARED_AT_ONCE + 1; added++) {
         hash[0] = (unsigned char)(MANY + added);
-        SUCCEEDS(store_issue_token(store, id, hash, 200, 900, &error));
+        SUCCEEDS(store_issue_token(store, id, hash, "127.0.0.1", 200, 900, &error));
         int expired = added * CLEARED_AT_ONCE < MANY ? MANY - added * CLEARED_AT_ONCE : 0;
         assert_int_equal(tokens_kept(store), 1 + added + expired);
     }

@@ -31,6 +31,14 @@ static int64_t id_of(const struct store_change *change, const char *environment)
 
 /* ---- results ---- */
 
+static int set_result(struct store_fixture *fixture, const struct store_change *change, const char *environment, enum result_state state,
+                      const char *message, const char *replicas, int64_t settled_at, struct error *error) {
+    const struct store_outcome outcome = {.sequence = change->sequence, .environment_id = id_of(change, environment),
+                                          .deployment_id = change->deployment_id, .environment_name = environment, .state = state,
+                                          .message = message, .replicas = replicas, .settled_at = settled_at};
+    return store_set_result(fixture->store, &outcome, error);
+}
+
 static void check_deployment(void *context, const struct store_deployment *deployment) {
     const struct store_change *change = context;
     assert_string_equal(deployment->uid, change->deployment_id);
@@ -62,7 +70,7 @@ static void results_are_kept_by_environment(void **state) {
     struct store_fixture *fixture = *state;
     struct store_change change;
     fixture_create(fixture, "my-jwk", &change);
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id_of(&change, "staging"), RESULT_FAILED, "no room", "{\"edge-1\":\"no room\"}",
+    SUCCEEDS(set_result(fixture, &change, "staging", RESULT_FAILED, "no room", "{\"edge-1\":\"no room\"}",
                               5, &error));
     expect_result(fixture->store, change.deployment_id, "staging", RESULT_FAILED, "no room");
     expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
@@ -77,15 +85,14 @@ static void a_pending_result_never_takes_back_a_success(void **state) {
     struct store_fixture *fixture = *state;
     struct store_change change;
     fixture_create(fixture, "my-jwk", &change);
-    const int64_t id = id_of(&change, "production");
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_PENDING, "Timed out", NULL, 0, &error));
+    SUCCEEDS(set_result(fixture, &change, "production", RESULT_PENDING, "Timed out", NULL, 0, &error));
     expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, "Timed out");
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_SUCCEEDED, NULL, NULL, 5, &error));
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_PENDING, "Timed out", NULL, 0, &error));
+    SUCCEEDS(set_result(fixture, &change, "production", RESULT_SUCCEEDED, NULL, NULL, 5, &error));
+    SUCCEEDS(set_result(fixture, &change, "production", RESULT_PENDING, "Timed out", NULL, 0, &error));
     expect_result(fixture->store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_FAILED, "later", NULL, 6, &error));
+    SUCCEEDS(set_result(fixture, &change, "production", RESULT_FAILED, "later", NULL, 6, &error));
     expect_result(fixture->store, change.deployment_id, "production", RESULT_FAILED, "later");
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id, RESULT_PENDING, NULL, NULL, 0, &error));
+    SUCCEEDS(set_result(fixture, &change, "production", RESULT_PENDING, NULL, NULL, 0, &error));
     expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
     store_change_clear(&change);
 }
@@ -175,7 +182,7 @@ static void a_failure_is_corrected_by_a_position_unless_it_goes_on(void **state)
     struct store_change change;
     int64_t left;
     fixture_create(fixture, "my-jwk", &change);
-    SUCCEEDS(store_set_result(fixture->store, change.sequence, id_of(&change, "production"), RESULT_FAILED, "x", NULL, 5, &error));
+    SUCCEEDS(set_result(fixture, &change, "production", RESULT_FAILED, "x", NULL, 5, &error));
     const char *const failing[] = {change.jwk_id};
     settle(fixture->store, "production", INT64_MAX, failing, 1, 1000, &left);
     expect_result(fixture->store, change.deployment_id, "production", RESULT_FAILED, "x");
@@ -215,7 +222,9 @@ static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     fixture_create(fixture, "other", &other);
     fixture_update(fixture, "my-jwk", NULL, "2", &second);
     fixture_update(fixture, "my-jwk", NULL, "3", &third);
+    SUCCEEDS(store_begin(fixture->store, &error));
     SUCCEEDS(store_settle_superseded(fixture->store, second.sequence, id_of(&second, "production"), 5, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
     expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
     expect_result(fixture->store, first.deployment_id, "staging", RESULT_PENDING, NULL);
     expect_result(fixture->store, second.deployment_id, "production", RESULT_PENDING, NULL);
