@@ -204,7 +204,7 @@ static bool is_over(const struct audit_publisher *audit) {
 static int64_t serve_refusals(struct audit_publisher *audit) {
     if (!audit->refusing)
         return INT64_MAX;
-    int64_t next = refusals_submit(audit->options.refusals, clock_monotonic_ms(), false);
+    int64_t next = refusals_submit(audit->options.refusals, clock_monotonic_ms());
     audit->refusing = next != INT64_MAX;
     return next;
 }
@@ -341,10 +341,10 @@ void audit_publisher_start(struct audit_publisher *audit, struct writer *writer,
 }
 
 static int run_stop(struct job *job, struct store *store, struct error *error) {
-    (void)job;
+    struct audit_publisher *audit = ((struct stop_job *)job)->audit;
     const struct audit_entry entry = {
         .type = AUDIT_STOP, .actor = operator_name(), .user_id = operator_id(), .login = operator_login()};
-    return store_audit(store, &entry, error);
+    return refusals_write_rest(audit->options.refusals, store, error) || store_audit(store, &entry, error) ? -1 : 0;
 }
 
 static void done_stop(struct job *job, int status, const struct error *error) {
@@ -360,7 +360,6 @@ static void done_stop(struct job *job, int status, const struct error *error) {
 void audit_publisher_stop(struct audit_publisher *audit, int timeout_ms) {
     if (!audit->started)
         return;
-    refusals_submit(audit->options.refusals, clock_monotonic_ms(), true);
     audit->stop = (struct stop_job){.job = {.run = run_stop, .done = done_stop}, .audit = audit};
     pthread_mutex_lock(&audit->lock);
     audit->stop_at = clock_monotonic_ms() + timeout_ms;

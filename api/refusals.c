@@ -117,13 +117,24 @@ static int write_sort(struct store *store, const struct sort *sort, struct error
     return store_audit(store, &entry, error);
 }
 
-static int run(struct job *job, struct store *store, struct error *error) {
-    const struct window *window = &((struct refusals *)job)->writing;
+static int write_window(struct store *store, const struct window *window, struct error *error) {
     for (size_t i = 0; i < window->count; i++)
         if (write_sort(store, &window->sorts[i], error))
             return -1;
     const struct audit_entry more = {.type = AUDIT_REFUSAL, .time = window->more_time, .count = window->more};
     return window->more ? store_audit(store, &more, error) : 0;
+}
+
+static int run(struct job *job, struct store *store, struct error *error) {
+    return write_window(store, &((struct refusals *)job)->writing, error);
+}
+
+int refusals_write_rest(struct refusals *refusals, struct store *store, struct error *error) {
+    pthread_mutex_lock(&refusals->lock);
+    struct window rest = refusals->gathering;
+    refusals->gathering = (struct window){0};
+    pthread_mutex_unlock(&refusals->lock);
+    return write_window(store, &rest, error);
 }
 
 static void done(struct job *job, int status, const struct error *error) {
@@ -135,9 +146,9 @@ static void done(struct job *job, int status, const struct error *error) {
     pthread_mutex_unlock(&refusals->lock);
 }
 
-int64_t refusals_submit(struct refusals *refusals, int64_t now_ms, bool last) {
+int64_t refusals_submit(struct refusals *refusals, int64_t now_ms) {
     pthread_mutex_lock(&refusals->lock);
-    bool waits = !is_empty(&refusals->gathering), submit = waits && !refusals->busy && (last || now_ms >= refusals->due);
+    bool waits = !is_empty(&refusals->gathering), submit = waits && !refusals->busy && now_ms >= refusals->due;
     if (submit) {
         refusals->writing = refusals->gathering;
         refusals->gathering = (struct window){0};

@@ -19,8 +19,10 @@ void refusals_free(struct refusals *refusals);
 void refusals_attach(struct refusals *refusals, struct writer *writer, void (*wake)(void *context), void *context);
 /* Notes that the call is refused with that status (401, 403, 429), before it is answered. Thread-safe. */
 void refusals_note(struct refusals *refusals, const struct call *call, unsigned status);
-/* Hands what is gathered to the writer when its time has come (now_ms: monotonic) or the service ends (last); returns when to
- * call again, INT64_MAX when there is nothing. Called by one thread. */
-int64_t refusals_submit(struct refusals *refusals, int64_t now_ms, bool last);
+/* Hands what is gathered to the writer when its time has come (now_ms: monotonic); returns when to call again, INT64_MAX when
+ * there is nothing. Called by one thread. */
+int64_t refusals_submit(struct refusals *refusals, int64_t now_ms);
+/* Writes what is gathered, for the last time: within a job of the writer. */
+int refusals_write_rest(struct refusals *refusals, struct store *store, struct error *error) MUST_CHECK;
 
 #endif
