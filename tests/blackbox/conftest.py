@@ -2,12 +2,16 @@
 
 import itertools
 import os
+import sys
 
 import pytest
 
 from harness.broker import EmbeddedBroker, KafkaBroker
 from harness.installation import Installation
-from harness.program import BUILD, Program
+from harness.program import BUILD, REPOSITORY, Program
+
+sys.path.append(str(REPOSITORY / "tests"))
+from fault import shim  # noqa: E402
 
 BROKERS = os.environ.get("JWK_TEST_BROKERS", "embedded,kafka").split(",")
 
@@ -98,6 +102,18 @@ def installation(request, tmp_path_factory):
     made.stop()
     if own and own.running:
         own.stop()
+
+
+@pytest.fixture
+def shifted_clock(tmp_path):
+    """A function that gives the environment variables of a program whose wall clock is off by so many hours."""
+    shims = []  # their memory is what the programs look at
+
+    def shift(hours):
+        shims.append(shim.Shim(shim.build(BUILD / "fault"), tmp_path / f"shim-{len(shims)}", tmp_path / f"watched-{len(shims)}"))
+        shims[-1].fields.clock_offset_ms = int(hours * 3_600_000)
+        return shims[-1].environment
+    return shift
 
 
 _numbers = itertools.count(1)

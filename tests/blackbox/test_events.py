@@ -24,8 +24,10 @@ def test_each_change_is_one_event_with_the_full_state_keyed_by_the_id_that_never
     assert [record.value["version"] for record in (created, updated, deleted)] == [1, 2, 3]
     assert len({record.key for record in (created, updated, deleted)}) == 1
     assert len({record.partition for record in (created, updated, deleted)}) == 1, "through a rename it stays on its partition"
+    sealed = created.value["jwk"]["privateKey"]
+    assert len(sealed["recipients"]) == 2, "one for each environment"
     assert created.value["jwk"] == {"id": created.key, "name": "a", "description": "first", "type": "EC", "kid": "k",
-                                    "publicKey": public_half(key), "retiring": []}
+                                    "publicKey": public_half(key), "privateKey": sealed, "retiring": []}
     assert updated.value["jwk"] == created.value["jwk"] | {"name": "b", "description": "second"}
     assert deleted.value["jwk"]["publicKey"] is None
     assert {record.value["actor"] for record in (created, updated, deleted)} == {"alice"}

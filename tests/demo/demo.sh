@@ -60,8 +60,9 @@ admin() { "$build/jwk-api" --data-dir "$directory/api" "$@"; }
 start broker "$build/jwk-api" broker
 broker=$address
 "$build/jwk-api" master-key generate --output "$directory/master-key" 2>/dev/null
-admin environment add production --without-keys
-admin environment add staging --without-keys
+for environment in production staging; do
+    admin environment add "$environment" "${master_key[@]}" --credentials "$directory/$environment.credentials" 2>/dev/null
+done
 admin project add MyProject
 token=$(admin token create --user demo --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES 2>/dev/null)
 start api "$build/jwk-api" serve --data-dir "$directory/api" "${master_key[@]}" --listen 127.0.0.1:0 --brokers "$broker"
@@ -69,7 +70,7 @@ api=$address
 declare -A worker
 for environment in production staging; do
     start "$environment" "$build/jwk-worker" --environment "$environment" --replica "$environment-1" --state-dir "$directory/$environment" \
-        --unsigned --listen 127.0.0.1:0 --brokers "$broker"
+        --credentials "$directory/$environment.credentials" --listen 127.0.0.1:0 --brokers "$broker"
     worker[$environment]=$address
     await_ready "$address"
 done

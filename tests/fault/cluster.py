@@ -130,7 +130,7 @@ class WorkerNode(Node):
     def arguments(self, address_file):
         return [BUILD / "jwk-worker", "--environment", self.environment, "--replica", self.replica, "--state-dir", self.directory,
                 "--listen", "127.0.0.1:0", "--address-file", address_file, "--heartbeat-interval", f"{HEARTBEAT_MS}ms",
-                "--sweep-delay", "2s", "--unsigned", *self.cluster.broker_options, *self.cluster.worker_options]
+                "--sweep-delay", "2s", "--credentials", self.cluster.credentials(self.environment), *self.cluster.broker_options, *self.cluster.worker_options]
 
     def read_state(self):
         """{JWK id: [epoch, version, deleted]} of a stopped worker's state, read from a copy."""
@@ -181,11 +181,14 @@ class Cluster:
                        capture_output=True, timeout=PATIENCE)
         self.api = ApiNode(self, "api", self.directory / "api")
         for name in environments:
-            self.admin("environment", "add", name, "--without-keys")
+            self.admin("environment", "add", name, "--credentials", str(self.credentials(name)))
         self.token = self.admin("token", "create", "--user", "alice", "--role", "ROLE_API_SECURITY", "--role",
                                 "ROLE_DEPLOY_UNDEPLOY_PROXIES").strip()
         self.workers = {}
         self.extra = []  # further processes that faults start
+
+    def credentials(self, environment):
+        return self.directory / f"{environment}.credentials"
 
     def admin(self, *arguments):
         """Runs an administrative command with the API's shim: what it writes is in the same journal."""

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import urllib.parse
 import uuid
@@ -129,16 +130,20 @@ class Api(Program):
 class Worker(Program):
     """`jwk-worker`: one replica of one environment."""
 
-    def __init__(self, installation, environment, replica, options=(), state_directory=None):
+    def __init__(self, installation, environment, replica, options=(), state_directory=None, environment_variables=None):
         self.installation, self.environment, self.replica = installation, environment, replica
-        self.options = options
+        self.options, self.environment_variables = options, environment_variables
         self.state_directory = state_directory or installation.directory / f"state-{environment}-{replica}"
         address_file = installation.directory / f"worker-{uuid.uuid4().hex}.address"
         super().__init__(f"worker-{environment}-{replica}",
                          [BUILD / "jwk-worker", "--environment", environment, "--replica", replica, "--state-dir", self.state_directory,
                           *installation.trust_options(environment), "--listen", "127.0.0.1:0", "--address-file", address_file, *installation.broker_options, *options],
-                         installation.directory)
+                         installation.directory, environment_variables)
         self.address = self.wait_address(address_file)
+
+    def reload(self):
+        """Has it read its credentials again."""
+        self.process.send_signal(signal.SIGHUP)
 
     def request(self, method, path, headers=None):
         return http.request(self.address, method, path, None, {"Host": "localhost"} | (headers or {}))
@@ -221,8 +226,10 @@ class Installation:
         self.admin("project", "add", name)
         return name
 
-    def add_environment(self, name):
-        self.admin("environment", "add", name, "--without-keys")
+    def add_environment(self, name, *, keys=True):
+        """With keys, its workers started from then on have its credentials."""
+        self.credentials(name).unlink(missing_ok=True)
+        self.admin("environment", "add", name, *(["--credentials", self.credentials(name)] if keys else ["--without-keys"]))
         return name
 
     def credentials(self, environment):
@@ -241,13 +248,20 @@ class Installation:
         self.api.wait_ready()
         return self.api
 
-    def start_worker(self, environment, replica="edge-1", *options, state_directory=None, ready=True):
-        worker = Worker(self, environment, replica, options, state_directory)
+    def start_worker(self, environment, replica="edge-1", *options, state_directory=None, ready=True, environment_variables=None):
+        worker = Worker(self, environment, replica, options, state_directory, environment_variables)
         self.workers[environment, replica] = worker
         self.programs.append(worker)
         if ready:
             worker.wait_ready()
         return worker
+
+    def try_worker(self, environment, *options):
+        """Starts one that must refuse to; returns its exit status and what it said. Nothing is added to the options."""
+        done = subprocess.run([str(BUILD / "jwk-worker"), "--environment", environment, "--replica", "edge-1", "--state-dir",
+                               str(self.directory / "refused"), "--listen", "127.0.0.1:0", *self.broker_options, *map(str, options)],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return done.returncode, done.stderr
 
     def start_workers(self, *environments):
         """One replica of each, started together: each waits for the broker on its own."""
@@ -256,7 +270,8 @@ class Installation:
             worker.wait_ready()
 
     def restart_worker(self, worker, *, ready=True):
-        return self.start_worker(worker.environment, worker.replica, *worker.options, state_directory=worker.state_directory, ready=ready)
+        return self.start_worker(worker.environment, worker.replica, *worker.options, state_directory=worker.state_directory, ready=ready,
+                                 environment_variables=worker.environment_variables)
 
     def wait_connected(self, *environments):
         """Until the API counts on a replica of each of these environments (all when none is named).

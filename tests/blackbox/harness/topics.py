@@ -31,6 +31,7 @@ class Topics:
 
     def __init__(self, brokers, prefix):
         self.brokers = brokers
+        self.forged = False  # a test has put records there that keep to no contract: they are left out
         self.events, self.acks, self.workers = (f"{prefix}.{name}" for name in ("events", "acks", "workers"))
 
     def admin(self):
@@ -64,7 +65,11 @@ class Topics:
                     assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
                     open_partitions.discard(message.partition())
                 else:
-                    records.append(Record(message))
+                    try:
+                        records.append(Record(message))
+                    except (AssertionError, ValueError):
+                        if not self.forged:
+                            raise
             return records
         finally:
             consumer.close()
