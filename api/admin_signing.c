@@ -62,8 +62,10 @@ int signing_key_add_run(void *settings, char **operands, int count) {
     int status = admin_with_store(settings, add, kid);
     if (status == 0) {
         printf("%s\n", kid);
-        fprintf(stderr, "give the workers the output of: jwk-api signing-key export\nthen use it by: jwk-api signing-key activate %s\n",
-                kid);
+        /* A thumbprint may begin as an option does. */
+        fprintf(stderr,
+                "give the workers the output of: jwk-api signing-key export\nthen use it by: jwk-api signing-key activate %s%s\n",
+                kid[0] == '-' ? "-- " : "", kid);
     }
     return status;
 }

@@ -228,8 +228,8 @@ def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, pro
     installation.wait_connected()
     assert installation.api.create(project, "a", new_key("EC", kid="one")).json["deploymentResult"]["success"]
     # A new key without the accepted way of telling the workers first.
-    kid = re.search(r"[A-Za-z0-9_-]{43}", installation.admin("signing-key", "add").stdout).group()
-    installation.admin("signing-key", "activate", kid)
+    kid = installation.admin("signing-key", "add").stdout.strip()
+    installation.admin("signing-key", "activate", "--", kid)
 
     def not_believed():
         result = installation.api.update(project, "a", {"description": "x"}, prefer="wait=2")
@@ -252,9 +252,9 @@ def test_an_unknown_key_is_looked_up_in_a_file_that_has_changed(installation, pr
     worker = installation.start_worker("production", "edge-1", "--api-keys", keys)
     installation.wait_connected()
     assert installation.api.create(project, "a").json["deploymentResult"]["success"]
-    kid = re.search(r"[A-Za-z0-9_-]{43}", installation.admin("signing-key", "add").stdout).group()
+    kid = installation.admin("signing-key", "add").stdout.strip()
     keys.write_text(installation.admin("signing-key", "export").stdout)
-    installation.admin("signing-key", "activate", kid)
+    installation.admin("signing-key", "activate", "--", kid)
     next_good_one_works(installation, project)
     assert refused(worker) == 0
 

@@ -211,7 +211,7 @@ class Installation:
         """Runs an administrative subcommand on the store; with check it must succeed. The master key is in its environment, unless an
         option names another."""
         named = any(str(argument).startswith("--master-key-") for argument in arguments)
-        return run([*arguments, "--data-dir", self.data_directory], check,
+        return run(["--data-dir", self.data_directory, *arguments], check,
                    {} if named else {"JWK_API_MASTER_KEY_FILE": str(self.master_key_file)})
 
     def new_token(self, *options, roles=(ROLE_SECURITY, ROLE_DEPLOY), user="alice"):
