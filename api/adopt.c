@@ -11,6 +11,8 @@
 #include "audit_end.h"
 #include "common/cloudevent.h"
 #include "common/kafka.h"
+#include "common/kafka_config.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/message.h"
@@ -90,7 +92,9 @@ static int read_topic(const struct kafka_settings *settings, const char *topic, 
             open--;
         else if (!record->err)
             take_record(content, record);
-        else
+        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
+        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         rd_kafka_message_destroy(record);
     }
@@ -143,7 +147,10 @@ int adopt_run(void *context, char **operands, int count) {
                                    .topic_prefix = settings->topic_prefix,
                                    .properties = &settings->kafka_properties,
                                    .client_id = "jwk-api"};
+    struct option_list *properties = &((struct settings *)context)->kafka_properties;
     int status = logging_start(settings, &error);
+    if (status == 0)
+        status = kafka_config_read(settings->kafka_config, properties, &error);
     kafka_topics_name(settings->topic_prefix, &topics);
     if (status == 0 && (status = store_lock_serving(settings->data_dir, &error)) == 0)
         status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;

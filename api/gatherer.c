@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/log_limit.h"
 #include "common/memory.h"
@@ -25,6 +26,9 @@ enum {
     PAUSE_NOTICED_MS = 2000, /* a longer gap between two rounds means that this process stood still */
     PARTITIONS_CHECK_MS = 30000,
     METADATA_TIMEOUT_MS = 1000,
+    REFUSED_RETRY_MS = 5000, /* a partition that may not be read is tried again */
+    UNWELL_LOOK_MS = 1000,   /* while Kafka does not do all it should, the longest time between two looks … */
+    UNWELL_TIMEOUT_MS = 100, /* … which take no longer, since deadlines pass meanwhile */
 };
 
 static struct metric acks_applied = {.name = "jwk_api_acks_total",
@@ -70,6 +74,7 @@ struct gatherer {
     struct enrolling *enrolling;
     struct log_limit acks_limit, presence_limit; /* of what anybody can write to the topics */
     int64_t next_expiry, last_round, next_partitions_check;
+    int64_t next_refused_retry; /* INT64_MAX while no partition is refused */
 
     pthread_mutex_t replicas_lock; /* held by the thread while it changes what replicas_copy() reads, and by whoever copies */
 
@@ -423,9 +428,44 @@ static void restart_partition(struct gatherer *gatherer, const char *topic, int3
         log_error("partition can not be read again", "reason", error.message);
 }
 
+/* ---- partitions that may not be read ---- */
+
+/* Marked in the entry, until something is read from it. */
+static void note_refused(struct gatherer *gatherer, const char *topic, int32_t partition, int64_t now) {
+    rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
+    kafka_health_refused(gatherer->consumer, KAFKA_READ, topic);
+    if (!entry)
+        return;
+    entry->err = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    if (gatherer->next_refused_retry == INT64_MAX)
+        gatherer->next_refused_retry = now + REFUSED_RETRY_MS;
+}
+
+static void note_read(rd_kafka_topic_partition_t *entry) {
+    entry->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+    kafka_health_granted(KAFKA_READ, entry->topic);
+}
+
+/* librdkafka tells of a refusal once, and of what is read again only when there is a record: so the partition is begun anew,
+ * which tells its end. */
+static void retry_refused(struct gatherer *gatherer, int64_t now) {
+    gatherer->next_refused_retry = INT64_MAX;
+    for (int i = 0; i < gatherer->assigned->cnt; i++) {
+        const rd_kafka_topic_partition_t *entry = &gatherer->assigned->elems[i];
+        struct error error;
+        if (!entry->err)
+            continue;
+        gatherer->next_refused_retry = now + REFUSED_RETRY_MS;
+        if (read_partition(gatherer, entry, true, &error))
+            log_error("partition can not be read again", "reason", error.message);
+    }
+}
+
 /* A partition was read to its end, which counts once for each of the workers topic. */
 static void on_end(struct gatherer *gatherer, const char *topic, int32_t partition) {
     rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_find(gatherer->assigned, topic, partition);
+    if (entry)
+        note_read(entry);
     if (!entry || entry->opaque || strcmp(topic, gatherer->options.topics->workers) != 0)
         return;
     entry->opaque = gatherer; /* says only that it was here */
@@ -448,6 +488,11 @@ static void on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_
     } else if (topic &&
                (record->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || record->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE)) {
         restart_partition(gatherer, topic, record->partition, now);
+    } else if (topic && record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        note_refused(gatherer, topic, record->partition, now);
+    } else if (record->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) {
+        /* The group is a name that librdkafka wants; nothing is done with it. */
+        log_debug("group is not permitted, and not needed", "reason", rd_kafka_message_errstr(record));
     } else {
         log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
     }
@@ -463,6 +508,7 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
     if (!entry)
         return;
     entry->offset = record->offset + 1;
+    note_read(entry);
     if (strcmp(topic, gatherer->options.topics->acks) == 0) {
         on_ack(gatherer, record);
         gathered_set_offset(gatherer->gathered, record->partition, record->offset + 1);
@@ -570,6 +616,10 @@ static int time_left(const struct gatherer *gatherer, int64_t now) {
     struct heap_entry *top = heap_top(&gatherer->deadlines);
     if (top && top->due < due)
         due = top->due;
+    if (gatherer->next_refused_retry < due)
+        due = gatherer->next_refused_retry;
+    if (!kafka_health_is_good() && now + UNWELL_LOOK_MS < due)
+        due = now + UNWELL_LOOK_MS;
     return due <= now ? 0 : (int)(due - now);
 }
 
@@ -595,6 +645,9 @@ static void *gatherer_main(void *context) {
         if (gatherer->next_expiry <= now)
             expire(gatherer, now);
         pass_deadlines(gatherer, now);
+        if (gatherer->next_refused_retry <= now)
+            retry_refused(gatherer, now);
+        kafka_health_check(gatherer->consumer, UNWELL_TIMEOUT_MS);
         /* A look at the metadata may take a moment: not while somebody waits. */
         if (gatherer->next_partitions_check <= now) {
             if (!gatherer->deployments)
@@ -616,7 +669,7 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
                               struct error *error) {
     struct gatherer *gatherer = memory_new(sizeof *gatherer);
     gatherer->options = *options;
-    gatherer->next_expiry = INT64_MAX;
+    gatherer->next_expiry = gatherer->next_refused_retry = INT64_MAX;
     gatherer->next_partitions_check = clock_monotonic_ms() + PARTITIONS_CHECK_MS;
     pthread_mutex_init(&gatherer->lock, NULL);
     pthread_mutex_init(&gatherer->replicas_lock, NULL);
@@ -630,6 +683,8 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     for (size_t i = 0; i < sizeof all_metrics / sizeof *all_metrics; i++)
         metrics_register(all_metrics[i]);
     gatherer->consumer = kafka_consumer_new(options->kafka, "jwk-api", gatherer, error);
+    if (gatherer->consumer)
+        kafka_health_watch(gatherer->consumer);
     if (!gatherer->consumer || read_floor(gatherer, store, error) || read_environments(gatherer, store, error) ||
         assign(gatherer, store, error)) {
         gatherer_free(gatherer);
@@ -734,6 +789,7 @@ void gatherer_free(struct gatherer *gatherer) {
     if (gatherer->queue)
         rd_kafka_queue_destroy(gatherer->queue);
     if (gatherer->consumer) {
+        kafka_health_forget(gatherer->consumer);
         rd_kafka_consumer_close(gatherer->consumer);
         rd_kafka_destroy(gatherer->consumer);
     }

@@ -45,7 +45,11 @@ static const struct option_spec serve_options[] = {
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix),
      "Topics are PREFIX.events, PREFIX.acks, PREFIX.workers and PREFIX.audit."},
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
-     "Pass a property to librdkafka, over our own choices. May be repeated."},
+     "Pass a property to librdkafka, over our own choices. May be repeated. For what is no secret: other users of the machine "
+     "see command lines."},
+    {"kafka-config", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(kafka_config),
+     "Read properties of librdkafka from FILE: lines of name=value, and comments that begin with #. The place for sasl.password: "
+     "refused when others may read it. -X wins over it. Default: the systemd credential kafka, if there is one."},
     {"partitions", 0, OPTION_INTEGER, "N", "4", 1, 1024, AT(partitions), "Partitions of PREFIX.events when it is created."},
     {"replication", 0, OPTION_INTEGER, "N", "-1", -1, 100, AT(replication),
      "Replication factor of created topics; -1 is the broker's default."},
@@ -104,7 +108,9 @@ static const struct option_spec adopt_options[] = {
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topic that is read: PREFIX.events."},
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
-     "Pass a property to librdkafka. May be repeated."},
+     "Pass a property to librdkafka. May be repeated. For what is no secret."},
+    {"kafka-config", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(kafka_config),
+     "Read properties of librdkafka from FILE, as serve does."},
     END_OF_OPTIONS,
 };
 

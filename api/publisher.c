@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/cloudevent.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
@@ -18,6 +19,7 @@ enum {
     POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
     OUTGOING_BATCH_MAX = SIGNATURE_BATCH_MAX, /* events of one signature */
     RESTART_MS = 1000, /* between two producers: an error that comes back at once must not become a busy loop */
+    STALLED_MS = 5000, /* with events in flight and none delivered for so long, operators are told */
 };
 
 static struct metric published = {
@@ -67,6 +69,8 @@ struct publisher {
     int in_flight;
     bool broken;             /* an event was not delivered: the thread makes a new producer */
     bool resending;          /* … which has to send again what is in the outbox, once that is free of what is delivered */
+    bool failing;            /* nothing was delivered since: events are sent one at a time until one is */
+    int64_t progress_at;     /* monotonic ms of the last delivery, or of the first event in flight */
     int64_t restart_at;      /* monotonic ms before which no other producer is made */
     struct range *delivered; /* to be marked */
     size_t delivered_count, delivered_capacity;
@@ -151,9 +155,21 @@ struct guest {
     void *context;
 };
 
+/* The producer has failed with this event, which stays in the outbox: the thread makes another producer. The lock is held. */
+static void break_off(struct publisher *publisher, rd_kafka_t *producer, rd_kafka_resp_err_t reason, int64_t id) {
+    char text[512];
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(producer, text, sizeof text);
+    /* What an idempotent producer is told that may write to no topic at all. */
+    if (reason == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || fatal == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        kafka_health_refused(producer, KAFKA_WRITE, publisher->topic);
+    if (!publisher->failing && !atomic_load(&publisher->stopping))
+        log_error("event was not delivered; it stays in the outbox and is sent again", "topic", publisher->topic, "outbox",
+                  LOG_NUMBER(id), "reason", fatal ? text : rd_kafka_err2str(reason));
+    publisher->broken = publisher->failing = true;
+}
+
 /* Called by rd_kafka_poll() in the publisher's thread. */
 static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
-    (void)client;
     struct publisher *publisher = opaque;
     if (strcmp(rd_kafka_topic_name(record->rkt), publisher->topic) != 0) {
         struct guest *guest = record->_private;
@@ -165,8 +181,13 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     pthread_mutex_lock(&publisher->lock);
     publisher->in_flight--;
     metric_set(&in_flight_gauge, publisher->in_flight);
+    publisher->progress_at = clock_monotonic_ms();
     if (record->err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         metric_add(&published, 1);
+        kafka_health_granted(KAFKA_WRITE, publisher->topic);
+        if (publisher->failing)
+            log_info("events are delivered again", "topic", publisher->topic);
+        publisher->failing = false;
         check_offset(publisher, record);
         /* Behind one that failed, what is delivered stays in the outbox: it may be of the same JWK, and must then be sent once
          * more after that one. */
@@ -175,15 +196,17 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     } else {
         /* Delivery never times out, so this is for good: a fatal error, a refused message, or the purge of a stop. The outbox
          * has it, and nothing may go out before it: the thread starts over. */
-        if (!publisher->broken && !atomic_load(&publisher->stopping))
-            log_error("event was not delivered", "topic", publisher->topic, "outbox", LOG_NUMBER(id), "reason",
-                      rd_kafka_err2str(record->err));
-        publisher->broken = true;
+        break_off(publisher, client, record->err, id);
     }
     pthread_mutex_unlock(&publisher->lock);
 }
 
 /* ---- sending ---- */
+
+/* How many events may be in flight. The lock is held. */
+static int room(const struct publisher *publisher) {
+    return publisher->failing ? 1 : IN_FLIGHT_MAX;
+}
 
 static struct cloudevent attributes_of(const struct publisher *publisher, const struct store_outgoing *outgoing,
                                        char time[CLOCK_TEXT_SIZE]) {
@@ -214,9 +237,11 @@ static bool produce(struct publisher *publisher, struct outgoing_batch *batch, s
     if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_headers_destroy(headers);
         if (result != RD_KAFKA_RESP_ERR__QUEUE_FULL)
-            log_error("event can not be produced", "topic", publisher->topic, "reason", rd_kafka_err2str(result));
+            break_off(publisher, publisher->producer, result, outgoing->outbox_id);
         return false;
     }
+    if (publisher->in_flight == 0)
+        publisher->progress_at = clock_monotonic_ms();
     outgoing->value = NULL; /* librdkafka frees it */
     publisher->last_sent = outgoing->outbox_id;
     publisher->in_flight++;
@@ -230,7 +255,7 @@ static bool send_gathered(struct publisher *publisher, struct outgoing_batch *ba
         return true;
     struct signed_batch *signatures = signing_sign(publisher->signing, (const unsigned char(*)[32])batch->leaves, batch->count);
     size_t sent = 0;
-    while (sent < batch->count && produce(publisher, batch, sent, signatures))
+    while (sent < batch->count && publisher->in_flight < room(publisher) && produce(publisher, batch, sent, signatures))
         sent++;
     metric_set(&in_flight_gauge, publisher->in_flight);
     signed_batch_free(signatures);
@@ -296,8 +321,8 @@ void publisher_flush(void *context) {
         return;
     pthread_mutex_lock(&publisher->lock);
     drop_sent(batch, publisher->last_sent);
-    bool is_taken = !publisher->backlogged && !publisher->broken && publisher->in_flight + (int)batch->count <= IN_FLIGHT_MAX &&
-                    send_gathered(publisher, batch);
+    bool is_taken = !publisher->backlogged && !publisher->broken &&
+                    publisher->in_flight + (int)batch->count <= room(publisher) && send_gathered(publisher, batch);
     if (!is_taken && batch->count)
         leave_to_outbox(batch);
     if (!is_taken && !publisher->backlogged) {
@@ -327,7 +352,7 @@ static void send_backlog(struct publisher *publisher) {
     if (publisher->resending && (publisher->marking || publisher->delivered_count))
         return;
     publisher->resending = false;
-    while (publisher->backlogged && !publisher->broken && publisher->in_flight < IN_FLIGHT_MAX) {
+    while (publisher->backlogged && !publisher->broken && publisher->in_flight < room(publisher)) {
         int status =
             store_each_outgoing(publisher->reader, publisher->last_sent, BACKLOG_CHUNK, gather_stored, publisher, &error);
         size_t seen = publisher->stored->count;
@@ -350,6 +375,8 @@ static rd_kafka_t *make_producer(struct publisher *publisher, struct error *erro
     rd_kafka_t *producer = kafka_producer_new(publisher->settings, publisher, on_delivered, error);
     struct kafka_topic_spec spec = {.name = publisher->topic};
     struct error ignored;
+    if (producer)
+        kafka_health_watch(producer);
     if (producer && kafka_find_topics(producer, &spec, 1, POLL_MS, &ignored))
         log_debug("topic not learnt yet", "topic", publisher->topic, "reason", ignored.message);
     return producer;
@@ -363,6 +390,8 @@ static void start_over(struct publisher *publisher) {
     if (publisher->restore)
         publisher->restore(publisher->context);
     rd_kafka_t *fresh = make_producer(publisher, &error);
+    if (fresh)
+        kafka_health_forget(publisher->producer);
     pthread_mutex_lock(&publisher->lock);
     if (!fresh) {
         log_error("producer can not be made again", "reason", error.message);
@@ -377,7 +406,7 @@ static void start_over(struct publisher *publisher) {
     rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
     rd_kafka_destroy(old);
     pthread_mutex_lock(&publisher->lock);
-    log_warning("producer made again after an event was not delivered", "topic", publisher->topic);
+    log_debug("producer made again after an event was not delivered", "topic", publisher->topic);
     publisher->in_flight = 0;
     metric_set(&in_flight_gauge, 0);
     publisher->last_sent = 0;
@@ -399,10 +428,12 @@ static void *publisher_main(void *context) {
         rd_kafka_t *producer = publisher->producer;
         bool is_other_topic = publisher->is_other_topic;
         publisher->is_other_topic = false;
+        kafka_health_stalled(publisher->in_flight > 0 && clock_monotonic_ms() - publisher->progress_at >= STALLED_MS);
         pthread_mutex_unlock(&publisher->lock);
         if (is_other_topic && publisher->made_again)
             publisher->made_again(publisher->context);
         rd_kafka_poll(producer, POLL_MS);
+        kafka_health_check(producer, POLL_MS);
     }
     return NULL;
 }
@@ -468,8 +499,10 @@ void publisher_free(struct publisher *publisher) {
         return;
     if (publisher->wake)
         rd_kafka_queue_destroy(publisher->wake);
-    if (publisher->producer)
+    if (publisher->producer) {
+        kafka_health_forget(publisher->producer);
         rd_kafka_destroy(publisher->producer);
+    }
     store_close(publisher->reader);
     leave_to_outbox(publisher->committed);
     free(publisher->committed);

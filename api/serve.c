@@ -16,6 +16,8 @@
 #include "call.h"
 #include "common/address_file.h"
 #include "common/hangup.h"
+#include "common/kafka_config.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "idempotency.h"
 #include "logging.h"
@@ -188,7 +190,8 @@ static void restore_topics(void *context) {
     int partitions;
     bool events_created;
     if (create_topics(service, &partitions, &events_created, &error))
-        log_warning("topics can not be looked at", "reason", error.message);
+        log_write(error.code == ERROR_DENIED ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, /* a refusal is told already */
+                  "topics can not be looked at", "reason", error.message, NULL);
     else if (events_created)
         publish_again(service);
 }
@@ -289,8 +292,8 @@ static int start_pipeline(struct service *service, struct error *error) {
     reader = service->api.gatherer ? store_open(settings->data_dir, STORE_READ, error) : NULL;
     if (!reader)
         return -1;
-    service->api.publisher = publisher_new(&service->kafka, service->topics.events, reader, service->api.writer,
-                                           service->signing, error);
+    service->api.publisher =
+        publisher_new(&service->kafka, service->topics.events, reader, service->api.writer, service->signing, error);
     if (!service->api.publisher)
         return -1;
     writer_after_batch(service->api.writer, publisher_flush, service->api.publisher);
@@ -433,9 +436,11 @@ int serve_run(void *context, char **operands, int count) {
     struct error error = {0};
     struct service service = {.settings = context};
     const struct settings *settings = context;
-    if (logging_start(settings, &error))
+    struct option_list *properties = &((struct settings *)context)->kafka_properties;
+    if (logging_start(settings, &error) || kafka_config_read(settings->kafka_config, properties, &error))
         return fprintf(stderr, "jwk-api: %s\n", error.message), 2;
     watch_signals();
+    kafka_health_register();
     service.kafka = (struct kafka_settings){.brokers = settings->brokers,
                                             .topic_prefix = settings->topic_prefix,
                                             .properties = &settings->kafka_properties,

@@ -11,7 +11,7 @@ struct settings {
     char *data_dir;
     /* serve and broker */
     char *listen, *address_file;
-    char *brokers, *topic_prefix;
+    char *brokers, *topic_prefix, *kafka_config;
     struct option_list kafka_properties;
     long partitions, replication;          /* of topics that are created */
     long deploy_timeout, grace, shutdown_timeout; /* ms */

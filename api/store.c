@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/private_path.h"
 #include "store_sql.h"
 
 #define FILE_NAME "jwk-api.db"
@@ -28,24 +29,16 @@ enum { BUSY_TIMEOUT_MS = 10000 };
 
 /* Makes the directory for its owner alone, or checks that the one that exists is. */
 static int prepare_directory(const char *directory, enum store_mode mode, struct error *error) {
-    struct stat status;
     if (mode == STORE_WRITE && mkdir(directory, 0700) != 0 && errno != EEXIST)
         return error_set(error, ERROR_INVALID, "making the data directory %s: %s", directory, strerror(errno));
-    if (stat(directory, &status) != 0)
-        return error_set(error, ERROR_INVALID, "data directory %s: %s", directory, strerror(errno));
-    if (!S_ISDIR(status.st_mode))
-        return error_set(error, ERROR_INVALID, "data directory %s is not a directory", directory);
-    if (status.st_mode & 077)
-        return error_set(error, ERROR_INVALID, "data directory %s can be read by others; run: chmod 700 %s", directory,
-                         directory);
-    return 0;
+    return private_directory_check("data directory", directory, error);
 }
 
 /* Makes the file for its owner alone, or checks that the one that exists is. One that exists is not opened here: closing any
  * descriptor of a file drops all locks that this process holds on it, those of its other connections too
  * (sqlite.org/howtocorrupt.html, section 2.2). */
 static int prepare_file(const char *path, enum store_mode mode, struct error *error) {
-    struct stat status;
+    static const char *const side_files[] = {"-wal", "-shm"}; /* SQLite's, which hold what the file holds */
     if (mode == STORE_WRITE) {
         int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (file < 0 && errno != EEXIST)
@@ -53,11 +46,15 @@ static int prepare_file(const char *path, enum store_mode mode, struct error *er
         if (file >= 0)
             close(file);
     }
-    if (stat(path, &status) != 0)
+    if (access(path, F_OK) != 0)
         return error_set(error, ERROR_INVALID, "store %s: %s", path, strerror(errno));
-    if (status.st_mode & 077)
-        return error_set(error, ERROR_INVALID, "store %s can be read by others; run: chmod 600 %s", path, path);
-    return 0;
+    int status = private_file_check("store", path, error);
+    for (size_t i = 0; status == 0 && i < sizeof side_files / sizeof *side_files; i++) {
+        char *side_file = memory_format("%s%s", path, side_files[i]);
+        status = private_file_check("store", side_file, error);
+        free(side_file);
+    }
+    return status;
 }
 
 int store_failed(struct store *store, const char *what, struct error *error) {
@@ -199,8 +196,8 @@ static int begin(struct store *store, struct error *error) {
     return run_literal(store, "BEGIN IMMEDIATE", "beginning a transaction", error);
 }
 
-/* A data key is stored in a transaction of its own, so that what is sealed under it is never without it. That none can be had is
- * no reason to refuse what seals nothing. */
+/* A data key is stored in a transaction of its own, so that what is sealed under it is never without it. That none can be had
+ * is no reason to refuse what seals nothing. */
 int store_begin(struct store *store, struct error *error) {
     struct error reason = {0};
     uint32_t id;

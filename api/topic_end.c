@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/cloudevent.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/message.h"
@@ -67,7 +68,7 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, int
     char *own_source = memory_format("urn:jwk-api:%s", store_uid);
     int open = assign_ends(consumer, topic, end, error), status = open < 0 ? -1 : 0;
     int64_t until = clock_monotonic_ms() + TIMEOUT_MS;
-    while (open > 0 && clock_monotonic_ms() < until) {
+    while (status == 0 && open > 0 && clock_monotonic_ms() < until) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, POLL_MS);
         if (!record)
             continue;
@@ -75,11 +76,13 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, int
             open--;
         else if (!record->err)
             look_at(end, record, own_source);
-        else
+        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
+        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         rd_kafka_message_destroy(record);
     }
-    if (open > 0)
+    if (status == 0 && open > 0)
         status = error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", topic);
     free(own_source);
     rd_kafka_consumer_close(consumer);

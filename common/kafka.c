@@ -6,11 +6,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+#include "kafka_config.h"
+#include "kafka_health.h"
 #include "log.h"
 #include "memory.h"
 
-/* How long one attempt to reach a broker takes before the wait looks at its stop flag again. */
-enum { CONNECT_ATTEMPT_MS = 500, ADMIN_TIMEOUT_MS = 15000, ERROR_TEXT_SIZE = 512, LEADER_RETRY_MS = 100 };
+enum {
+    CONNECT_ATTEMPT_MS = 500, /* one attempt to reach a broker, before the wait looks at its stop flag again */
+    REFUSED_MS = 2000,        /* a refusal counts once it has lasted so long: a broker that starts may not know its users yet */
+    ADMIN_TIMEOUT_MS = 15000,
+    ERROR_TEXT_SIZE = 640,
+    LEADER_RETRY_MS = 100,
+};
 
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics) {
     snprintf(topics->events, sizeof topics->events, "%s.events", prefix);
@@ -37,43 +45,6 @@ static int choose(rd_kafka_conf_t *conf, const char *name, const char *value, st
     return 0;
 }
 
-/* Whether a property is ours alone: without it what was promised for an answer would not hold. */
-static bool is_fixed(const char *name) {
-    static const char *const fixed[] = {"acks",
-                                        "request.required.acks",
-                                        "enable.idempotence",
-                                        "message.timeout.ms",
-                                        "delivery.timeout.ms",
-                                        "auto.offset.reset",
-                                        "enable.partition.eof"};
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        if (strcmp(fixed[i], name) == 0)
-            return true;
-    return false;
-}
-
-/* Sets "name=value" pairs of the operator. The value may be a secret (sasl.password): no message holds it. */
-static int apply_properties(rd_kafka_conf_t *conf, const struct option_list *properties, struct error *error) {
-    for (size_t i = 0; properties && i < properties->count; i++) {
-        const char *pair = properties->items[i], *equals = strchr(pair, '=');
-        if (!equals || equals == pair)
-            return error_set(error, ERROR_INVALID, "-X takes name=value (a librdkafka property)");
-        char *name = memory_bytes(pair, (size_t)(equals - pair)), text[ERROR_TEXT_SIZE];
-        rd_kafka_conf_res_t result =
-            is_fixed(name) ? RD_KAFKA_CONF_INVALID : rd_kafka_conf_set(conf, name, equals + 1, text, sizeof text);
-        if (is_fixed(name))
-            error_set(error, ERROR_INVALID, "-X %s: this property is fixed, since the promises of an answer rest on it", name);
-        else if (result == RD_KAFKA_CONF_UNKNOWN)
-            error_set(error, ERROR_INVALID, "-X %s: librdkafka has no property of this name", name);
-        else if (result == RD_KAFKA_CONF_INVALID)
-            error_set(error, ERROR_INVALID, "-X %s: librdkafka does not take this value", name);
-        free(name);
-        if (result != RD_KAFKA_CONF_OK)
-            return -1;
-    }
-    return 0;
-}
-
 /* What every client has; pairs is name, value, …, NULL of its own. The operator's properties come last and win. */
 static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const char *const *pairs, struct error *error) {
     static const char *const common[] = {
@@ -83,6 +54,7 @@ static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const ch
         "socket.nagle.disable", "true", "socket.keepalive.enable", "true", NULL};
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_log_cb(conf, forward_log);
+    rd_kafka_conf_set_error_cb(conf, kafka_health_on_error);
     if (choose(conf, "bootstrap.servers", settings->brokers, error) || choose(conf, "client.id", settings->client_id, error))
         goto failed;
     for (size_t i = 0; common[i]; i += 2)
@@ -91,7 +63,7 @@ static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const ch
     for (size_t i = 0; pairs && pairs[i]; i += 2)
         if (choose(conf, pairs[i], pairs[i + 1], error))
             goto failed;
-    if (apply_properties(conf, settings->properties, error))
+    if (kafka_config_apply(conf, settings->properties, error))
         goto failed;
     return conf;
 failed:
@@ -123,37 +95,51 @@ static int check_prefix(const char *prefix, struct error *error) {
     return 0;
 }
 
+/* Waits until a broker answers; ERROR_DENIED once all attempts of a while were refused for a reason that only an operator can
+ * mend: a wrong password, a certificate that is not trusted. */
+static int await_broker(rd_kafka_t *client, const char *brokers, int timeout_ms, const atomic_bool *stop, struct error *error) {
+    char reason[ERROR_TEXT_SIZE];
+    bool told = false;
+    int64_t begin = clock_monotonic_ms(), refused_at = -1;
+    for (;;) {
+        const struct rd_kafka_metadata *metadata;
+        rd_kafka_resp_err_t result = rd_kafka_metadata(client, 0, NULL, &metadata, CONNECT_ATTEMPT_MS);
+        if (result == RD_KAFKA_RESP_ERR_NO_ERROR) {
+            rd_kafka_metadata_destroy(metadata);
+            return 0;
+        }
+        rd_kafka_poll(client, 0); /* serves the errors */
+        bool refused = kafka_health_is_refused(client, reason, sizeof reason);
+        if (!reason[0])
+            snprintf(reason, sizeof reason, "%s", rd_kafka_err2str(result));
+        int64_t now = clock_monotonic_ms();
+        if (refused && refused_at < 0)
+            refused_at = now;
+        if (refused && now - refused_at >= REFUSED_MS)
+            return error_set(error, ERROR_DENIED, "%s", reason);
+        if ((stop && atomic_load(stop)) || (timeout_ms >= 0 && now - begin >= timeout_ms))
+            return error_set(error, ERROR_UNAVAILABLE, "no Kafka broker answers at %s: %s", brokers, reason);
+        if (!told)
+            log_warning("waiting for a Kafka broker", "brokers", brokers, "reason", reason);
+        told = true;
+    }
+}
+
 int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_bool *stop, struct error *error) {
     if (check_prefix(settings->topic_prefix, error))
         return -1;
     rd_kafka_t *client = plain_client_new(settings, error);
     if (!client)
         return -1;
-    rd_kafka_resp_err_t result;
-    bool told = false;
-    for (int waited = 0;; waited += CONNECT_ATTEMPT_MS) {
-        const struct rd_kafka_metadata *metadata;
-        result = rd_kafka_metadata(client, 0, NULL, &metadata, CONNECT_ATTEMPT_MS);
-        if (result == RD_KAFKA_RESP_ERR_NO_ERROR) {
-            rd_kafka_metadata_destroy(metadata);
-            break;
-        }
-        if ((stop && atomic_load(stop)) || (timeout_ms >= 0 && waited >= timeout_ms))
-            break;
-        if (!told)
-            log_warning("waiting for a Kafka broker", "brokers", settings->brokers, "reason", rd_kafka_err2str(result));
-        told = true;
-    }
-    int status = 0;
-    if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        status = error_set(error, ERROR_UNAVAILABLE, "no Kafka broker answers at %s: %s", settings->brokers,
-                           rd_kafka_err2str(result));
-    } else {
+    kafka_health_watch(client);
+    int status = await_broker(client, settings->brokers, timeout_ms, stop, error);
+    if (status == 0) {
         char *cluster = rd_kafka_clusterid(client, ADMIN_TIMEOUT_MS);
         settings->embedded = cluster && strncmp(cluster, "mockCluster", strlen("mockCluster")) == 0;
         log_debug("connected to Kafka", "brokers", settings->brokers, "cluster", cluster ? cluster : "unknown");
         rd_kafka_mem_free(client, cluster);
     }
+    kafka_health_forget(client);
     rd_kafka_destroy(client);
     return status;
 }
@@ -171,9 +157,11 @@ static int find_topic(rd_kafka_t *client, struct kafka_topic_spec *spec, int tim
         metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
     spec->partitions_found = topic_error ? 0 : metadata->topics[0].partition_cnt;
     rd_kafka_metadata_destroy(metadata);
-    if (topic_error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
-        return error_set(error, ERROR_DENIED,
-                         "topic %s: the Kafka user lacks the permission Describe (grant it with kafka-acls)", spec->name);
+    if (topic_error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        kafka_health_refused(client, KAFKA_DESCRIBE, spec->name);
+        return kafka_refusal_set(client, KAFKA_DESCRIBE, spec->name, error);
+    }
+    kafka_health_granted(KAFKA_DESCRIBE, spec->name);
     return 0;
 }
 
@@ -210,16 +198,16 @@ static int create_topic(rd_kafka_t *client, const struct kafka_topic_spec *spec,
             reason = rd_kafka_topic_result_error_string(results[0]);
         }
     }
-    if (result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-        status = error_set(
-            error, ERROR_DENIED,
-            "topic %s: the Kafka user lacks the permission Create (grant it with kafka-acls, or create the topic by hand)",
-            spec->name);
-    else if (result && result != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS)
+    if (result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
+        kafka_health_refused(client, KAFKA_CREATE, spec->name);
+        status = kafka_refusal_set(client, KAFKA_CREATE, spec->name, error);
+    } else if (result && result != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
         status = error_set(error, ERROR_UNAVAILABLE, "creating topic %s: %s", spec->name,
                            reason ? reason : rd_kafka_err2str(result));
-    else
+    } else {
+        kafka_health_granted(KAFKA_CREATE, spec->name);
         log_info("topic created", "topic", spec->name, "partitions", LOG_NUMBER(spec->partitions));
+    }
     if (event)
         rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(queue);

@@ -27,7 +27,8 @@ struct kafka_topics {
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics);
 
 /* Waits until a broker answers or timeout_ms have passed (-1: for ever; *stop true ends it early), tells the embedded broker
- * from a real one, and checks every -X property. ERROR_UNAVAILABLE names the address. */
+ * from a real one, and checks every -X property. ERROR_UNAVAILABLE names the address. ERROR_DENIED: every attempt for two
+ * seconds was refused for a wrong password, an untrusted certificate or the like, which waiting does not mend. */
 int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_bool *stop, struct error *error) MUST_CHECK;
 
 struct kafka_topic_spec {

@@ -8,9 +8,12 @@
 #include "common/clock.h"
 #include "common/cloudevent.h"
 #include "common/identifier.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "worker/metrics.h"
+
+enum { RETRY_MS = 1000 }; /* between attempts to send what the broker refuses */
 
 #define ACK_SCHEMA "urn:jwk-api:schema:jwk-ack:1"
 
@@ -43,10 +46,12 @@ struct ack_sender {
     struct collected collected[SIGNATURE_BATCH_MAX];
     unsigned char leaves[SIGNATURE_BATCH_MAX][32];
     size_t count;
-    int64_t time_ms;   /* of the text below */
+    int64_t time_ms; /* of the text below */
     char time[CLOCK_TEXT_SIZE];
     struct refused *refused;
     size_t refused_count;
+    bool failing;     /* nothing was delivered since a refusal: acks are sent one at a time until one is */
+    int64_t retry_at; /* monotonic ms */
 };
 
 struct ack_sender *ack_sender_new(const struct ack_options *options, struct error *error) {
@@ -84,13 +89,27 @@ void ack_sender_free(struct ack_sender *sender) {
     free(sender);
 }
 
-void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation) { sender->incarnation = incarnation; }
+int ack_sender_set_producer(struct ack_sender *sender, rd_kafka_t *producer, struct error *error) {
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, sender->options.topic, NULL);
+    if (!topic)
+        return error_set(error, ERROR_INVALID, "topic %s: %s", sender->options.topic, rd_kafka_err2str(rd_kafka_last_error()));
+    rd_kafka_topic_destroy(sender->topic);
+    sender->topic = topic;
+    sender->options.producer = producer;
+    return 0;
+}
+
+void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation) {
+    sender->incarnation = incarnation;
+}
 
 static void *tag_of(enum ack_kind kind, uint64_t number) {
     return (void *)(uintptr_t)((uint64_t)(ACK_MARK | kind) << NUMBER_BITS | number);
 }
 
-_Bool ack_owns(const rd_kafka_message_t *record) { return ((uintptr_t)record->_private >> NUMBER_BITS & ACK_MARK) != 0; }
+_Bool ack_owns(const rd_kafka_message_t *record) {
+    return ((uintptr_t)record->_private >> NUMBER_BITS & ACK_MARK) != 0;
+}
 
 static void keep_refused(struct ack_sender *sender, const char *key, size_t key_length, const char *value, size_t value_length,
                          rd_kafka_headers_t *headers, void *tag) {
@@ -187,11 +206,20 @@ void ack_flush(struct ack_sender *sender) {
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number) {
     uint64_t tag = (uintptr_t)record->_private;
     *number = tag & ((UINT64_C(1) << NUMBER_BITS) - 1);
-    if (!record->err)
+    if (!record->err) {
+        kafka_health_granted(KAFKA_WRITE, sender->options.topic);
+        sender->failing = false;
         return (enum ack_kind)((tag >> NUMBER_BITS) & ~(uint64_t)ACK_MARK);
-    if (record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
-        return ACK_KIND_NONE; /* stopping: the event is read and acked again at the next start */
-    log_warning("ack refused", "topic", sender->options.topic, "reason", rd_kafka_err2str(record->err));
+    }
+    /* Also what a producer gives back that has failed for good, or that ends with this process: then the event is read and
+     * acked again at the next start. */
+    bool purged = record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+    if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        kafka_health_refused(sender->options.producer, KAFKA_WRITE, sender->options.topic);
+    else if (!sender->failing && !purged)
+        log_warning("ack refused; trying again", "topic", sender->options.topic, "reason", rd_kafka_err2str(record->err));
+    sender->failing = true;
+    sender->retry_at = clock_monotonic_ms() + RETRY_MS;
     rd_kafka_headers_t *headers = NULL, *copy = NULL;
     if (rd_kafka_message_headers(record, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
         copy = rd_kafka_headers_copy(headers);
@@ -202,6 +230,9 @@ enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t 
 
 size_t ack_resend(struct ack_sender *sender) {
     struct refused *refused, *next;
+    bool one_alone = sender->failing;
+    if (one_alone && clock_monotonic_ms() < sender->retry_at)
+        return sender->refused_count;
     DL_FOREACH_SAFE(sender->refused, refused, next) {
         if (produce(sender, refused->key, refused->key_length, refused->value, refused->value_length, refused->headers,
                     refused->tag))
@@ -211,6 +242,10 @@ size_t ack_resend(struct ack_sender *sender) {
         sender->refused_count--;
         refused_free(refused);
         metric_add(&metric_acks_retried, 1);
+        if (one_alone) {
+            sender->retry_at = clock_monotonic_ms() + RETRY_MS;
+            break;
+        }
     }
     return sender->refused_count;
 }

@@ -1,8 +1,8 @@
 /* Sending acks: what this replica did with one event, told once it is durable and served.
  *
- * Acks are collected and signed as one batch, so that a thousand cost one signature, here and at the API. An ack that the broker
- * refuses is sent again; the position in jwk.events follows only over acks that were delivered
- * (progress.h). Used by one thread. */
+ * Acks are collected and signed as one batch, so that a thousand cost one signature, here and at the API. An ack that the
+ * broker refuses is sent again; the position in jwk.events follows only over acks that were delivered (progress.h). Used by one
+ * thread. */
 #ifndef WORKER_ACK_H
 #define WORKER_ACK_H
 
@@ -22,6 +22,9 @@ struct ack_options {
 };
 struct ack_sender *ack_sender_new(const struct ack_options *options, struct error *error) MUST_CHECK;
 void ack_sender_free(struct ack_sender *sender); /* before the producer is destroyed; NULL is allowed */
+/* Acks from now on go through this producer, which takes the place of one that has failed; the caller serves the old one's
+ * reports before it destroys that. */
+int ack_sender_set_producer(struct ack_sender *sender, rd_kafka_t *producer, struct error *error) MUST_CHECK;
 /* Acks from now on belong to this incarnation. */
 void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation);
 
@@ -49,7 +52,7 @@ void ack_flush(struct ack_sender *sender);
  * and ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */
 _Bool ack_owns(const rd_kafka_message_t *record);
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number);
-/* Sends again what was refused. Returns how many still wait. */
+/* Sends again what was refused: one a second until one is delivered, then all. Returns how many still wait. */
 size_t ack_resend(struct ack_sender *sender);
 
 #endif

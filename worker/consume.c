@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -14,7 +15,8 @@ struct events_partition {
     int64_t catch_up;             /* the high watermark when it was begun: records before it are not acked one by one */
     bool begun;
     bool reading_again;
-    bool gone; /* the broker does not know it any more: another topic may come in its place */
+    bool refused; /* it may not be read at present */
+    bool gone;    /* the broker does not know it any more: another topic may come in its place */
 };
 
 struct consumer {
@@ -25,6 +27,9 @@ struct consumer {
     size_t count;                        /* how many the topic has, or the state knows of */
     size_t topic_count;                  /* how many the topic has */
     int32_t workers_partition;           /* -1: not watched */
+    int64_t workers_offset;              /* from where on it is watched */
+    bool workers_refused;                /* it may not be read at present */
+    bool refused;                        /* a partition was refused and nothing was read since */
     int64_t shown_sum;                   /* of the offsets that the group was told last */
 };
 
@@ -56,6 +61,7 @@ struct consumer *consumer_open(const struct consumer_options *options, struct er
         free(consumer);
         return NULL;
     }
+    kafka_health_watch(consumer->client);
     static const uint64_t one = 1;
     consumer->queue = rd_kafka_queue_get_consumer(consumer->client);
     rd_kafka_queue_io_event_enable(consumer->queue, options->wake, &one, sizeof one);
@@ -65,6 +71,7 @@ struct consumer *consumer_open(const struct consumer_options *options, struct er
 void consumer_close(struct consumer *consumer) {
     if (!consumer)
         return;
+    kafka_health_forget(consumer->client);
     rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(consumer->queue);
     rd_kafka_consumer_close(consumer->client);
@@ -276,6 +283,34 @@ out:
     return status;
 }
 
+/* Where the application is in a partition, or otherwise where nothing was read of it since the start. */
+static int64_t position_in(const struct consumer *consumer, const char *topic, int32_t partition, int64_t otherwise) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_resp_err_t result = rd_kafka_position(consumer->client, list);
+    int64_t offset = result || list->elems[0].offset < 0 ? otherwise : list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return offset;
+}
+
+/* librdkafka tells of a refusal once, and of what is read again only when there is a record: so the partition is begun anew at
+ * the same place, which tells its end. */
+static int read_refused(struct consumer *consumer, struct error *error) {
+    const struct kafka_topics *topics = consumer->options.topics;
+    for (size_t i = 0; i < consumer->topic_count; i++) {
+        const struct events_partition *partition = &consumer->partitions[i];
+        if (partition->refused &&
+            read_from(consumer, topics->events, (int32_t)i,
+                      position_in(consumer, topics->events, (int32_t)i, partition->stored.position.offset), true, error))
+            return -1;
+    }
+    if (consumer->workers_refused && consumer->workers_partition >= 0)
+        return read_from(consumer, topics->workers, consumer->workers_partition,
+                         position_in(consumer, topics->workers, consumer->workers_partition, consumer->workers_offset), true,
+                         error);
+    return 0;
+}
+
 int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) {
     size_t count;
     if (find_events(consumer, timeout_ms, &count, error))
@@ -296,7 +331,11 @@ int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, 
                 return -1;
         }
     }
-    return 0;
+    return consumer->refused ? read_refused(consumer, error) : 0;
+}
+
+void consumer_check_connection(struct consumer *consumer, int timeout_ms) {
+    kafka_health_check(consumer->client, timeout_ms);
 }
 
 int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *error) {
@@ -313,6 +352,7 @@ int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t
     if (change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_assign, error))
         return -1;
     consumer->workers_partition = partition;
+    consumer->workers_offset = offset;
     return 0;
 }
 
@@ -339,8 +379,26 @@ int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *agai
 
 /* ---- records ---- */
 
+/* Something was read of a topic: it is permitted. */
+static void note_read(struct consumer *consumer, rd_kafka_message_t *const *records, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!records[i]->rkt || (records[i]->err && records[i]->err != RD_KAFKA_RESP_ERR__PARTITION_EOF))
+            continue;
+        kafka_health_granted(KAFKA_READ, rd_kafka_topic_name(records[i]->rkt));
+        if (consumer_is_of_workers(consumer, records[i]))
+            consumer->workers_refused = false;
+        else if ((size_t)records[i]->partition < consumer->count)
+            consumer->partitions[records[i]->partition].refused = false;
+    }
+    consumer->refused = consumer->workers_refused;
+    for (size_t i = 0; i < consumer->count; i++)
+        consumer->refused = consumer->refused || consumer->partitions[i].refused;
+}
+
 size_t consumer_take(struct consumer *consumer, rd_kafka_message_t **records, size_t capacity) {
     ssize_t count = rd_kafka_consume_batch_queue(consumer->queue, 0, records, capacity);
+    if (consumer->refused && count > 0)
+        note_read(consumer, records, (size_t)count);
     return count > 0 ? (size_t)count : 0;
 }
 
@@ -382,7 +440,17 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
             partition->gone = true;
         return 0;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        log_error("the Kafka user lacks the permission Read", "topic", topic);
+        if (topic)
+            kafka_health_refused(consumer->client, KAFKA_READ, topic);
+        if (partition)
+            partition->refused = true;
+        consumer->workers_refused = consumer->workers_refused || of_workers;
+        consumer->refused = true;
+        return 0;
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+        /* Nothing is read back from the group. */
+        log_info("Kafka's tools will not show the lag of this replica: reading its group is not permitted", "group",
+                 consumer->options.group);
         return 0;
     default: log_warning("reading failed", "topic", topic, "reason", rd_kafka_message_errstr(record)); return 0;
     }

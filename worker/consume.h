@@ -21,7 +21,7 @@ struct consumer;
 struct consumer_options {
     const struct kafka_settings *kafka;
     const struct kafka_topics *topics;
-    const char *group; /* a name for the broker's logs; nothing is committed to it */
+    const char *group; /* where positions are shown to Kafka's tools; nothing is read back from it */
     struct state *state;
     struct progress *progress;
     int64_t tombstone_delay_ms; /* of the API: how long a delete stays readable */
@@ -35,8 +35,10 @@ void consumer_close(struct consumer *consumer); /* NULL is allowed */
 int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char **missing, struct error *error) MUST_CHECK;
 /* Begins all partitions. */
 int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *error) MUST_CHECK;
-/* Begins partitions that were added since, and again those whose topic was gone. */
+/* Begins partitions that were added since, and again those whose topic was gone or may not be read. */
 int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) MUST_CHECK;
+/* When the broker was lost, looks for it for up to timeout_ms. */
+void consumer_check_connection(struct consumer *consumer, int timeout_ms);
 /* The end of jwk.workers now, which has one partition: the offset of what comes next. */
 int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *error) MUST_CHECK;
 /* Reads jwk.workers from an offset on. */

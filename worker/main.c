@@ -11,13 +11,15 @@
 #include "common/clock.h"
 #include "common/hangup.h"
 #include "common/http_settings.h"
+#include "common/kafka_config.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/options.h"
 #include "worker/metrics.h"
 #include "worker/worker.h"
 
-#define END_OF_OPTIONS                                                                                                         \
+#define END_OF_OPTIONS \
     { .name = NULL }
 #define AT(member) offsetof(struct settings, member)
 
@@ -30,7 +32,7 @@ struct settings {
     char *listen, *address_file, *url;
     char *credentials, *api_keys;
     bool is_unsigned;
-    char *brokers, *topic_prefix;
+    char *brokers, *topic_prefix, *kafka_config;
     struct option_list kafka_properties;
     char *hook, *export_dir, *private_key_dir;
     bool hook_private_key;
@@ -57,7 +59,8 @@ static const struct option_spec options[] = {
     {"url", 0, OPTION_STRING, "URL", NULL, 0, 0, AT(url),
      "Where others reach this replica, as it tells jwk-api. Default: made from the address it listens on."},
     {"credentials", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(credentials),
-     "The credentials of the environment, as `jwk-api environment add` wrote them: with them events are verified, private halves "
+     "The credentials of the environment, as `jwk-api environment add` wrote them: with them events are verified, private "
+     "halves "
      "opened, and acknowledgements signed. For its owner alone (mode 600). Default: the file credentials in "
      "$CREDENTIALS_DIRECTORY, when there is one. Read again on SIGHUP, and when a record comes that an unknown key has signed "
      "and the file has changed."},
@@ -71,7 +74,12 @@ static const struct option_spec options[] = {
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix),
      "Topics are PREFIX.events, PREFIX.acks and PREFIX.workers."},
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
-     "Pass a property to librdkafka, over our own choices. May be repeated."},
+     "Pass a property to librdkafka, over our own choices. May be repeated. For what is no secret: other users of the machine "
+     "see command lines."},
+    {"kafka-config", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(kafka_config),
+     "Read properties of librdkafka from FILE: lines of name=value, and comments that begin with #. The place for "
+     "sasl.password: "
+     "refused when others may read it. -X wins over it. Default: the systemd credential kafka, if there is one."},
     {"hook", 0, OPTION_STRING, "PROGRAM", NULL, 0, 0, AT(hook),
      "Run PROGRAM for each change once it is durable and served, before it is acknowledged. It gets JWK_OPERATION, "
      "JWK_PROJECT, JWK_NAME, "
@@ -88,7 +96,8 @@ static const struct option_spec options[] = {
     {"hook-private-key", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(hook_private_key),
      "Give the hook the whole JWK with its private half on standard input, where there is one, in place of the public one."},
     {"private-key-dir", 0, OPTION_STRING, "DIRECTORY", NULL, 0, 0, AT(private_key_dir),
-     "Also keep each JWK with its private half as a file PROJECT/NAME.jwk there, replaced atomically and removed with its JWK, for "
+     "Also keep each JWK with its private half as a file PROJECT/NAME.jwk there, replaced atomically and removed with its JWK, "
+     "for "
      "gateways that sign or decrypt. Made for its owner alone when missing."},
     {"heartbeat-interval", 0, OPTION_DURATION, "TIME", "3s", 10, 3600 * SECOND, AT(heartbeat_interval),
      "How often the replica says that it is there. After three missed ones jwk-api does not wait for it."},
@@ -176,9 +185,10 @@ static int check_settings(struct settings *settings, struct error *error) {
             return error_set(error, ERROR_INVALID, "--replica is required: this host has no name");
         settings->replica = memory_string(host);
     }
-    if (check_credentials(settings, error))
+    if (check_credentials(settings, error) || name_check("Environment", settings->environment, error) ||
+        name_check("Replica", settings->replica, error))
         return -1;
-    return name_check("Environment", settings->environment, error) || name_check("Replica", settings->replica, error) ? -1 : 0;
+    return kafka_config_read(settings->kafka_config, &settings->kafka_properties, error);
 }
 
 /* Where the replica is reached: NULL when it listens on every address, of which none is better than another. */
@@ -189,7 +199,8 @@ static char *make_url(const struct settings *settings, unsigned port) {
     if (!colon || strncmp(settings->listen, "*:", 2) == 0 || strncmp(settings->listen, "0.0.0.0:", 8) == 0 ||
         strncmp(settings->listen, "[::]:", 5) == 0)
         return NULL;
-    return memory_format("%s://%.*s:%u", settings->http.tls_certificate ? "https" : "http", (int)(colon - settings->listen), settings->listen, port);
+    return memory_format("%s://%.*s:%u", settings->http.tls_certificate ? "https" : "http", (int)(colon - settings->listen),
+                         settings->listen, port);
 }
 
 static int open_trust(struct trust **trust, const struct settings *settings, struct error *error) {
@@ -246,8 +257,7 @@ static int open_service(struct service *service, const struct settings *settings
             return -1;
     }
     if (settings->private_key_dir) {
-        service->private_files =
-            private_files_open(settings->private_key_dir, service->readers, service->trust, error);
+        service->private_files = private_files_open(settings->private_key_dir, service->readers, service->trust, error);
         if (!service->private_files)
             return -1;
     }
@@ -315,6 +325,7 @@ static int run(void *context, char **operands, int count) {
     }
     catch_signals();
     worker_metrics_register();
+    kafka_health_register();
     enum worker_end end = WORKER_FAILED;
     if (open_service(&service, settings, &error) == 0) {
         struct worker_options worker = {.environment = settings->environment,

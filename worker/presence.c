@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/cloudevent.h"
 #include "common/identifier.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/log_limit.h"
 #include "common/memory.h"
@@ -109,6 +110,8 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
                           RD_KAFKA_V_OPAQUE((void *)(uintptr_t)kind), RD_KAFKA_V_END);
     if (result) {
         rd_kafka_headers_destroy(headers);
+        if (result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            kafka_health_refused(announcer->options.producer, KAFKA_WRITE, announcer->options.topic);
         return error_set(error, ERROR_UNAVAILABLE, "telling %s that this worker is there: %s", announcer->options.topic,
                          rd_kafka_err2str(result));
     }
@@ -120,11 +123,13 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
     enum presence_kind kind = (enum presence_kind)(uintptr_t)record->_private;
     announcer->on_the_way--;
     if (record->err) {
-        if (record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
-            return ANNOUNCER_NOTHING;
-        log_warning("presence refused", "topic", announcer->options.topic, "reason", rd_kafka_err2str(record->err));
+        if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            kafka_health_refused(announcer->options.producer, KAFKA_WRITE, announcer->options.topic);
+        else if (record->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE && record->err != RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
+            log_warning("presence refused", "topic", announcer->options.topic, "reason", rd_kafka_err2str(record->err));
         return kind == PRESENCE_HELLO ? ANNOUNCER_HELLO_NEEDED : ANNOUNCER_NOTHING;
     }
+    kafka_health_granted(KAFKA_WRITE, announcer->options.topic);
     if (kind == PRESENCE_HELLO) {
         announcer->incarnation = record->offset;
         announcer->partition = record->partition;
@@ -140,10 +145,22 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
     return kind == PRESENCE_HEARTBEAT ? ANNOUNCER_HEARTBEAT_DELIVERED : ANNOUNCER_NOTHING;
 }
 
-bool announcer_is_announced(const struct announcer *announcer) { return announcer->announced; }
-bool announcer_is_busy(const struct announcer *announcer) { return announcer->on_the_way > 0; }
-int64_t announcer_incarnation(const struct announcer *announcer) { return announcer->incarnation; }
-int32_t announcer_partition(const struct announcer *announcer) { return announcer->partition; }
+void announcer_set_producer(struct announcer *announcer, rd_kafka_t *producer) {
+    announcer->options.producer = producer;
+}
+
+bool announcer_is_announced(const struct announcer *announcer) {
+    return announcer->announced;
+}
+bool announcer_is_busy(const struct announcer *announcer) {
+    return announcer->on_the_way > 0;
+}
+int64_t announcer_incarnation(const struct announcer *announcer) {
+    return announcer->incarnation;
+}
+int32_t announcer_partition(const struct announcer *announcer) {
+    return announcer->partition;
+}
 
 int64_t announcer_unknown_from(const struct announcer *announcer) {
     return announcer->said_after > 0 && announcer->said_after <= announcer->incarnation ? announcer->said_after

@@ -21,9 +21,9 @@ struct announcer;
 struct announcer_options {
     rd_kafka_t *producer;
     const char *topic, *environment, *replica, *worker;
-    const char *url;     /* where it serves, or NULL */
-    const char *version; /* of the program */
-    int64_t interval_ms; /* of heartbeats */
+    const char *url;       /* where it serves, or NULL */
+    const char *version;   /* of the program */
+    int64_t interval_ms;   /* of heartbeats */
     struct signer *signer; /* the replica key; NULL: nothing is signed */
     struct trust *trust;   /* NULL with it */
 };
@@ -43,6 +43,8 @@ struct announcement {
 };
 /* Takes an enrolment of the replica key, told from now on. */
 void announcer_enrol_take(struct announcer *announcer, char *enrolment);
+/* As ack_sender_set_producer(). */
+void announcer_set_producer(struct announcer *announcer, rd_kafka_t *producer);
 /* Produces one. A hello takes effect when announcer_delivered() says so. */
 int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement,
                   struct error *error) MUST_CHECK;

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/http.h"
 #include "common/json.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
@@ -151,21 +152,24 @@ static void respond_jwk(struct server *server, struct http_request *request, con
 
 /* ---- how the worker is ---- */
 
-static void respond_status(struct http_request *request, unsigned status, const char *word) {
+static void respond_status(struct http_request *request, unsigned status, const char *word, bool problems) {
     struct text body = TEXT_EMPTY;
     text_json_open(&body, NULL, '{');
     text_json_string(&body, "status", word);
+    if (problems)
+        kafka_health_write(&body);
     text_json_close(&body, '}');
     respond_text(request, status, "application/json", &body);
 }
 
 static void respond_ready(struct server *server, struct http_request *request) {
     if (atomic_load(&server->options.status->fenced))
-        respond_status(request, 503, "fenced");
+        respond_status(request, 503, "fenced", true);
     else if (!atomic_load(&server->options.status->ready))
-        respond_status(request, 503, "catching up");
+        respond_status(request, 503, "catching up", true);
     else
-        respond_status(request, 200, "ok");
+        /* What it serves stays as good as what it has heard: verifiers are better off with it than without. */
+        respond_status(request, 200, kafka_health_is_good() ? "ok" : "degraded", true);
 }
 
 static void respond_metrics(struct http_request *request) {
@@ -216,7 +220,7 @@ static void route(struct server *server, struct http_request *request) {
             respond_error(request, 404, "not_found", "There is nothing at this path");
         free(project);
     } else if (strcmp(path, "/healthz") == 0) {
-        respond_status(request, 200, "ok");
+        respond_status(request, 200, "ok", false);
     } else if (strcmp(path, "/readyz") == 0) {
         respond_ready(server, request);
     } else if (strcmp(path, "/metrics") == 0) {
@@ -284,9 +288,13 @@ struct server *server_start(const struct serve_options *options, struct error *e
     return server;
 }
 
-void server_reload(struct server *server) { http_server_reload(server->http); }
+void server_reload(struct server *server) {
+    http_server_reload(server->http);
+}
 
-unsigned server_port(const struct server *server) { return http_server_port(server->http); }
+unsigned server_port(const struct server *server) {
+    return http_server_port(server->http);
+}
 
 void server_stop(struct server *server, int timeout_ms) {
     if (!server)

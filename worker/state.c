@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/memory.h"
+#include "common/private_path.h"
 #include "worker/state_internal.h"
 
 enum {
@@ -134,8 +135,12 @@ void state_rollback(struct state *state) {
         (void)run_simple(state, STATEMENT_ROLLBACK, "rolling back", NULL);
 }
 
-int64_t state_keys(const struct state *state) { return state->counters.keys; }
-int64_t state_epoch(const struct state *state) { return state->counters.epoch; }
+int64_t state_keys(const struct state *state) {
+    return state->counters.keys;
+}
+int64_t state_epoch(const struct state *state) {
+    return state->counters.epoch;
+}
 
 /* ---- opening ---- */
 
@@ -157,31 +162,15 @@ static int query_integer(struct state *state, const char *text, int64_t *value, 
     return status;
 }
 
-/* Refuses what others may read: a state shows which keys exist, and a directory that others may write could hold anything. */
-static int check_private(const char *path, struct error *error) {
-    struct stat status;
-    if (lstat(path, &status) != 0) {
-        if (errno == ENOENT)
-            return 0;
-        return error_set(error, ERROR_UNAVAILABLE, "looking at %s: %s", path, strerror(errno));
-    }
-    if ((status.st_mode & 077) != 0)
-        return error_set(error, ERROR_DENIED, "%s can be read or written by others (mode %03o); run: chmod %s %s", path,
-                         (unsigned)(status.st_mode & 0777), S_ISDIR(status.st_mode) ? "700" : "600", path);
-    if (!S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode))
-        return error_set(error, ERROR_DENIED, "%s is neither a directory nor a regular file", path);
-    return 0;
-}
-
 static int make_directory(struct state *state, struct error *error) {
     static const char *const files[] = {"lock", "state.db", "state.db-wal", "state.db-shm"};
     if (mkdir(state->directory, 0700) != 0 && errno != EEXIST)
         return error_set(error, ERROR_UNAVAILABLE, "making the state directory %s: %s", state->directory, strerror(errno));
-    if (check_private(state->directory, error))
+    if (private_directory_check("state directory", state->directory, error))
         return -1;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = memory_format("%s/%s", state->directory, files[i]);
-        int status = check_private(path, error);
+        int status = private_file_check("state", path, error);
         free(path);
         if (status)
             return -1;

@@ -11,6 +11,7 @@
 
 #include "common/clock.h"
 #include "common/identifier.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "worker/ack.h"
@@ -33,15 +34,18 @@ enum {
     WAIT_FOR_METADATA_MS = 5000,
     REFRESH_MS = 30000, /* between looks for added partitions */
     REFRESH_TIMEOUT_MS = 1000,
-    STORE_IDLE_MS = 1000,    /* positions are stored this long after the last batch that could have carried them */
-    RETRY_MS = 1000,         /* between attempts to store what the disk refused, and to send what the broker refused */
-    FLUSH_TIMEOUT_MS = 5000, /* the longest that a stop waits for its last acks */
+    STORE_IDLE_MS = 1000,     /* positions are stored this long after the last batch that could have carried them */
+    UNWELL_REFRESH_MS = 5000, /* the same while Kafka does not do all it should */
+    UNWELL_TIMEOUT_MS = 100,  /* how long a look takes whether a lost broker is back */
+    STALLED_MS = 5000,        /* a heartbeat that is not confirmed for so long is told to operators */
+    RETRY_MS = 1000,          /* between attempts to store what the disk refused, and to send what the broker refused */
+    FLUSH_TIMEOUT_MS = 5000,  /* the longest that a stop waits for its last acks */
 };
 
 struct worker {
     struct worker_options options;
     struct kafka_topics topics;
-    char id[UUID_SIZE]; /* of this start */
+    char id[UUID_SIZE];    /* of this start */
     struct signer *signer; /* the replica key, which lives as long as this start; NULL without trust */
     uint64_t trusted;      /* the trust's generation that was looked at */
     bool judging;          /* what was refused is to be looked at */
@@ -59,7 +63,7 @@ struct worker {
     bool swollen;      /* much was fetched ahead since memory was last given back */
     bool effects_started;
     /* Monotonic ms. */
-    int64_t heartbeat_at, refresh_at, store_at, retry_at;
+    int64_t heartbeat_at, refresh_at, store_at, retry_at, said_at;
     enum worker_end end;
     bool ended;
     struct error failure;
@@ -123,7 +127,9 @@ static void collect_id(void *context, const char *jwk_id) {
     list->count++;
 }
 
-static void collect_failing(void *context, const struct state_failing *failing) { collect_id(context, failing->jwk_id); }
+static void collect_failing(void *context, const struct state_failing *failing) {
+    collect_id(context, failing->jwk_id);
+}
 
 static void announce(struct worker *worker, enum presence_kind kind) {
     struct state *state = worker->options.state;
@@ -156,11 +162,13 @@ static void announce(struct worker *worker, enum presence_kind kind) {
         .after = after,
     };
     if (announcer_say(worker->announcer, kind, &announcement, &problem)) {
-        log_warning("presence not sent", "reason", problem.message);
+        log_write(kafka_health_is_good() ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "presence not sent", "reason", problem.message,
+                  NULL);
         worker->hello_needed = worker->hello_needed || kind == PRESENCE_HELLO;
     }
     consumer_show_positions(worker->consumer, positions, count);
-    worker->heartbeat_at = clock_monotonic_ms() + worker->options.heartbeat_interval_ms;
+    worker->said_at = clock_monotonic_ms();
+    worker->heartbeat_at = worker->said_at + worker->options.heartbeat_interval_ms;
 }
 
 static void on_hello_delivered(struct worker *worker) {
@@ -235,6 +243,8 @@ static void handle_error(struct worker *worker, const rd_kafka_message_t *messag
     }
     if (what == CONSUMER_WORKERS_LOST)
         worker->hello_needed = true;
+    if (!kafka_health_is_good() && worker->refresh_at > clock_monotonic_ms() + UNWELL_REFRESH_MS)
+        worker->refresh_at = clock_monotonic_ms() + UNWELL_REFRESH_MS;
 }
 
 /* How many records may be taken now. */
@@ -385,16 +395,60 @@ static void refresh(struct worker *worker) {
     struct error problem;
     if (consumer_refresh(worker->consumer, REFRESH_TIMEOUT_MS, clock_wall_ms(), &problem))
         log_debug("looking for added partitions failed", "reason", problem.message);
-    worker->refresh_at = clock_monotonic_ms() + REFRESH_MS;
+    worker->refresh_at = clock_monotonic_ms() + (kafka_health_is_good() ? REFRESH_MS : UNWELL_REFRESH_MS);
+}
+
+/* A producer of its own for acks and presence, whose reports wake the loop. */
+static rd_kafka_t *open_producer(struct worker *worker, struct error *error) {
+    static const uint64_t one = 1;
+    rd_kafka_t *producer = kafka_producer_new(&worker->options.kafka, worker, on_delivered, error);
+    if (!producer)
+        return NULL;
+    worker->reports = rd_kafka_queue_get_main(producer);
+    rd_kafka_queue_io_event_enable(worker->reports, worker->options.wake, &one, sizeof one);
+    kafka_health_watch(producer);
+    return worker->producer = producer;
+}
+
+static void close_producer(rd_kafka_t *producer, rd_kafka_queue_t *reports) {
+    kafka_health_forget(producer);
+    rd_kafka_queue_io_event_enable(reports, -1, NULL, 0);
+    rd_kafka_queue_destroy(reports);
+    rd_kafka_destroy(producer);
+}
+
+/* An idempotent producer that has failed stays so: another one takes its place, and what the old one did not deliver is sent
+ * again. The replica serves on meanwhile. */
+static void replace_producer(struct worker *worker) {
+    rd_kafka_t *old = worker->producer;
+    rd_kafka_queue_t *old_reports = worker->reports;
+    struct error problem;
+    if (!open_producer(worker, &problem)) {
+        log_error("the producer can not be made again", "reason", problem.message);
+        return;
+    }
+    rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_flush(old, RETRY_MS); /* serves the reports of what was purged: acks are kept and sent again */
+    if (ack_sender_set_producer(worker->acks, worker->producer, &problem))
+        end_with(worker, WORKER_FAILED, &problem);
+    announcer_set_producer(worker->announcer, worker->producer);
+    if (!worker->ended)
+        close_producer(old, old_reports);
 }
 
 static void check_producer(struct worker *worker) {
     char text[512];
-    struct error problem;
-    if (rd_kafka_fatal_error(worker->producer, text, sizeof text) == RD_KAFKA_RESP_ERR_NO_ERROR)
+    rd_kafka_resp_err_t failure = rd_kafka_fatal_error(worker->producer, text, sizeof text);
+    if (failure == RD_KAFKA_RESP_ERR_NO_ERROR)
         return;
-    error_set(&problem, ERROR_UNAVAILABLE, "the Kafka producer failed and can not go on: %s", text);
-    end_with(worker, WORKER_FAILED, &problem);
+    /* What an idempotent producer is told that may write to no topic at all. */
+    if (failure == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
+        kafka_health_refused(worker->producer, KAFKA_WRITE, worker->topics.acks);
+        kafka_health_refused(worker->producer, KAFKA_WRITE, worker->topics.workers);
+    } else {
+        log_warning("the producer failed; another takes its place", "reason", text);
+    }
+    replace_producer(worker);
 }
 
 /* What is due by time. Returns when to look again. */
@@ -402,6 +456,9 @@ static int64_t tick(struct worker *worker) {
     int64_t now = clock_monotonic_ms();
     if (now >= worker->heartbeat_at) {
         check_producer(worker);
+        kafka_health_check(worker->producer, UNWELL_TIMEOUT_MS);
+        consumer_check_connection(worker->consumer, UNWELL_TIMEOUT_MS);
+        kafka_health_stalled(announcer_is_busy(worker->announcer) && now - worker->said_at >= STALLED_MS);
         int64_t lag = consumer_lag(worker->consumer);
         metric_set(&metric_lag, lag);
         if (worker->swollen && lag < BATCH_LIVE) {
@@ -573,7 +630,6 @@ static void resume_failing(void *context, const struct state_failing *failing) {
 
 static int start(struct worker *worker, struct error *error) {
     const struct worker_options *options = &worker->options;
-    static const uint64_t one = 1;
     kafka_topics_name(options->kafka.topic_prefix, &worker->topics);
     uuid_new(worker->id);
     worker->signer = options->trust ? signer_generate() : NULL;
@@ -581,11 +637,8 @@ static int start(struct worker *worker, struct error *error) {
     worker->batch = memory_new(sizeof *worker->batch);
     if (kafka_connect(&worker->options.kafka, -1, options->stop, error))
         return -1;
-    worker->producer = kafka_producer_new(&worker->options.kafka, worker, on_delivered, error);
-    if (!worker->producer)
+    if (!open_producer(worker, error))
         return -1;
-    worker->reports = rd_kafka_queue_get_main(worker->producer);
-    rd_kafka_queue_io_event_enable(worker->reports, options->wake, &one, sizeof one);
     char *group = memory_format("jwk-worker.%s.%s", options->environment, options->replica);
     struct consumer_options consumer = {.kafka = &worker->options.kafka,
                                         .topics = &worker->topics,
@@ -659,12 +712,8 @@ static void clean_up(struct worker *worker) {
     ack_sender_free(worker->acks);
     announcer_free(worker->announcer);
     settler_free(worker->settler);
-    if (worker->reports) {
-        rd_kafka_queue_io_event_enable(worker->reports, -1, NULL, 0);
-        rd_kafka_queue_destroy(worker->reports);
-    }
     if (worker->producer)
-        rd_kafka_destroy(worker->producer);
+        close_producer(worker->producer, worker->reports);
     signer_free(worker->signer);
     progress_free(worker->progress);
     batch_free(worker->batch);

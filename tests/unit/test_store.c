@@ -99,13 +99,22 @@ static void what_others_may_read_is_refused_with_the_remedy(void **state) {
     assert_int_equal(chmod(path, 0640), 0);
     struct error error = {0};
     assert_null(store_open(fixture->directory, STORE_READ, &error));
-    char *wanted = memory_format("store %s can be read by others; run: chmod 600 %s", path, path);
+    char *wanted = memory_format("store %s can be read or written by others (mode 640); run: chmod 600 %s", path, path);
     assert_string_equal(error.message, wanted);
     free(wanted);
     assert_int_equal(chmod(path, 0600), 0);
+    char log_path[128];
+    path_in(fixture->directory, "jwk-api.db-wal", log_path);
+    assert_int_equal(chmod(log_path, 0604), 0);
+    assert_null(store_open(fixture->directory, STORE_WRITE, &error));
+    wanted = memory_format("store %s can be read or written by others (mode 604); run: chmod 600 %s", log_path, log_path);
+    assert_string_equal(error.message, wanted);
+    free(wanted);
+    assert_int_equal(chmod(log_path, 0600), 0);
     assert_int_equal(chmod(fixture->directory, 0755), 0);
     assert_null(store_open(fixture->directory, STORE_WRITE, &error));
-    wanted = memory_format("data directory %s can be read by others; run: chmod 700 %s", fixture->directory, fixture->directory);
+    wanted = memory_format("data directory %s can be read or written by others (mode 755); run: chmod 700 %s", fixture->directory,
+                           fixture->directory);
     assert_string_equal(error.message, wanted);
     free(wanted);
     assert_int_equal(chmod(fixture->directory, 0700), 0);

@@ -36,33 +36,37 @@ def free_ports(count):
             each.close()
 
 
+# Kafka's reflections and metrics need nothing that would be worth more than this heap in tests.
+JAVA = ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{KAFKA_LIBRARIES}/*"]
+
+
 class KafkaBroker(Program):
     """One node in KRaft mode, its storage formatted in a directory of its own."""
 
     kind = "kafka"
 
-    def __init__(self, directory):
+    def __init__(self, directory, template="server.properties", values=(), format_options=(), client=None):
+        """values: of more @NAMES@ in the template; format_options: of the storage; client: properties of whoever asks whether it is up."""
         directory = pathlib.Path(directory)
         assert list(KAFKA_LIBRARIES.glob("kafka_*.jar")), f"no Apache Kafka in {KAFKA_LIBRARIES}: `make check` puts it there"
         port, controller_port = free_ports(2)
-        properties = (REPOSITORY / "tests" / "kafka" / "server.properties").read_text()
-        for name, value in {"PORT": port, "CONTROLLER_PORT": controller_port, "DIRECTORY": directory}.items():
+        properties = (REPOSITORY / "tests" / "kafka" / template).read_text()
+        for name, value in {"PORT": port, "CONTROLLER_PORT": controller_port, "DIRECTORY": directory, **dict(values)}.items():
             properties = properties.replace(f"@{name}@", str(value))
         settings = directory / "server.properties"
         settings.write_text(properties)
-        # Kafka's reflections and metrics need nothing that would be worth more than this heap in tests.
-        java = ["java", "-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", f"{KAFKA_LIBRARIES}/*"]
-        done = subprocess.run([*java, "kafka.tools.StorageTool", "format", "--cluster-id", uuid.uuid4().hex[:22], "--config", settings],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run([*JAVA, "kafka.tools.StorageTool", "format", "--cluster-id", uuid.uuid4().hex[:22], "--config", settings,
+                               *format_options], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        super().__init__("kafka", [*java, "kafka.Kafka", settings], directory)
+        super().__init__("kafka", [*JAVA, "kafka.Kafka", settings], directory)
         self.address = f"127.0.0.1:{port}"
+        self.client = client or {}
         self.prefix = None  # each installation has its own
         wait_until(self._answers, "Kafka answers", PATIENCE + 60)
 
     def _answers(self):
         assert self.running, f"Kafka ended:\n{self.log()}"
         try:
-            return AdminClient({"bootstrap.servers": self.address, "log_level": 0}).list_topics(timeout=2).brokers
+            return AdminClient({"bootstrap.servers": self.address, "log_level": 0, **self.client}).list_topics(timeout=2).brokers
         except KafkaException:
             return None

@@ -29,14 +29,16 @@ class Record:
 class Topics:
     """The three topics of one installation."""
 
-    def __init__(self, brokers, prefix):
+    def __init__(self, brokers, prefix, client=None):
+        """client: properties of librdkafka by which the broker lets its auditor in."""
         self.brokers = brokers
         self.forged = False  # a test has put records there that keep to no contract: they are left out
+        self.client = {"bootstrap.servers": brokers, "log_level": 0, **(client or {})}
         self.events, self.acks, self.workers = (f"{prefix}.{name}" for name in ("events", "acks", "workers"))
 
     def admin(self):
         """A client for a moment; what it was asked for is lost when it is dropped before the answer."""
-        return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        return AdminClient(self.client)
 
     def create(self, topic, partitions):
         admin = self.admin()
@@ -49,9 +51,8 @@ class Topics:
 
     def read(self, topic):
         """All records of a topic up to its present end, in order within each partition, each one judged."""
-        consumer = confluent_kafka.Consumer({"bootstrap.servers": self.brokers, "group.id": "auditor", "enable.auto.commit": False,
-                                             "enable.partition.eof": True, "log_level": 0, "auto.offset.reset": "earliest",
-                                             "fetch.wait.max.ms": 10})
+        consumer = confluent_kafka.Consumer({**self.client, "group.id": "auditor", "enable.auto.commit": False,
+                                             "enable.partition.eof": True, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 10})
         try:
             partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
             consumer.assign([confluent_kafka.TopicPartition(topic, number, confluent_kafka.OFFSET_BEGINNING) for number in partitions])
@@ -94,7 +95,7 @@ class Topics:
 
     def group_offset(self, group, topic, partition):
         """The offset that a consumer group has committed; negative when it has none."""
-        consumer = confluent_kafka.Consumer({"bootstrap.servers": self.brokers, "group.id": group, "log_level": 0})
+        consumer = confluent_kafka.Consumer({**self.client, "group.id": group})
         try:
             return consumer.committed([confluent_kafka.TopicPartition(topic, partition)], PATIENCE)[0].offset
         finally:

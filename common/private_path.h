@@ -1,0 +1,13 @@
+/* Where a program keeps what nobody else may see: directories of state (0700) and the files in them (0600). Thread-safe. */
+#ifndef COMMON_PRIVATE_PATH_H
+#define COMMON_PRIVATE_PATH_H
+
+#include "error.h"
+
+/* A directory; a symbolic link to one counts as it, since systemd makes such for StateDirectory= of a dynamic user. ERROR_DENIED
+ * with a sentence that says what to do when group or others may do anything with it. what names it: "data directory". */
+int private_directory_check(const char *what, const char *path, struct error *error) MUST_CHECK;
+/* A regular file and no link, alike; one that is missing is fine. */
+int private_file_check(const char *what, const char *path, struct error *error) MUST_CHECK;
+
+#endif
