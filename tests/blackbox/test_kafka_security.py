@@ -256,7 +256,7 @@ def start_words(directory, program, brokers, config):
         return [program, "serve", "--data-dir", directory / "data", "--listen", "127.0.0.1:0", "--brokers", brokers,
                 "--kafka-config", config]
     return [program, "--environment", "production", "--replica", "edge-9", "--state-dir", directory / "state", "--listen", "127.0.0.1:0",
-            "--brokers", brokers, "--kafka-config", config]
+            "--unsigned", "--brokers", brokers, "--kafka-config", config]
 
 
 PROGRAMS = pytest.mark.parametrize("program, user", [("jwk-api", "api"), ("jwk-worker", "worker-production")])
