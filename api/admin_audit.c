@@ -10,6 +10,7 @@
 #include "audit_read.h"
 #include "common/clock.h"
 #include "common/json.h"
+#include "common/kafka_config.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -240,7 +241,7 @@ static void auditor_clear(struct auditor *auditor) {
     text_free(&auditor->pending);
 }
 
-static int audit(const struct settings *settings, const char *path, bool follow) {
+static int audit(struct settings *settings, const char *path, bool follow) {
     struct error error = {0};
     struct auditor auditor = {.settings = settings, .follow = follow};
     struct audit_known known;
@@ -248,6 +249,7 @@ static int audit(const struct settings *settings, const char *path, bool follow)
     log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
     int exit_status = 2; /* the command line is wrong; 1: the trail is, or can not be read */
     if (check_settings(settings, &auditor.json, &error) || read_known(settings, &known, &error) ||
+        kafka_config_read(settings->kafka_config, &settings->kafka_properties, &error) ||
         (settings->api_keys && read_keys(settings->api_keys, &auditor.keys, &error)))
         goto out;
     auditor.verifier = audit_verifier_new(auditor.keys, &known);

@@ -5,6 +5,7 @@
 
 #include "audit_publisher.h"
 #include "common/clock.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 
 enum { TIMEOUT_MS = 15000, POLL_MS = 200 };
@@ -51,7 +52,9 @@ static int read_record(rd_kafka_t *consumer, const char *topic, int64_t offset, 
             status = take_last(record, topic, end, error);
         else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
             status = 0; /* what the end was of is gone */
-        else
+        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
+        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         rd_kafka_message_destroy(record);
         if (status <= 0)

@@ -8,6 +8,7 @@
 #include "common/base64url.h"
 #include "common/clock.h"
 #include "common/cloudevent.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -69,7 +70,8 @@ static int read_all(rd_kafka_t *consumer, const char *topic, struct audit_events
         rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_assign(consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
-    for (int open = spec.partitions_found; open > 0;) {
+    int status = 0;
+    for (int open = spec.partitions_found; status == 0 && open > 0;) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, SILENCE_MS);
         if (!record)
             return error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached", topic);
@@ -77,11 +79,13 @@ static int read_all(rd_kafka_t *consumer, const char *topic, struct audit_events
             take(events, record);
         else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
             open--;
-        else
+        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
+        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         rd_kafka_message_destroy(record);
     }
-    return 0;
+    return status;
 }
 
 struct audit_events *audit_events_read(const struct kafka_settings *settings, const char *topic, struct error *error) {
@@ -102,7 +106,7 @@ void audit_events_free(struct audit_events *events) {
     if (!events)
         return;
     struct seen_event *event, *next;
-    HASH_ITER(hh, events->events, event, next) {
+    HASH_ITER (hh, events->events, event, next) {
         HASH_DEL(events->events, event);
         free(event);
     }
@@ -135,8 +139,8 @@ int audit_events_end(const struct audit_events *events, struct error *error) {
     for (const struct seen_event *event = events->events; event; event = event->hh.next)
         if (!event->recorded && event->time >= events->first_time && event->time < events->last_time)
             return error_set(error, ERROR_INVALID,
-                             "event %s (partition %d, offset %lld) is on its topic, and the trail knows nothing of it", event->id,
-                             event->partition, (long long)event->offset);
+                             "event %s (partition %d, offset %lld) is on its topic, and the trail knows nothing of it",
+                             event->id, event->partition, (long long)event->offset);
     return 0;
 }
 

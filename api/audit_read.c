@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
 
@@ -15,7 +16,8 @@ enum {
     CONNECT_MS = 15000,
 };
 
-/* Reads a line without its end into a buffer of AUDIT_LINE_MAX + 1 bytes, which a longer one fills; -1 at the end of the file. */
+/* Reads a line without its end into a buffer of AUDIT_LINE_MAX + 1 bytes, which a longer one fills; -1 at the end of the file.
+ */
 static int read_line(FILE *file, char *line) {
     int length = 0, c;
     while ((c = getc_unlocked(file)) != EOF && c != '\n' && length <= AUDIT_LINE_MAX)
@@ -75,8 +77,7 @@ static int assign_from_start(rd_kafka_t *consumer, const char *topic, struct err
 /* Whether the topic is not what it was when the reading began. */
 static bool is_gone(rd_kafka_resp_err_t result) {
     return result == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || result == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE ||
-           result == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || result == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-           result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+           result == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || result == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
 }
 
 int audit_read_topic(const struct kafka_settings *settings, const char *topic, bool follow, const struct audit_reading *reading,
@@ -91,7 +92,8 @@ int audit_read_topic(const struct kafka_settings *settings, const char *topic, b
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, POLL_MS);
         if (!record) {
             if (!follow && clock_monotonic_ms() - heard > SILENCE_MS)
-                status = error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached", topic);
+                status = error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached",
+                                   topic);
             continue;
         }
         heard = clock_monotonic_ms();
@@ -103,7 +105,9 @@ int audit_read_topic(const struct kafka_settings *settings, const char *topic, b
         } else if (is_gone(record->err)) {
             status = error_set(error, ERROR_INVALID, "topic %s can not be read on: it was cut, or made again (%s)", topic,
                                rd_kafka_message_errstr(record));
-        } else {
+        } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+            status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
+        } else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         }
         rd_kafka_message_destroy(record);

@@ -164,7 +164,9 @@ static const struct option_spec client_options[] = {
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},     \
         {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "The trail is the topic PREFIX.audit."}, \
         {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),                                 \
-         "Pass a property to librdkafka. May be repeated."},                                                                 \
+         "Pass a property to librdkafka. May be repeated. For what is no secret."},                                          \
+        {"kafka-config", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(kafka_config),                                             \
+         "Read properties of librdkafka from FILE, as serve does."},                                                         \
         {"api-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(api_keys),                                                     \
          "JWK Set of the API's public keys (signing-key export --all). Without it the chain is judged, and no signature."},  \
         {"known", 0, OPTION_STRING, "SEQUENCE:HASH", NULL, 0, 0, AT(audit_known),                                            \

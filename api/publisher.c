@@ -155,13 +155,33 @@ struct guest {
     void *context;
 };
 
+/* Tells operators when a record failed for lack of a permission. Returns whether the producer is of no use any more; then text
+ * says why. */
+static bool judge(rd_kafka_t *producer, rd_kafka_resp_err_t reason, const char *topic, char text[512]) {
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(producer, text, 512);
+    /* The latter is what an idempotent producer is told that may write to no topic at all. */
+    if (reason == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || fatal == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        kafka_health_refused(producer, KAFKA_WRITE, topic);
+    return fatal != RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* A record of another outbox: was it delivered, or has the producer failed with it? */
+static void judge_guest(struct publisher *publisher, rd_kafka_t *producer, rd_kafka_resp_err_t result, const char *topic) {
+    char text[512];
+    if (result == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        kafka_health_granted(KAFKA_WRITE, topic);
+    } else if (judge(producer, result, topic, text)) {
+        pthread_mutex_lock(&publisher->lock);
+        if (producer == publisher->producer) /* no other one is there yet */
+            publisher->broken = true;
+        pthread_mutex_unlock(&publisher->lock);
+    }
+}
+
 /* The producer has failed with this event, which stays in the outbox: the thread makes another producer. The lock is held. */
 static void break_off(struct publisher *publisher, rd_kafka_t *producer, rd_kafka_resp_err_t reason, int64_t id) {
     char text[512];
-    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(producer, text, sizeof text);
-    /* What an idempotent producer is told that may write to no topic at all. */
-    if (reason == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || fatal == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-        kafka_health_refused(producer, KAFKA_WRITE, publisher->topic);
+    bool fatal = judge(producer, reason, publisher->topic, text);
     if (!publisher->failing && !atomic_load(&publisher->stopping))
         log_error("event was not delivered; it stays in the outbox and is sent again", "topic", publisher->topic, "outbox",
                   LOG_NUMBER(id), "reason", fatal ? text : rd_kafka_err2str(reason));
@@ -173,6 +193,7 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     struct publisher *publisher = opaque;
     if (strcmp(rd_kafka_topic_name(record->rkt), publisher->topic) != 0) {
         struct guest *guest = record->_private;
+        judge_guest(publisher, client, record->err, rd_kafka_topic_name(record->rkt));
         guest->delivered(guest->context, record);
         free(guest);
         return;
@@ -297,14 +318,15 @@ int publisher_produce(struct publisher *publisher, const char *topic, char *valu
     struct guest *guest = memory_new(sizeof *guest);
     *guest = (struct guest){.delivered = delivered, .context = context};
     pthread_mutex_lock(&publisher->lock); /* it may be made again at this moment */
-    rd_kafka_resp_err_t result =
-        rd_kafka_producev(publisher->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
-                          RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
-                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(guest), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t result = rd_kafka_producev(publisher->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
+                                                   RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
+                                                   RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(guest), RD_KAFKA_V_END);
+    rd_kafka_t *producer = publisher->producer;
     pthread_mutex_unlock(&publisher->lock);
     if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
         return 0;
     free(guest);
+    judge_guest(publisher, producer, result, topic);
     return error_set(error, ERROR_UNAVAILABLE, "%s", rd_kafka_err2str(result));
 }
 

@@ -10,7 +10,7 @@ import confluent_kafka
 import pytest
 
 from harness.broker import JAVA, EmbeddedBroker
-from harness.installation import Installation, Worker
+from harness.installation import Installation, Worker, new_master_key
 from harness.program import BUILD, PATIENCE, REPOSITORY, Program, wait_until
 from harness.secured import NEWER_LIBRARY, SCRAM_WORKS, SecuredBroker
 from harness.topics import Topics
@@ -61,9 +61,6 @@ def system(secured, tmp_path_factory):
     for environment in ("production", "staging"):
         installation.add_environment(environment)
     installation.start_api()
-    # Until the audit trail is there, its topic is made here.
-    if AUDIT not in installation.topics.admin().list_topics(timeout=PATIENCE).topics:
-        installation.topics.create(AUDIT, 1)
     for environment in ("production", "staging"):
         installation.start_worker(environment)
     installation.wait_connected()
@@ -167,7 +164,7 @@ def read(broker, user, topic):
         consumer.close()
 
 
-MAY_READ = {"api": {EVENTS, ACKS, WORKERS}, "worker-production": {EVENTS, WORKERS}, "worker-staging": {EVENTS, WORKERS},
+MAY_READ = {"api": {EVENTS, ACKS, WORKERS, AUDIT}, "worker-production": {EVENTS, WORKERS}, "worker-staging": {EVENTS, WORKERS},
             "auditor": {EVENTS, ACKS, AUDIT}}
 MAY_WRITE = {"api": {EVENTS, AUDIT}, "worker-production": {ACKS, WORKERS}, "worker-staging": {ACKS, WORKERS}, "auditor": set()}
 
@@ -187,7 +184,7 @@ def test_each_user_is_refused_what_is_not_its_part(secured, system, user):
 # ---- one permission less ----
 
 ONE_LESS = [
-    ("api", "Write", EVENTS), ("api", "Read", ACKS), ("api", "Read", WORKERS),
+    ("api", "Write", EVENTS), ("api", "Write", AUDIT), ("api", "Read", ACKS), ("api", "Read", WORKERS),
     ("worker-production", "Read", EVENTS), ("worker-production", "Write", ACKS), ("worker-production", "Write", WORKERS),
     ("worker-production", "Read", WORKERS),
 ]
@@ -227,7 +224,7 @@ def test_a_permission_that_is_withdrawn_is_told_and_costs_nothing_but_time(secur
         secured.withdraw(*each)
     try:
         locations = [system.api.create(project, f"meanwhile-{number}", prefer="respond-async").headers["Location"] for number in range(3)]
-        wait_told(program, [sentence(*each) for each in withdrawn if each[2] != AUDIT])
+        wait_told(program, [sentence(*each) for each in withdrawn])
         assert system.api.update(project, "before", {"name": "renamed"}, prefer="respond-async").status == 202, "changes are recorded"
         for worker in system.workers.values():
             assert worker.kids(project), "keys are served"
@@ -254,7 +251,7 @@ def start_alone(directory, words):
 def start_words(directory, program, brokers, config):
     if program == "jwk-api":
         return [program, "serve", "--data-dir", directory / "data", "--listen", "127.0.0.1:0", "--brokers", brokers,
-                "--kafka-config", config]
+                "--kafka-config", config, "--master-key-file", new_master_key(directory)]
     return [program, "--environment", "production", "--replica", "edge-9", "--state-dir", directory / "state", "--listen", "127.0.0.1:0",
             "--unsigned", "--brokers", brokers, "--kafka-config", config]
 
@@ -321,9 +318,9 @@ def test_properties_that_others_may_read_are_refused(secured, tmp_path, program,
     assert f"The Kafka properties file {config} is open to other users (mode 0640): run chmod 600 {config}" in log
 
 
-@pytest.mark.parametrize("operation, topic", [("Read", EVENTS), ("Create", None)])
+@pytest.mark.parametrize("operation, topic", [("Read", EVENTS), ("Read", AUDIT), ("Create", None)])
 def test_the_api_does_not_start_without_what_its_start_needs(secured, system, tmp_path, operation, topic):
-    """The end of the events topic must be known, and topics must be there."""
+    """The ends of what it writes must be known, and topics must be there."""
     words = start_words(tmp_path, "jwk-api", secured.address, secured.config_file("api"))
     if topic is None:
         prefix = f"other-{uuid.uuid4().hex[:6]}"
