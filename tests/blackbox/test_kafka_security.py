@@ -318,9 +318,9 @@ def test_properties_that_others_may_read_are_refused(secured, tmp_path, program,
     assert f"The Kafka properties file {config} is open to other users (mode 0640): run chmod 600 {config}" in log
 
 
-@pytest.mark.parametrize("operation, topic", [("Read", EVENTS), ("Read", AUDIT), ("Create", None)])
+@pytest.mark.parametrize("operation, topic", [("Read", EVENTS), ("Create", None)])
 def test_the_api_does_not_start_without_what_its_start_needs(secured, system, tmp_path, operation, topic):
-    """The ends of what it writes must be known, and topics must be there."""
+    """The end of the events topic must be known, and topics must be there."""
     words = start_words(tmp_path, "jwk-api", secured.address, secured.config_file("api"))
     if topic is None:
         prefix = f"other-{uuid.uuid4().hex[:6]}"
@@ -345,3 +345,18 @@ def test_a_worker_does_not_start_where_it_may_not_even_look(secured, tmp_path):
     status, log = start_alone(tmp_path, start_words(tmp_path, "jwk-worker", secured.address, config))
     assert status == 1, log
     assert "Kafka refuses user auditor to Describe topic jwk.workers: grant it with kafka-acls.sh" in log
+
+
+def test_the_api_does_not_start_where_it_may_not_read_the_end_of_the_audit_trail(secured, system):
+    system.api.stop()
+    secured.withdraw("api", "Read", AUDIT)
+    try:
+        words = ["jwk-api", "serve", "--data-dir", system.data_directory, "--listen", "127.0.0.1:0", *system.broker_options,
+                 *system.master_key_options, "--kafka-config", secured.config_file("api")]
+        status, log = start_alone(system.directory, words)
+    finally:
+        secured.grant("api", "Read", AUDIT)
+    assert status == 1, log
+    assert f'reason="{sentence("api", "Read", AUDIT)}"' in log
+    system.start_api()
+    wait_well(system)
