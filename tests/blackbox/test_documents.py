@@ -13,6 +13,7 @@ from harness.program import REPOSITORY
 
 ASYNCAPI_SCHEMA = REPOSITORY / "build" / "node" / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
 KINDS = sorted(contract.MESSAGES)
+AUDIT = {example.get("type", "signature"): example for example in contract.MESSAGES["audit"]["examples"]}
 EVENT, ACK, PRESENCE = (contract.MESSAGES[kind]["examples"][-1 if kind == "presence" else 0] for kind in ("event", "ack", "presence"))
 
 
@@ -114,6 +115,22 @@ def test_message_schema_fits_its_own_examples(kind):
     ("ack", ACK, "eventHash", "n4bQ"),
     ("ack", ACK, "incarnation", -1),
     ("ack", ACK, "worker", "edge-1"),
+    ("audit", AUDIT["change"], "extra", 1),
+    ("audit", AUDIT["change"], "sequence", 0),
+    ("audit", AUDIT["change"], "previous", "n4bQ"),
+    ("audit", AUDIT["change"], "previous", KeyError),
+    ("audit", AUDIT["change"], "type", "rename"),
+    ("audit", AUDIT["change"], "eventHash", None),
+    ("audit", AUDIT["change"], "actor", KeyError),
+    ("audit", AUDIT["outcome"], "success", "yes"),
+    ("audit", AUDIT["outcome"], "environment", KeyError),
+    ("audit", AUDIT["refusal"], "status", 404),
+    ("audit", AUDIT["refusal"], "count", 0),
+    ("audit", AUDIT["refusal"], "path", "/" * 201),
+    ("audit", AUDIT["administration"], "command", None),
+    ("audit", AUDIT["stop"], "version", "1"),
+    ("audit", AUDIT["signature"], "jws", "x"),
+    ("audit", AUDIT["signature"], "sequence", 1),
     ("presence", PRESENCE, "extra", 1),
     ("presence", PRESENCE, "incarnation", -2),
     ("presence", PRESENCE, "ready", "yes"),

@@ -14,7 +14,7 @@ from .program import REPOSITORY
 SCHEMAS = REPOSITORY / "schemas"
 OPENAPI = yaml.safe_load((SCHEMAS / "openapi.yaml").read_text())
 ASYNCAPI = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())
-MESSAGES = {kind: json.loads((SCHEMAS / f"jwk-{kind}.schema.json").read_text()) for kind in ("event", "ack", "presence")}
+MESSAGES = {kind: json.loads((SCHEMAS / f"jwk-{kind}.schema.json").read_text()) for kind in ("event", "ack", "presence", "audit")}
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 REGISTRY = Registry().with_resources(
@@ -106,19 +106,26 @@ def judge_answer(method, path, answer):
 
 KIND_OF_TYPE = {"jwk.created.v1": "event", "jwk.updated.v1": "event", "jwk.deleted.v1": "event", "jwk.redeployed.v1": "event",
                 "jwk.ack.v1": "ack", "jwk.worker.hello.v1": "presence", "jwk.worker.heartbeat.v1": "presence",
-                "jwk.worker.goodbye.v1": "presence"}
+                "jwk.worker.goodbye.v1": "presence", "jwk.audit.v1": "audit"}
 
 
 def judge_message(topic, key, headers, value):
-    """Fails when a record is not one that the AsyncAPI document promises for its topic; returns the value as an object."""
+    """Fails when a record is not one that the AsyncAPI document promises for its topic; returns the value as an object, for the
+    audit trail as a list of them."""
     what = f"record {key!r} of {topic} with {headers}"
     channel = topic.rpartition(".")[2]
-    kind = {"events": "event", "acks": "ack", "workers": "presence"}[channel]
+    kind = {"events": "event", "acks": "ack", "workers": "presence", "audit": "audit"}[channel]
     if value is None:
         assert kind == "event", f"{what}: a tombstone is for events only"
         return None
     assert KIND_OF_TYPE.get(headers.get("ce_type")) == kind, f"{what}: ce_type is of another topic"
     judge(f"urn:asyncapi#/components/schemas/{kind}Headers", headers, what)
+    if kind == "audit":
+        lines = [json.loads(line) for line in value.splitlines()]
+        for line in lines:
+            judge(MESSAGES[kind]["$id"], line, what)
+        assert key == "" and "jws" in lines[-1] and not any("jws" in line for line in lines[:-1]), what
+        return lines
     value = json.loads(value)
     judge(MESSAGES[kind]["$id"], value, what)
     if kind == "event":

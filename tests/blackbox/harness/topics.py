@@ -27,14 +27,14 @@ class Record:
 
 
 class Topics:
-    """The three topics of one installation."""
+    """The topics of one installation."""
 
     def __init__(self, brokers, prefix, client=None):
         """client: properties of librdkafka by which the broker lets its auditor in."""
         self.brokers = brokers
         self.forged = False  # a test has put records there that keep to no contract: they are left out
         self.client = {"bootstrap.servers": brokers, "log_level": 0, **(client or {})}
-        self.events, self.acks, self.workers = (f"{prefix}.{name}" for name in ("events", "acks", "workers"))
+        self.events, self.acks, self.workers, self.audit = (f"{prefix}.{name}" for name in ("events", "acks", "workers", "audit"))
 
     def admin(self):
         """A client for a moment; what it was asked for is lost when it is dropped before the answer."""
