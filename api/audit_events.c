@@ -59,32 +59,56 @@ static void take(struct audit_events *events, const rd_kafka_message_t *record) 
     HASH_ADD_STR(events->events, id, event);
 }
 
+/* Assigns all partitions; ends gets where each ends now, since under load no end ever comes by itself. Returns how many have
+ * records, or -1. */
+static int assign_all(rd_kafka_t *consumer, const char *topic, int partitions, int64_t *ends, struct error *error) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(partitions);
+    int open = 0;
+    for (int32_t i = 0; i < partitions && open >= 0; i++) {
+        int64_t low;
+        if (kafka_watermarks(consumer, topic, i, &low, &ends[i], error)) {
+            open = -1;
+        } else if (low < ends[i]) {
+            rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+            open++;
+        }
+    }
+    if (open > 0)
+        rd_kafka_assign(consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return open;
+}
+
 static int read_all(rd_kafka_t *consumer, const char *topic, struct audit_events *events, struct error *error) {
     struct kafka_topic_spec spec = {.name = topic};
     if (kafka_find_topics(consumer, &spec, 1, CONNECT_MS, error))
         return -1;
     if (spec.partitions_found == 0)
         return error_set(error, ERROR_NOT_FOUND, "there is no topic %s", topic);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(spec.partitions_found);
-    for (int32_t i = 0; i < spec.partitions_found; i++)
-        rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
-    rd_kafka_assign(consumer, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    int status = 0;
-    for (int open = spec.partitions_found; status == 0 && open > 0;) {
+    int64_t *ends = memory_new((size_t)spec.partitions_found * sizeof *ends); /* 0: read */
+    int open = assign_all(consumer, topic, spec.partitions_found, ends, error), status = open < 0 ? -1 : 0;
+    while (status == 0 && open > 0) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, SILENCE_MS);
-        if (!record)
-            return error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached", topic);
-        if (!record->err)
+        if (!record) {
+            status = error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached", topic);
+            break;
+        }
+        bool is_end = record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+        if (!record->err) {
             take(events, record);
-        else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-            open--;
-        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+            is_end = record->offset + 1 >= ends[record->partition];
+        } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
-        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
+        } else if (!is_end && record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+        }
+        if (is_end && ends[record->partition]) {
+            ends[record->partition] = 0;
+            open--;
+        }
         rd_kafka_message_destroy(record);
     }
+    free(ends);
     return status;
 }
 

@@ -85,8 +85,11 @@ int audit_read_topic(const struct kafka_settings *settings, const char *topic, b
     rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-audit", NULL, error);
     if (!consumer)
         return -1;
+    int64_t low, high = 0; /* of what is there now: under load an end never comes by itself */
     int status = assign_from_start(consumer, topic, error);
-    bool done = false;
+    if (status == 0)
+        status = kafka_watermarks(consumer, topic, 0, &low, &high, error);
+    bool done = false, caught_up = false;
     int64_t heard = clock_monotonic_ms();
     while (status == 0 && !done) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, POLL_MS);
@@ -97,18 +100,22 @@ int audit_read_topic(const struct kafka_settings *settings, const char *topic, b
             continue;
         }
         heard = clock_monotonic_ms();
+        bool is_end = record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
         if (!record->err) {
             status = read_record(record, reading, error);
-        } else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            status = reading->end(reading->context, error);
-            done = !follow;
+            is_end = !caught_up && record->offset + 1 >= high;
         } else if (is_gone(record->err)) {
             status = error_set(error, ERROR_INVALID, "topic %s can not be read on: it was cut, or made again (%s)", topic,
                                rd_kafka_message_errstr(record));
         } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
-        } else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
+        } else if (!is_end && record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+        }
+        if (status == 0 && is_end) {
+            status = reading->end(reading->context, error);
+            caught_up = true;
+            done = !follow;
         }
         rd_kafka_message_destroy(record);
     }
