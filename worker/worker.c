@@ -348,16 +348,24 @@ static void sweep(struct worker *worker) {
 
 /* ---- the clock ---- */
 
+/* A replica that has read everything and believes none of it has been given the wrong keys: verifiers must not be sent to it. */
+static bool believes_nothing(const struct worker *worker) {
+    return state_keys(worker->options.state) == 0 && state_refused_by(worker->options.state)[0] != '\0';
+}
+
 static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
         worker->caught_up = true;
+        if (believes_nothing(worker))
+            log_error("not ready: every event was refused; are these the keys of the API?", "apiKeys",
+                      trust_keys(worker->options.trust));
         if (effects)
             effects_export_all(effects);
     }
     /* Before its hello is known nobody would wait for its acks. */
-    worker->ready =
-        worker->caught_up && (!effects || effects_is_exported(effects)) && announcer_is_announced(worker->announcer);
+    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker) &&
+                    announcer_is_announced(worker->announcer);
     if (worker->ready == atomic_load(&worker->options.status->ready))
         return;
     atomic_store(&worker->options.status->ready, worker->ready);

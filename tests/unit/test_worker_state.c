@@ -363,6 +363,168 @@ static void a_newer_programs_state_and_a_stranger_are_refused(void **state) {
     fixture_open_state(fixture);
 }
 
+/* ---- private halves, refusals, trust ---- */
+
+#define SEALED_1 "{\"ciphertext\":\"one\"}"
+#define SEALED_2 "{\"ciphertext\":\"two\"}"
+
+static struct state_outcome put_sealed(struct worker_fixture *fixture, int64_t version, const char *sealed) {
+    struct state_jwk jwk = fixture_jwk(JWK_A, "one", 1, version);
+    struct state_outcome outcome;
+    struct error error;
+    jwk.sealed = sealed;
+    if (state_begin(fixture->state, &error) || state_put(fixture->state, &jwk, &outcome, NULL, &error) ||
+        state_commit(fixture->state, &error))
+        fail_msg("%s", error.message);
+    return outcome;
+}
+
+static void note_sealed(void *context, const struct state_jwk *jwk) {
+    char **sealed = context;
+    free(*sealed);
+    *sealed = memory_string(jwk->sealed ? jwk->sealed : "none");
+}
+
+static void assert_sealed(struct worker_fixture *fixture, const char *expected) {
+    struct error error;
+    char *sealed = NULL;
+    struct state_reader *reader = state_reader_take(fixture->readers, &error);
+    assert_int_equal(state_reader_visit(reader, JWK_A, note_sealed, &sealed, &error), 0);
+    state_reader_give(fixture->readers, reader);
+    assert_string_equal(sealed, expected);
+    free(sealed);
+}
+
+static void commit_nothing(struct worker_fixture *fixture) {
+    struct error error;
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+}
+
+static void a_private_half_need_be_opened_once(void **state) {
+    struct worker_fixture *fixture = *state;
+    assert_int_equal(put_sealed(fixture, 1, SEALED_1).private, STATE_PRIVATE_SEALED);
+    assert_int_equal(put_sealed(fixture, 2, SEALED_1).private, STATE_PRIVATE_SEALED);
+    state_note_opened(fixture->state, JWK_A, 1, 1); /* of a version that is not there any more */
+    commit_nothing(fixture);
+    assert_int_equal(put_sealed(fixture, 2, SEALED_1).private, STATE_PRIVATE_SEALED);
+    state_note_opened(fixture->state, JWK_A, 1, 2);
+    commit_nothing(fixture);
+    fixture_close_state(fixture);
+    fixture_open_state(fixture);
+    assert_int_equal(put_sealed(fixture, 2, SEALED_1).private, STATE_PRIVATE_OPENED);
+    assert_int_equal(put_sealed(fixture, 3, SEALED_1).private, STATE_PRIVATE_OPENED);
+    assert_int_equal(put_sealed(fixture, 4, SEALED_2).private, STATE_PRIVATE_SEALED);
+    assert_sealed(fixture, SEALED_2);
+}
+
+static void a_private_half_leaves_with_its_key(void **state) {
+    struct worker_fixture *fixture = *state;
+    put_sealed(fixture, 1, SEALED_1);
+    assert_sealed(fixture, SEALED_1);
+    assert_int_equal(put_sealed(fixture, 2, NULL).private, STATE_PRIVATE_NONE);
+    assert_sealed(fixture, "none");
+    put_sealed(fixture, 3, SEALED_2);
+    struct state_jwk deleted = fixture_jwk(JWK_A, "one", 1, 4);
+    deleted.deleted = true;
+    deleted.sealed = SEALED_2;
+    fixture_put(fixture, deleted);
+    assert_sealed(fixture, "none");
+    assert_int_equal(fixture_count(fixture, "SELECT count(*) FROM jwk_private"), 0);
+    put_sealed(fixture, 5, SEALED_1);
+    forget(fixture, JWK_A);
+    assert_int_equal(fixture_count(fixture, "SELECT count(*) FROM jwk_private"), 0);
+}
+
+static void a_mark_of_a_transaction_that_failed_is_stored_by_the_next(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct error error;
+    put_sealed(fixture, 1, SEALED_1);
+    state_note_opened(fixture->state, JWK_A, 1, 1);
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    state_rollback(fixture->state);
+    commit_nothing(fixture);
+    assert_int_equal(put_sealed(fixture, 1, SEALED_1).private, STATE_PRIVATE_OPENED);
+}
+
+static void what_was_verified_takes_the_place_of_what_was_not(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct state_jwk forged = fixture_jwk(JWK_A, "forged", 9, 99), good = fixture_jwk(JWK_A, "good", 1, 1);
+    assert_int_equal(fixture_put(fixture, forged), STATE_NEWER);
+    good.verified = true;
+    good.public_key = PUBLIC_B;
+    assert_int_equal(fixture_put(fixture, good), STATE_NEWER);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_B "]}");
+    good.version = 0;
+    assert_int_equal(fixture_put(fixture, good), STATE_OLDER);
+}
+
+static void refusals_are_remembered_until_an_event_of_the_jwk_is_applied(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct error error;
+    bool made_good, has;
+    put_sealed(fixture, 5, NULL);
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_store_refused(fixture->state, JWK_A, JWK_C, &error), 0);
+    assert_int_equal(state_store_refused(fixture->state, JWK_B, JWK_C, &error), 0);
+    assert_int_equal(state_store_refused_by(fixture->state, "some key", &error), 0);
+    state_rollback(fixture->state);
+    assert_int_equal(state_refused_count(fixture->state), 0);
+    assert_string_equal(state_refused_by(fixture->state), "");
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_store_refused(fixture->state, JWK_A, JWK_C, &error), 0);
+    assert_int_equal(state_store_refused(fixture->state, JWK_B, JWK_C, &error), 0);
+    assert_int_equal(state_store_refused_by(fixture->state, "some key", &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    fixture_close_state(fixture);
+    fixture_open_state(fixture);
+    assert_int_equal(state_refused_count(fixture->state), 2);
+    assert_string_equal(state_refused_by(fixture->state), "some key");
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_clear_refused(fixture->state, JWK_A, JWK_C, &made_good, &error), 0);
+    assert_true(made_good);
+    assert_int_equal(state_clear_refused(fixture->state, JWK_B, JWK_A, &made_good, &error), 0);
+    assert_false(made_good); /* another event of the JWK */
+    assert_int_equal(state_has(fixture->state, JWK_A, 1, 5, &has, &error), 0);
+    assert_true(has);
+    assert_int_equal(state_has(fixture->state, JWK_A, 1, 6, &has, &error), 0);
+    assert_false(has);
+    assert_int_equal(state_has(fixture->state, JWK_B, 1, 1, &has, &error), 0);
+    assert_false(has);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    assert_int_equal(state_refused_count(fixture->state), 0);
+}
+
+static void refusals_take_no_more_room_than_is_set(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct error error;
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    for (int i = 0; i < STATE_REFUSED_MAX + 10; i++) {
+        char id[UUID_SIZE];
+        uuid_new(id);
+        assert_int_equal(state_store_refused(fixture->state, id, JWK_C, &error), 0);
+    }
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    assert_int_equal(state_refused_count(fixture->state), STATE_REFUSED_MAX);
+}
+
+static void a_sweep_spares_what_could_not_be_judged(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct error error;
+    put_sealed(fixture, 1, NULL);
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_keep(fixture->state, JWK_A, 7, 2, &error), 0); /* on a partition that is not its own */
+    assert_int_equal(state_sweep(fixture->state, 7, 3, NULL, NULL, NULL, &error), 0);
+    assert_int_equal(state_keep(fixture->state, JWK_A, 0, 2, &error), 0);
+    assert_int_equal(state_sweep(fixture->state, 0, 2, NULL, NULL, NULL, &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    assert_int_equal(state_keys(fixture->state), 1);
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_sweep(fixture->state, 0, 3, NULL, NULL, NULL, &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    assert_int_equal(state_keys(fixture->state), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, fixture_set_up, fixture_tear_down)
 
 int main(void) {
@@ -389,6 +551,13 @@ int main(void) {
         TEST(a_file_that_is_not_a_database_is_refused),
         TEST(a_damaged_page_is_refused),
         TEST(a_newer_programs_state_and_a_stranger_are_refused),
+        TEST(a_private_half_need_be_opened_once),
+        TEST(a_private_half_leaves_with_its_key),
+        TEST(a_mark_of_a_transaction_that_failed_is_stored_by_the_next),
+        TEST(what_was_verified_takes_the_place_of_what_was_not),
+        TEST(refusals_are_remembered_until_an_event_of_the_jwk_is_applied),
+        TEST(refusals_take_no_more_room_than_is_set),
+        TEST(a_sweep_spares_what_could_not_be_judged),
     };
     return cmocka_run_group_tests_name("worker state", tests, NULL, NULL);
 }

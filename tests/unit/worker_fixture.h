@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "common/identifier.h"
 #include "common/memory.h"
 #include "worker/state.h"
 #include "worker/state_reader.h"
@@ -92,6 +93,20 @@ __attribute__((unused)) static enum state_result fixture_put(struct worker_fixtu
         state_commit(fixture->state, &error))
         fail_msg("%s", error.message);
     return outcome.result;
+}
+
+/* The one integer that a statement on the state's file gives. */
+__attribute__((unused)) static int64_t fixture_count(struct worker_fixture *fixture, const char *text) {
+    struct error error;
+    sqlite3_stmt *statement;
+    sqlite3 *db = state_open_reader(fixture->state, &error);
+    assert_non_null(db);
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t value = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return value;
 }
 
 /* The JWK Set of a project at that time; "" when the project is unknown. The caller frees it. */

@@ -1,0 +1,26 @@
+-- The state of a replica as a worker without private halves and signatures left it: schema version 1.
+PRAGMA application_id = 1247234903;
+PRAGMA user_version = 1;
+BEGIN TRANSACTION;
+CREATE TABLE failing (  jwk_id TEXT PRIMARY KEY,  deployment_id TEXT NOT NULL,  event_id TEXT NOT NULL,  event_hash TEXT NOT NULL,  traceparent TEXT,  operation INTEGER NOT NULL,  epoch INTEGER NOT NULL,  version INTEGER NOT NULL,  sequence INTEGER NOT NULL,  message TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE jwk (  number INTEGER PRIMARY KEY,  id TEXT NOT NULL UNIQUE,  project INTEGER NOT NULL REFERENCES project (number),  name TEXT NOT NULL,  type TEXT NOT NULL,  kid TEXT,  epoch INTEGER NOT NULL,  version INTEGER NOT NULL,  sequence INTEGER NOT NULL,  partition INTEGER NOT NULL,  generation INTEGER NOT NULL,  deleted INTEGER NOT NULL,  expires INTEGER,  public_key TEXT,  retiring INTEGER NOT NULL DEFAULT 0) STRICT;
+INSERT INTO "jwk" VALUES(1,'01a2102e-9479-7a8d-8e3e-4db99542bdc0',1,'renamed','EC','signing',1,2,8,3,1,0,NULL,'{"crv":"P-256","kid":"signing","kty":"EC","x":"sUlUcVXXuG472tx5JASS_kt5ES-Ksgg-m4NGC5XvjGI","y":"YS4RcOvloR3gsVt3RAt3nQbqnJ8zRb47vpbjIgeJVMw"}',0);
+INSERT INTO "jwk" VALUES(2,'01a2102e-94c4-799e-919e-419f383b5cc9',1,'encrypting','RSA','encrypting',1,1,2,3,1,0,NULL,'{"e":"AQAB","kid":"encrypting","kty":"RSA","n":"t3rQ86MPmx_3Stn_3n0ucdHSy4I1mznuLuYrpiAKsU5VMmrLgRTNJLdMz492tRJ9h_Yn99xZBh39qMy79p6DfKg_fYGcFB1ZfCDBXODR8s9Eo7fgCLo6EQ4--UJlm-U53zTOvouahovhgKa-Gy_i9-42Dq_8iPrMEU0PKqEqoOqKpGhyB4eL6XsBukLq5FtKlwuX3kk-ZBnLUtHRzKiDvCGn5boczdgHQkUaFVhOsGQpljr8mW4AjEn1QANuU1Ir4LNiAuK8c1xXnFf6ycQGnRhNcADG-TyOOy72i0dEuw6Zi8n7p0dyU1I9xvwzTgydCC3mkoTzWs3_c2KQh4qJJQ"}',0);
+INSERT INTO "jwk" VALUES(3,'01a2102e-94d9-7f9a-8d97-7182797ab956',1,'secret','OCT','secret',1,1,3,0,1,0,NULL,NULL,0);
+INSERT INTO "jwk" VALUES(4,'01a2102e-94e6-7a56-ac99-9693c594fd7a',1,'gone','OKP','gone',1,2,6,2,1,1,NULL,NULL,0);
+INSERT INTO "jwk" VALUES(5,'01a2102e-94f7-7dd7-b385-b29102f3b01c',1,'rotated','EC','rotated-2',1,2,7,0,1,0,NULL,'{"crv":"P-256","kid":"rotated-2","kty":"EC","x":"ij_hLMv7qvxHtKoYhWUSySuiyLIhSbcqk3sIdA2QQoI","y":"RjOVNi1XmJOCtNjpFrTG0Ym0UyOp3zWjzi4swkFPuBI"}',1);
+CREATE TABLE jwk_retiring (  jwk INTEGER NOT NULL REFERENCES jwk (number),  place INTEGER NOT NULL,  public_key TEXT NOT NULL,  until INTEGER NOT NULL,  PRIMARY KEY (jwk, place)) STRICT, WITHOUT ROWID;
+INSERT INTO "jwk_retiring" VALUES(5,0,'{"crv":"P-256","kid":"rotated","kty":"EC","x":"Gp7HBxvP1qRRoR1UXWm21pLIIdrB7Adw5-S3xCaiqp0","y":"blp9LEYLOvt7lcRcX1JuYBFTOvE4_MprFRERjWDvC7Q"}',4102444800);
+CREATE TABLE position (  partition INTEGER PRIMARY KEY,  next_offset INTEGER NOT NULL,  sequence INTEGER NOT NULL,  generation INTEGER NOT NULL,  sweep_offset INTEGER NOT NULL DEFAULT -1,  sweep_after INTEGER NOT NULL DEFAULT 0) STRICT;
+INSERT INTO "position" VALUES(0,3,7,1,-1,0);
+INSERT INTO "position" VALUES(1,0,0,1,-1,0);
+INSERT INTO "position" VALUES(2,2,6,1,-1,0);
+INSERT INTO "position" VALUES(3,3,8,1,-1,0);
+CREATE TABLE project (  number INTEGER PRIMARY KEY,  id TEXT NOT NULL UNIQUE,  name TEXT NOT NULL) STRICT;
+INSERT INTO "project" VALUES(1,'01a2102e-8c2a-70eb-803c-1991742f64f6','MyProject');
+CREATE TABLE replica (  one INTEGER PRIMARY KEY CHECK (one = 1),  environment TEXT NOT NULL,  name TEXT NOT NULL,  cluster TEXT NOT NULL DEFAULT '',  epoch INTEGER NOT NULL DEFAULT 0,  last_contact INTEGER NOT NULL DEFAULT 0) STRICT;
+INSERT INTO "replica" VALUES(1,'production','edge-1','mockCluster',1,1795567816917);
+CREATE INDEX project_by_name ON project (name);
+CREATE TRIGGER jwk_removed AFTER DELETE ON jwk WHEN old.retiring > 0 BEGIN  DELETE FROM jwk_retiring WHERE jwk = old.number;END;
+CREATE INDEX jwk_by_name ON jwk (project, name) WHERE deleted = 0;
+COMMIT;
