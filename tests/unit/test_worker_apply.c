@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/cloudevent.h"
 #include "worker/apply.h"
+#include "worker/metrics.h"
 
 static struct worker_fixture *fixture;
 static struct key_set_cache *cache;
@@ -67,7 +68,8 @@ static void make(struct made *made, struct event event) {
 static void unmake(struct made *made) { text_free(&made->value); }
 
 static struct apply_target target_of(void) {
-    return (struct apply_target){.state = fixture->state, .cache = cache, .progress = progress, .now_ms = 1000000};
+    return (struct apply_target){
+        .state = fixture->state, .cache = cache, .progress = progress, .now_ms = 1000000, .judged_by = "a key"};
 }
 
 /* Decodes and applies one event in a batch of its own. */
@@ -300,6 +302,119 @@ static void a_project_that_was_renamed_is_stale_under_both_names(void **state) {
     key_set_release(cache, set);
 }
 
+/* ---- signatures ---- */
+
+/* Decodes and applies a record with a verdict, in a batch of its own; what it left is in the record. */
+static struct apply_record apply_judged(struct event event, enum signature_verdict verdict, bool live) {
+    struct made made;
+    struct error error;
+    struct apply_target target = target_of();
+    make(&made, event);
+    made.record.verified = true;
+    made.record.verdict = verdict;
+    made.record.refusal = verdict == SIGNATURE_VALID ? NULL : "it is not signed";
+    made.record.live = live;
+    apply_decode(&made.record, &arena);
+    assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
+    unmake(&made);
+    return made.record;
+}
+
+static void what_was_refused_changes_nothing(void **state) {
+    (void)state;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true);
+    for (enum signature_verdict verdict = SIGNATURE_MISSING; verdict <= SIGNATURE_WRONG; verdict++) {
+        int64_t before = metric_value(&metric_events_refused[verdict]);
+        struct apply_record record = apply_judged(event_of(JWK_A, "forged", 2), verdict, true);
+        assert_int_equal(record.outcome, APPLY_REFUSED);
+        assert_int_equal(metric_value(&metric_events_refused[verdict]), before + 1);
+        assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    }
+    struct apply_record tombstone = {.key = JWK_A, .key_length = UUID_SIZE - 1, .verdict = SIGNATURE_MISSING, .refusal = "no"};
+    struct error error;
+    struct apply_target target = target_of();
+    apply_decode(&tombstone, &arena);
+    assert_int_equal(tombstone.outcome, APPLY_REFUSED);
+    assert_int_equal(apply_batch(&target, &tombstone, 1, &error), 0);
+    assert_int_equal(state_keys(fixture->state), 1);
+}
+
+static void only_what_is_not_applied_is_a_failure(void **state) {
+    (void)state;
+    apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_VALID, true);
+    assert_false(apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_MISSING, true).is_failure);
+    assert_false(apply_judged(event_of(JWK_A, "one", 2), SIGNATURE_WRONG, true).is_failure);
+    assert_int_equal(state_refused_count(fixture->state), 0);
+    assert_true(apply_judged(event_of(JWK_A, "one", 4), SIGNATURE_WRONG, true).is_failure);
+    assert_int_equal(state_refused_count(fixture->state), 1);
+    struct apply_record unreadable = {
+        .key = JWK_B, .key_length = UUID_SIZE - 1, .value = "{", .value_length = 1, .verdict = SIGNATURE_WRONG, .refusal = "no"};
+    struct error error;
+    struct apply_target target = target_of();
+    apply_decode(&unreadable, &arena);
+    assert_int_equal(apply_batch(&target, &unreadable, 1, &error), 0);
+    assert_false(unreadable.is_failure);
+}
+
+static void what_other_keys_would_take_is_remembered_and_made_good(void **state) {
+    (void)state;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_WRONG, true);
+    assert_string_equal(state_refused_by(fixture->state), "");
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_UNKNOWN_KEY, true);
+    assert_string_equal(state_refused_by(fixture->state), "a key");
+    struct apply_record record = apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, false);
+    assert_int_equal(record.outcome, APPLY_NEWER);
+    assert_true(record.made_good);
+    assert_int_equal(state_refused_count(fixture->state), 0);
+    assert_false(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, false).made_good);
+}
+
+static void what_can_not_be_judged_is_not_swept(void **state) {
+    (void)state;
+    struct error error;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true);
+    apply_judged(event_of(JWK_B, "two", 1), SIGNATURE_VALID, true);
+    enum signature_verdict verdicts[] = {SIGNATURE_UNKNOWN_KEY, SIGNATURE_WRONG};
+    const char *ids[] = {JWK_A, JWK_B};
+    for (int i = 0; i < 2; i++) {
+        struct made made;
+        struct apply_target target = target_of();
+        make(&made, event_of(ids[i], "one", 2));
+        made.record.verdict = verdicts[i];
+        made.record.refusal = "no";
+        made.record.generation = 2;
+        apply_decode(&made.record, &arena);
+        assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
+        unmake(&made);
+    }
+    struct state_position position = {.position = {.partition = 0}, .generation = 2, .sweep_offset = 0};
+    struct apply_target target = target_of();
+    assert_int_equal(apply_sweep(&target, &position, NULL, NULL, &error), 0);
+    assert_int_equal(state_keys(fixture->state), 1);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+}
+
+static void an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live(void **state) {
+    (void)state;
+    struct error error;
+    struct apply_target target = target_of();
+    struct event deleted = event_of(JWK_A, "one", 2);
+    deleted.operation = EVENT_DELETE;
+    deleted.public_key = NULL;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true);
+    apply_judged(deleted, SIGNATURE_VALID, true);
+    struct apply_record tombstone = {.key = JWK_A, .key_length = UUID_SIZE - 1};
+    apply_decode(&tombstone, &arena);
+    assert_int_equal(apply_batch(&target, &tombstone, 1, &error), 0);
+    int64_t before = metric_value(&metric_events_replayed);
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, false).outcome, APPLY_OLDER);
+    assert_int_equal(apply_judged(deleted, SIGNATURE_VALID, true).outcome, APPLY_OLDER);
+    assert_int_equal(metric_value(&metric_events_replayed), before);
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true).outcome, APPLY_OLDER);
+    assert_int_equal(metric_value(&metric_events_replayed), before + 1);
+    assert_int_equal(state_keys(fixture->state), 0);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -314,6 +429,11 @@ int main(void) {
         TEST(a_change_is_served_when_the_batch_returns),
         TEST(acked_positions_go_with_the_next_batch),
         TEST(a_project_that_was_renamed_is_stale_under_both_names),
+        TEST(what_was_refused_changes_nothing),
+        TEST(only_what_is_not_applied_is_a_failure),
+        TEST(what_other_keys_would_take_is_remembered_and_made_good),
+        TEST(what_can_not_be_judged_is_not_swept),
+        TEST(an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live),
     };
     return cmocka_run_group_tests_name("worker apply", tests, NULL, NULL);
 }
