@@ -203,9 +203,14 @@ bench: ## measure side by side with the bare floor; MODE="compare growth width w
 $(BUILD)/%.8: $(BUILD)/%
 	$(call say,MAN)$< --man > $@
 
-install: all $(BUILD)/jwk-api.8 $(BUILD)/jwk-worker.8 ## install programs and manual pages under DESTDIR and PREFIX
+units := api/jwk-api.service worker/jwk-worker@.service
+install: all $(BUILD)/jwk-api.8 $(BUILD)/jwk-worker.8 ## install programs, manual pages and systemd units under DESTDIR and PREFIX
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(BUILD)/jwk-api $(BUILD)/jwk-worker
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 $(BUILD)/jwk-api.8 $(BUILD)/jwk-worker.8
+	@for unit in $(units); do \
+	    install -D -m 644 $$unit $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$unit) && \
+	    sed -i 's|^ExecStart=/usr/bin/|ExecStart=$(PREFIX)/bin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$unit) || exit 1; \
+	done
 
 clean: ## remove what was built
 	rm -rf build build-*

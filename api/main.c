@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/memory.h"
+#include "common/process.h"
 #include "settings.h"
 
 #define END_OF_OPTIONS \
@@ -17,6 +18,8 @@ static const struct option_spec common_options[] = {
     {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
     {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format),
      "text (key=value) or json; one line per event, on standard error."},
+    {"core-dumps", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(core_dumps),
+     "Let core dumps be written and debuggers attach: for developers, since memory holds keys."},
     END_OF_OPTIONS,
 };
 
@@ -295,6 +298,7 @@ static const struct program_spec program = {
 };
 
 int main(int argc, char **argv) {
+    process_protect();
     memory_init();
     return options_run(&program, argc, argv);
 }

@@ -8,6 +8,7 @@
 struct settings {
     /* all commands */
     char *log_level, *log_format;
+    bool core_dumps;
     char *data_dir;
     /* serve and broker */
     char *listen, *address_file;

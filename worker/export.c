@@ -23,7 +23,9 @@ struct export {
 };
 
 struct export *export_open(const char *directory, struct state_reader_pool *readers, struct error *error) {
-    if (mkdir(directory, 0755) != 0 && errno != EEXIST)
+    bool is_new = mkdir(directory, 0755) == 0;
+    /* Public keys are for whoever verifies: the umask is for the rest. */
+    if ((!is_new && errno != EEXIST) || (is_new && chmod(directory, 0755) != 0))
         return error_set(error, ERROR_UNAVAILABLE, "making the export directory %s: %s", directory, strerror(errno)), NULL;
     int descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0)
@@ -145,7 +147,7 @@ int export_all(struct export *export, int64_t now, int64_t *expires, struct erro
     if (complete)
         remove_unknown(export, &pass);
     struct known_file *file, *next;
-    HASH_ITER(hh, pass.files, file, next) {
+    HASH_ITER (hh, pass.files, file, next) {
         HASH_DEL(pass.files, file);
         free(file->name);
         free(file);

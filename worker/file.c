@@ -67,7 +67,8 @@ int file_replace(int temporary, int directory, const char *name, mode_t mode, co
     char other[sizeof TEMPORARY_PREFIX + UUID_SIZE] = TEMPORARY_PREFIX;
     uuid_new(other + sizeof TEMPORARY_PREFIX - 1);
     int file = openat(temporary, other, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    int failed = file < 0 || write_all(file, bytes, length) || fsync(file);
+    /* The mode is what was asked for, whatever the umask. */
+    int failed = file < 0 || write_all(file, bytes, length) || fchmod(file, mode) || fsync(file);
     int reason = errno;
     if (file >= 0 && close(file) != 0 && !failed) {
         failed = 1;

@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/options.h"
+#include "common/process.h"
 #include "worker/metrics.h"
 #include "worker/worker.h"
 
@@ -42,6 +43,7 @@ struct settings {
     long cache_size, http_threads, connections;
     struct http_settings http;
     char *log_level, *log_format;
+    bool core_dumps;
 };
 
 static const struct option_spec options[] = {
@@ -85,7 +87,7 @@ static const struct option_spec options[] = {
      "JWK_PROJECT, JWK_NAME, "
      "JWK_ID, JWK_VERSION, JWK_KID, JWK_ENVIRONMENT and JWK_REPLICA in its environment and the public JWK on standard input. "
      "When it fails, "
-     "its last line on standard error is the deployment's message, and it is run again later."},
+     "its last line on standard error is the deployment's message, and it is run again later. Its umask is 077, as the worker's."},
     {"hook-timeout", 0, OPTION_DURATION, "TIME", "10s", 1, 3600 * SECOND, AT(hook_timeout),
      "How long the hook may run before it is killed."},
     {"hook-retry-initial", 0, OPTION_DURATION, "TIME", "1s", 1, 3600 * SECOND, AT(hook_retry_initial),
@@ -115,6 +117,8 @@ static const struct option_spec options[] = {
     {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
     {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format),
      "text (key=value) or json; one line per event, on standard error."},
+    {"core-dumps", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(core_dumps),
+     "Let core dumps be written and debuggers attach: for developers, since memory holds keys."},
     END_OF_OPTIONS,
 };
 
@@ -177,6 +181,8 @@ static int check_settings(struct settings *settings, struct error *error) {
     if (log_format_parse(settings->log_format, &format))
         return error_set(error, ERROR_INVALID, "--log-format %s: not one of text, json", settings->log_format);
     log_init("jwk-worker", level, format);
+    if (settings->core_dumps)
+        process_allow_core_dumps();
     if (!settings->environment)
         return error_set(error, ERROR_INVALID, "--environment is required");
     if (!settings->replica) {
@@ -390,6 +396,7 @@ static const struct program_spec program = {
 };
 
 int main(int argc, char **argv) {
+    process_protect();
     memory_init();
     return options_run(&program, argc, argv);
 }
