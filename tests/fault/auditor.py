@@ -1,4 +1,4 @@
-"""Keeps every record of the three topics as it comes, as an auditor would: brokers forget, and topics are deleted."""
+"""Keeps every record of the topics as it comes, as an auditor would: brokers forget, and topics are deleted."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ class Auditor:
 
     def __init__(self, path, address, prefix="jwk"):
         self.file = open(path, "a", encoding="utf-8")
-        self.names = [f"{prefix}.{name}" for name in ("events", "acks", "workers")]
+        self.names = [f"{prefix}.{name}" for name in ("events", "acks", "workers", "audit")]
         self.life = 0
         self.start(address)
 

@@ -7,12 +7,18 @@
 5. Each event is on its topic, in order, and a duplicate is marked.
 6. Nothing private leaves.
 7. Memory is bounded.
+8. The audit trail is one unbroken chain, signed, and tells each change and what came of it.
 0. And no program ends by itself, or in another way than it should."""
 
 import collections
 import json
 import re
 import sys
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from harness.audit import decoded
 
 from .evidence import Evidence, digest
 from .load import SHARED_PROJECT
@@ -269,6 +275,64 @@ def nothing_private_leaves(evidence):
         yield from look(json.dumps(line["answer"]), f"answer to {line['operation']} {line['number']} of client {line['client']}")
 
 
+# ---- 8 ----
+
+def signature_is_genuine(jws, keys, hashes):
+    """Whether it is by a key of the API, over a line that is there."""
+    try:
+        header, payload, signature = jws.split(".")
+        signed = json.loads(decoded(payload))
+        key = keys[json.loads(decoded(header))["kid"]]
+        Ed25519PublicKey.from_public_bytes(decoded(key["x"])).verify(decoded(signature), f"{header}.{payload}".encode())
+        return hashes.get(signed["sequence"]) == signed["hash"]
+    except (ValueError, KeyError, InvalidSignature):
+        return False
+
+
+def trail_is_whole(evidence):
+    hashes, last, last_life = {0: ""}, 0, None
+    for life, text in evidence.trail:
+        line = json.loads(text)
+        if "jws" in line:
+            if evidence.complete and not signature_is_genuine(line["jws"], evidence.signing_keys, hashes):
+                yield f"invariant 8: the signature behind line {last} of the audit trail is not genuine"
+            continue
+        sequence, digest_of_line = line["sequence"], digest(text)
+        if sequence in hashes:
+            if hashes[sequence] != digest_of_line:
+                yield f"invariant 8: line {sequence} of the audit trail is there twice, and differs"
+            continue
+        if sequence != last + 1 and (life == last_life or sequence < last):  # a topic that was lost takes what it held with it
+            yield f"invariant 8: line {sequence} of the audit trail follows line {last}"
+        elif sequence == last + 1 and line["previous"] != hashes[last]:
+            yield f"invariant 8: line {sequence} of the audit trail does not follow the one before"
+        hashes[sequence], last, last_life = digest_of_line, sequence, life
+
+
+def trail_tells_everything(evidence):
+    if not evidence.complete or len({life for life, _ in evidence.trail}) > 1:
+        return
+    changes, outcomes = {}, {}
+    for _, text in evidence.trail:
+        line = json.loads(text)
+        if line.get("type") == "change":
+            changes[line["deploymentId"]] = line
+        elif line.get("type") == "outcome":
+            outcomes[line["deploymentId"], line["environment"]] = line["success"]
+    for uid, deployment in evidence.deployments.items():
+        line = changes.pop(uid, None)
+        if line is None:
+            yield f"invariant 8: the audit trail does not tell deployment {uid}"
+        elif [line[name] for name in ("operation", "jwkId", "version", "eventHash")] != [
+                deployment[name] for name in ("operation", "jwk", "version", "event_hash")]:
+            yield f"invariant 8: the audit trail tells another deployment {uid} than was recorded"
+    for uid in changes:
+        yield f"invariant 8: the audit trail tells deployment {uid}, which is not in the store"
+    for uid, environment in evidence.succeeded:
+        if not outcomes.get((uid, environment)):
+            yield f"invariant 8: the audit trail does not tell that deployment {uid} has succeeded in {environment}"
+
+
 # ---- 7 and 0 ----
 
 def memory_is_bounded(evidence):
@@ -298,7 +362,7 @@ def programs_end_as_they_should(evidence):
 
 JUDGES = (answered_is_stored, readers_see_their_writes, published_is_stored, everything_arrives, replicas_equal_the_api,
           no_replica_goes_back, success_is_served, acks_are_durable, events_are_in_order, events_are_all_there, nothing_private_leaves,
-          memory_is_bounded, programs_end_as_they_should)
+          trail_is_whole, trail_tells_everything, memory_is_bounded, programs_end_as_they_should)
 
 
 def judge(directory):

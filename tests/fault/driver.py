@@ -10,6 +10,7 @@ import time
 
 from harness import http
 from harness.installation import quote
+from harness.program import wait_until
 
 from .auditor import Auditor
 from .cluster import Cluster, find_database, read_copy
@@ -240,6 +241,7 @@ class Run:
     def finish(self):
         """Ends the programs and keeps their databases for the checker."""
         self.load.stop()
+        wait_until(lambda: self.api_rows("SELECT count(*) FROM audit_outbox")[0][0] == 0, "the audit trail is on its topic", QUIET_PATIENCE_S)
         self.auditor.catch_up()
         self.close()
         for node in self.cluster.nodes:

@@ -79,6 +79,28 @@ class Evidence:
         """(record, value) of each genuine ack, as it was seen."""
         return [(record, json.loads(record["value"])) for record in self.genuine if record["topic"] == "acks" and record["value"]]
 
+    @functools.cached_property
+    def trail(self):
+        """(life, line as text) of the audit trail: as it was read, and then what the store still has."""
+        records = sorted((each for each in self.genuine if each["topic"] == "audit" and each["value"]),
+                         key=lambda each: (each["life"], each["offset"]))
+        lines = [(record["life"], line) for record in records for line in record["value"].splitlines()]
+        life = records[-1]["life"] if records else 0
+        return lines + [(life, line) for row in rows(self.final / "api", "SELECT lines FROM audit_outbox ORDER BY sequence")
+                        for line in row["lines"].splitlines()]
+
+    @functools.cached_property
+    def signing_keys(self):
+        """Public JWKs of the API, by kid."""
+        return {row["kid"]: json.loads(row["public_key"]) for row in rows(self.final / "api", "SELECT kid, public_key FROM signing_key")}
+
+    @functools.cached_property
+    def succeeded(self):
+        """(deployment, environment) of each result that is a success."""
+        return {(row["uid"], row["name"]) for row in rows(self.final / "api", "SELECT deployment.uid, environment.name FROM deployment_result"
+                                                          " JOIN deployment ON deployment.id = deployment_id"
+                                                          " JOIN environment ON environment.id = environment_id WHERE state = 1")}
+
     def logs(self):
         for path in sorted((self.directory / "logs").glob("*.log")):
             yield path.name, path.read_text(errors="replace")

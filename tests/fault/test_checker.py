@@ -249,6 +249,47 @@ def plant_two_workers_that_both_live(place):
     return "invariant 0", "one identity"
 
 
+def audit_records(lines):
+    return [line for line in lines if line["topic"] == "audit"]
+
+
+def plant_a_changed_line_of_the_trail(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        record = audit_records(lines)[1]
+        record["value"] = record["value"].replace('"time":"2', '"time":"3', 1)
+    return "invariant 8", "does not follow the one before"
+
+
+def plant_a_lost_record_of_the_trail(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        lines.remove(audit_records(lines)[2])
+    return "invariant 8", "follows line"
+
+
+def plant_a_forged_signature_of_the_trail(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        one, two = audit_records(lines)[:2]
+        one["value"] = one["value"].rpartition("\n")[0] + "\n" + two["value"].rpartition("\n")[2]
+    return "invariant 8", "is not genuine"
+
+
+def plant_a_repetition_that_differs(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        records = audit_records(lines)
+        lines.append({**records[0], "offset": records[-1]["offset"] + 1, "value": records[0]["value"].replace('"time":"2', '"time":"3', 1)})
+    return "invariant 8", "is there twice, and differs"
+
+
+def plant_a_change_that_the_trail_does_not_tell(place):
+    edit_database(place, "api", "PRAGMA foreign_keys = OFF", f"UPDATE deployment SET uid = '{uuid.uuid4()}' WHERE id = (SELECT max(id) FROM deployment)")
+    return "invariant 8", "does not tell deployment"
+
+
+def plant_a_change_that_only_the_trail_tells(place):
+    edit_database(place, "api", "PRAGMA foreign_keys = OFF", "DELETE FROM deployment WHERE id = (SELECT max(id) FROM deployment)")
+    return "invariant 8", "which is not in the store"
+
+
 @pytest.mark.parametrize("plant", [function for name, function in sorted(globals().items()) if name.startswith("plant_")],
                          ids=lambda function: function.__name__.removeprefix("plant_"))
 def test_a_planted_violation_is_found(plant, copy):
