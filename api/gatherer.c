@@ -65,6 +65,7 @@ struct gatherer {
     pthread_t thread;
     bool started;
     rd_kafka_topic_partition_list_t *assigned; /* with the offset that each partition is to be read from next */
+    rd_kafka_topic_partition_list_t *ends;     /* of the workers topic at the start: behind the last record of each partition */
     int workers_partitions, workers_caught_up; /* of those, how many were read to their end once */
 
     /* of the thread */
@@ -514,6 +515,10 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
         gathered_set_offset(gatherer->gathered, record->partition, record->offset + 1);
     } else {
         on_presence(gatherer, record, now);
+        /* With many workers a heartbeat is always on its way, and librdkafka tells of an end only where nothing comes. */
+        const rd_kafka_topic_partition_t *end = rd_kafka_topic_partition_list_find(gatherer->ends, topic, record->partition);
+        if (!entry->opaque && end && record->offset + 1 >= end->offset)
+            on_end(gatherer, topic, record->partition);
     }
 }
 
@@ -595,8 +600,13 @@ static int assign(struct gatherer *gatherer, struct store *store, struct error *
             return -1;
         rd_kafka_topic_partition_list_add(gatherer->assigned, specs[0].name, partition)->offset = offset;
     }
-    for (int32_t partition = 0; partition < specs[1].partitions_found; partition++)
+    for (int32_t partition = 0; partition < specs[1].partitions_found; partition++) {
+        int64_t low, high;
+        if (kafka_watermarks(gatherer->consumer, specs[1].name, partition, &low, &high, error))
+            return -1;
         rd_kafka_topic_partition_list_add(gatherer->assigned, specs[1].name, partition)->offset = RD_KAFKA_OFFSET_BEGINNING;
+        rd_kafka_topic_partition_list_add(gatherer->ends, specs[1].name, partition)->offset = high;
+    }
     gatherer->workers_partitions = specs[1].partitions_found;
     return read_topic(gatherer, true, error);
 }
@@ -679,6 +689,7 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     gatherer->gathered = gathered_new(writer, options->topics->acks);
     gatherer->settler = settler_new(writer, gatherer->inbox_event);
     gatherer->assigned = rd_kafka_topic_partition_list_new(8);
+    gatherer->ends = rd_kafka_topic_partition_list_new(1);
     gatherer->enrolling = enrolling_new();
     for (size_t i = 0; i < sizeof all_metrics / sizeof *all_metrics; i++)
         metrics_register(all_metrics[i]);
@@ -794,6 +805,7 @@ void gatherer_free(struct gatherer *gatherer) {
         rd_kafka_destroy(gatherer->consumer);
     }
     rd_kafka_topic_partition_list_destroy(gatherer->assigned);
+    rd_kafka_topic_partition_list_destroy(gatherer->ends);
     settler_free(gatherer->settler);
     gathered_free(gatherer->gathered);
     replicas_free(&gatherer->replicas);
