@@ -150,8 +150,12 @@ static int seal_private(struct store *store, const struct deployment_subject *su
     const struct store_environments *whole = environments->whole ? environments->whole : environments;
     if (subject->operation == EVENT_DELETE)
         return 0;
-    if (subject->is_new_key)
-        return store_envelope_make(store, whole, subject->id, subject->uid, subject->private_key, envelope, error);
+    if (subject->is_new_key) {
+        int status = store_envelope_make(store, whole, subject->id, subject->uid, subject->private_key, envelope, error);
+        return status && error->code == ERROR_INVALID
+                   ? error_prefix(error, "JWK (name: %s) can not be sealed for the environments", subject->name)
+                   : status;
+    }
     if (store_envelope_find(store, whole, subject->id, subject->uid, envelope, error))
         return -1;
     if (keys_size(subject, envelope) > EVENT_KEY_MAX) {
