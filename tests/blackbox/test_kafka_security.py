@@ -20,7 +20,7 @@ EVENTS, ACKS, WORKERS, AUDIT = "jwk.events", "jwk.acks", "jwk.workers", "jwk.aud
 
 def run_permissions_of_readme(broker, directory):
     """Runs the commands of the README as they stand there, on this broker."""
-    section = re.split(r"\n##+ ", (REPOSITORY / "README.md").read_text().split("## Kafka permissions\n")[1])[0]
+    section = (REPOSITORY / "README.md").read_text().split("## Kafka permissions\n")[1].split("\n## ")[0]
     commands, = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     tool = directory / "bin" / "kafka-acls.sh"
     tool.parent.mkdir()

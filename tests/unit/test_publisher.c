@@ -18,6 +18,7 @@ struct world {
     struct store_fixture fixture;
     struct writer *writer;
     struct signing *signing;
+    char *signing_key; /* its public half */
     struct publisher *publisher;
 };
 
@@ -25,7 +26,10 @@ struct world {
 static void prepare(struct world *world) {
     struct error error = {0};
     world->writer = writer_new(fixture_connect(&world->fixture, STORE_WRITE));
-    world->signing = signing_new(signer_generate());
+    struct signer *signer = signer_generate();
+    free(world->signing_key);
+    world->signing_key = memory_string(signer_public_key(signer));
+    world->signing = signing_new(signer);
     world->publisher = publisher_new(&world->kafka.settings, world->kafka.topics.events, fixture_connect(&world->fixture, STORE_READ),
                                      world->writer, world->signing, &error);
     if (!world->publisher)
@@ -45,6 +49,7 @@ static void stop(struct world *world, int timeout_ms) {
 }
 
 static void open_world(struct world *world) {
+    *world = (struct world){0};
     kafka_open(&world->kafka);
     fixture_open(&world->fixture, 1, environments);
 }
@@ -52,6 +57,7 @@ static void open_world(struct world *world) {
 static void close_world(struct world *world) {
     fixture_close(&world->fixture);
     kafka_close(&world->kafka);
+    free(world->signing_key);
 }
 
 /* ---- what the outbox holds ---- */
@@ -97,6 +103,39 @@ static void await_empty_outbox(struct world *world) {
 }
 
 /* ---- what Kafka holds ---- */
+
+/* Fails unless this process's key has signed the record. */
+static void expect_signed(struct world *world, struct verifier *verifier, const rd_kafka_message_t *record) {
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    char kid[SHA256_TEXT_SIZE], active[SHA256_TEXT_SIZE];
+    struct error reason = {0};
+    SUCCEEDS(cloudevent_read(record, &storage, &attributes, &error));
+    if (verifier_check(verifier, record, &attributes, 1, kid, &reason) != SIGNATURE_VALID)
+        fail_msg("%s", reason.message);
+    signing_kid(world->signing, active);
+    assert_string_equal(kid, active);
+}
+
+/* The header of a record; owned by the record. */
+static const char *header_of(const rd_kafka_message_t *record, const char *name) {
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t length;
+    assert_int_equal(rd_kafka_message_headers(record, &headers), RD_KAFKA_RESP_ERR_NO_ERROR);
+    assert_int_equal(rd_kafka_header_get_last(headers, name, &value, &length), RD_KAFKA_RESP_ERR_NO_ERROR);
+    return value;
+}
+
+static struct verifier *verifier_of(const char *public_key) {
+    struct error reason;
+    struct verifier *verifier = verifier_new();
+    struct jwk *jwk = jwk_from_text(public_key, strlen(public_key), NULL, &reason);
+    assert_non_null(jwk);
+    SUCCEEDS(verifier_trust(verifier, jwk, INT64_MAX, &error));
+    jwk_free(jwk);
+    return verifier;
+}
 
 /* Reads all partitions to their ends, where the last event of the JWK must be of that version; returns how many events of it there
  * were. in_order: each version follows the one before it. The mock cluster forgets the oldest records of a long partition. */
@@ -409,8 +448,114 @@ static void a_tombstone_follows_the_delete(void **state) {
     close_world(&world);
 }
 
+/* ---- signatures ---- */
+
+/* Reads count records, each of which must be signed by the present key; calls look for each. */
+static void read_signed(struct world *world, int count, void (*look)(void *context, const rd_kafka_message_t *record), void *context) {
+    rd_kafka_t *reader = kafka_reader(&world->kafka, world->kafka.topics.events, KAFKA_EVENT_PARTITIONS);
+    struct verifier *verifier = verifier_of(world->signing_key);
+    for (int i = 0; i < count; i++) {
+        rd_kafka_message_t *record = kafka_read(reader);
+        expect_signed(world, verifier, record);
+        look(context, record);
+        rd_kafka_message_destroy(record);
+    }
+    verifier_free(verifier);
+    rd_kafka_destroy(reader);
+}
+
+struct shared {
+    char signature[512];
+    int equal, tombstones;
+};
+
+static void compare_signature(void *context, const rd_kafka_message_t *record) {
+    struct shared *shared = context;
+    if (!shared->signature[0])
+        snprintf(shared->signature, sizeof shared->signature, "%s", header_of(record, "ce_signature"));
+    shared->equal += strcmp(shared->signature, header_of(record, "ce_signature")) == 0;
+    shared->tombstones += record->payload == NULL;
+}
+
+static void events_of_one_commit_share_one_signature(void **state) {
+    (void)state;
+    struct world world;
+    struct shared shared = {.equal = 0};
+    open_world(&world);
+    start(&world);
+    await_empty_outbox(&world); /* nothing is backlogged: what comes goes through the flush */
+    for (int i = 0; i < 100; i++) {
+        char name[16];
+        struct store_change change;
+        snprintf(name, sizeof name, "jwk-%d", i);
+        fixture_create(&world.fixture, name, &change);
+        publisher_send(world.publisher, change.outgoing);
+        change.outgoing = NULL;
+        store_change_clear(&change);
+    }
+    publisher_flush(world.publisher);
+    read_signed(&world, 100, compare_signature, &shared);
+    assert_int_equal(shared.equal, 100);
+    stop(&world, 1000);
+    close_world(&world);
+}
+
+static void a_stored_backlog_and_its_tombstones_are_signed_in_chunks(void **state) {
+    (void)state;
+    struct world world;
+    struct shared shared = {.equal = 0};
+    struct store_change change;
+    int added;
+    open_world(&world);
+    for (int i = 0; i < 20; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "jwk-%d", i);
+        fixture_create(&world.fixture, name, &change);
+        store_change_clear(&change);
+    }
+    fixture_delete(&world.fixture, "jwk-0", &change);
+    store_change_clear(&change);
+    SUCCEEDS(store_begin(world.fixture.store, &error));
+    SUCCEEDS(store_add_tombstones(world.fixture.store, INT64_MAX, 10, &added, &error));
+    SUCCEEDS(store_commit(world.fixture.store, &error));
+    assert_int_equal(added, 1);
+    start(&world);
+    read_signed(&world, 22, compare_signature, &shared);
+    assert_int_equal(shared.equal, 22);
+    assert_int_equal(shared.tombstones, 1);
+    stop(&world, 1000);
+    close_world(&world);
+}
+
+static void count_signature(void *context, const rd_kafka_message_t *record) {
+    (void)record;
+    ++*(int *)context;
+}
+
+static void another_key_signs_from_the_next_flush_on(void **state) {
+    (void)state;
+    struct world world;
+    char jwk_id[UUID_SIZE];
+    int count = 0;
+    open_world(&world);
+    start(&world);
+    await_empty_outbox(&world);
+    struct signer *other = signer_generate();
+    free(world.signing_key);
+    world.signing_key = memory_string(signer_public_key(other));
+    signing_replace(world.signing, other);
+    create(&world, "one", jwk_id);
+    read_signed(&world, 1, count_signature, &count);
+    assert_int_equal(count, 1);
+    stop(&world, 1000);
+    close_world(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(events_of_one_commit_share_one_signature),
+        cmocka_unit_test(a_stored_backlog_and_its_tombstones_are_signed_in_chunks),
+        cmocka_unit_test(another_key_signs_from_the_next_flush_on),
         cmocka_unit_test(an_event_goes_out_as_it_was_recorded),
         cmocka_unit_test(events_of_a_jwk_keep_their_order_and_are_marked),
         cmocka_unit_test(what_the_outbox_holds_at_the_start_is_sent_before_what_comes),

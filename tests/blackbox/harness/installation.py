@@ -228,9 +228,18 @@ class Installation:
 
     def add_environment(self, name, *, keys=True):
         """With keys, its workers started from then on have its credentials."""
-        self.credentials(name).unlink(missing_ok=True)
-        self.admin("environment", "add", name, *(["--credentials", self.credentials(name)] if keys else ["--without-keys"]))
+        if keys:
+            self.add_environment_with_keys(name)
+        else:
+            self.admin("environment", "add", name, "--without-keys")
         return name
+
+    def add_environment_with_keys(self, name, verb="add"):
+        """Returns its credentials, as its workers are given them."""
+        path = self.credentials(name)
+        path.unlink(missing_ok=True)
+        self.admin("environment", verb, name, "--credentials", path)
+        return json.loads(path.read_text())
 
     def credentials(self, environment):
         """The file with the credentials of an environment; there is none for one without keys."""
@@ -239,6 +248,10 @@ class Installation:
     def trust_options(self, environment):
         path = self.credentials(environment)
         return ["--credentials", path] if path.exists() else ["--unsigned"]
+
+    def signing_keys(self, *options):
+        """The public keys that events are to be believed by."""
+        return json.loads(self.admin("signing-key", "export", *options).stdout)
 
     def start_api(self, *options):
         if self.token is None:
