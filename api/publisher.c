@@ -51,7 +51,7 @@ struct publisher {
     const struct kafka_settings *settings;
     rd_kafka_t *producer;
     rd_kafka_queue_t *wake; /* the producer's main queue: yielding it wakes the thread from its poll */
-    const char *topic;
+    const char *topic, *other_topic; /* the latter: of another outbox; NULL: there is none */
     char *source; /* ce_source */
     struct store *reader;
     struct writer *writer;
@@ -392,15 +392,22 @@ static void send_backlog(struct publisher *publisher) {
     }
 }
 
-/* A new producer that knows its topic: else its first event waits for librdkafka's next look at it, up to a second. */
+/* Has the producer know a topic: else its first record waits for librdkafka's next look at it, up to a second. */
+static void learn_topic(rd_kafka_t *producer, const char *topic) {
+    struct kafka_topic_spec spec = {.name = topic};
+    struct error ignored;
+    if (kafka_find_topics(producer, &spec, 1, POLL_MS, &ignored))
+        log_debug("topic not learnt yet", "topic", topic, "reason", ignored.message);
+}
+
 static rd_kafka_t *make_producer(struct publisher *publisher, struct error *error) {
     rd_kafka_t *producer = kafka_producer_new(publisher->settings, publisher, on_delivered, error);
-    struct kafka_topic_spec spec = {.name = publisher->topic};
-    struct error ignored;
-    if (producer)
-        kafka_health_watch(producer);
-    if (producer && kafka_find_topics(producer, &spec, 1, POLL_MS, &ignored))
-        log_debug("topic not learnt yet", "topic", publisher->topic, "reason", ignored.message);
+    if (!producer)
+        return NULL;
+    kafka_health_watch(producer);
+    learn_topic(producer, publisher->topic);
+    if (publisher->other_topic)
+        learn_topic(producer, publisher->other_topic);
     return producer;
 }
 
@@ -492,6 +499,11 @@ void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *co
     publisher->restore = restore;
     publisher->made_again = made_again;
     publisher->context = context;
+}
+
+void publisher_add_topic(struct publisher *publisher, const char *topic) {
+    publisher->other_topic = topic;
+    learn_topic(publisher->producer, topic);
 }
 
 void publisher_start(struct publisher *publisher) {

@@ -31,6 +31,8 @@ void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing
 void publisher_flush(void *context);
 /* Makes the thread look into the outbox: something was written there that is not offered by publisher_send(). Thread-safe. */
 void publisher_look(struct publisher *publisher);
+/* Names the topic of another outbox, borrowed, so that its first record waits for no look-up. Before the start. */
+void publisher_add_topic(struct publisher *publisher, const char *topic);
 /* Sends a record of another outbox through the same producer, to partition 0. Takes value and headers when successful; delivered()
  * is then called once, in the publisher's thread, whatever came of it: a record that was not delivered is the caller's to send
  * again. Thread-safe, between start and stop. */

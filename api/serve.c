@@ -297,6 +297,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     if (!service->api.publisher)
         return -1;
     writer_after_batch(service->api.writer, publisher_flush, service->api.publisher);
+    publisher_add_topic(service->api.publisher, service->topics.audit);
     publisher_watch_topic(service->api.publisher, restore_topics, publish_again, service);
     gatherer_start(service->api.gatherer);
     if (service->topic_is_new)
