@@ -7,10 +7,11 @@
 #include "common/cloudevent.h"
 
 /* Judges a record before anything of it is read. */
-static void judge(struct trust *trust, const rd_kafka_message_t *message, struct apply_record *record, struct arena *arena) {
+static void judge(struct trust *trust, bool is_valid, const rd_kafka_message_t *message, struct apply_record *record,
+                  struct arena *arena) {
     struct error problem;
     record->verified = trust != NULL;
-    if (!trust)
+    if (!trust || (is_valid && record->attributes))
         return;
     if (record->attributes) {
         record->verdict = trust_check_event(trust, message, record->attributes, clock_wall_ms() / 1000, &problem);
@@ -22,7 +23,8 @@ static void judge(struct trust *trust, const rd_kafka_message_t *message, struct
         record->refusal = arena_string(arena, problem.message);
 }
 
-void batch_add_take(struct batch *batch, const struct consumer *consumer, struct trust *trust, rd_kafka_message_t *message) {
+void batch_add_take(struct batch *batch, const struct consumer *consumer, struct trust *trust, bool is_valid,
+                    rd_kafka_message_t *message) {
     struct consumer_place place;
     if (!consumer_place(consumer, message->partition, message->offset, &place)) {
         rd_kafka_message_destroy(message);
@@ -45,7 +47,7 @@ void batch_add_take(struct batch *batch, const struct consumer *consumer, struct
     if ((message->payload || trust) && cloudevent_read(message, &storage, &attributes, &problem) == 0)
         record->attributes = &attributes;
     record->problem = problem.message;
-    judge(trust, message, record, &batch->arena);
+    judge(trust, is_valid, message, record, &batch->arena);
     apply_decode(record, &batch->arena);
     record->attributes = NULL; /* they and the problem are this function's */
     record->problem = NULL;

@@ -23,8 +23,9 @@ struct batch {
     bool refused; /* by the state: it waits for the next attempt */
 };
 
-/* Adds a record of jwk.events, judged and decoded; takes the message. There must be room. */
-void batch_add_take(struct batch *batch, const struct consumer *consumer, struct trust *trust, rd_kafka_message_t *message);
+/* Adds a record of jwk.events, judged and decoded; takes the message. There must be room. is_valid: it was judged already. */
+void batch_add_take(struct batch *batch, const struct consumer *consumer, struct trust *trust, bool is_valid,
+                    rd_kafka_message_t *message);
 /* Adds the end of a partition, which stands in line behind the records before it: it may lie behind the last of them, since
  * compaction leaves gaps. */
 void batch_add_end_take(struct batch *batch, const struct consumer *consumer, rd_kafka_message_t *message);

@@ -267,10 +267,13 @@ static size_t capacity(const struct worker *worker) {
 /* Takes what there is; returns how many records that was, errors and presence included. */
 static size_t take(struct worker *worker) {
     static rd_kafka_message_t *taken[BATCH_MAX]; /* of the loop's one thread */
+    static bool is_valid[BATCH_MAX];
     size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
+    if (worker->options.trust && count > 0)
+        trust_check_many(worker->options.trust, taken, count, clock_wall_ms() / 1000, is_valid);
     for (size_t i = 0; i < count; i++) {
         if (!taken[i]->err && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            batch_add_take(worker->batch, worker->consumer, worker->options.trust, taken[i]);
+            batch_add_take(worker->batch, worker->consumer, worker->options.trust, is_valid[i], taken[i]);
             continue;
         }
         if (taken[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !consumer_is_of_workers(worker->consumer, taken[i])) {

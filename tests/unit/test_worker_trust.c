@@ -171,6 +171,43 @@ static void events_are_believed_of_the_api_alone(void **state) {
     trust_close(trust);
 }
 
+static void many_are_judged_each_on_its_own(void **state) {
+    (void)state;
+    enum { MANY = 101 };
+    rd_kafka_message_t *records[MANY];
+    bool is_valid[MANY];
+    struct trust *trust = opened();
+    struct cloudevent attributes = attributes_of("jwk.updated.v1");
+    unsigned char leaves[MANY][32];
+    char values[MANY][16];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(values[i], sizeof values[i], "{\"n\":%d}", i);
+        signature_leaf(JWK_ID, &attributes, values[i], strlen(values[i]), leaves[i]);
+    }
+    struct signed_batch *batch = signature_sign(api, (const unsigned char(*)[32])leaves, MANY);
+    for (int i = 0; i < MANY; i++) {
+        rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
+        signature_add_headers(batch, (size_t)i, headers);
+        const char *value = i % 7 == 3 ? "{}" : values[i]; /* every seventh was altered */
+        assert_int_equal(rd_kafka_producev(kafka.producer, RD_KAFKA_V_TOPIC(kafka.topics.events), RD_KAFKA_V_PARTITION(0),
+                                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(JWK_ID, strlen(JWK_ID)),
+                                           RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_HEADERS(headers),
+                                           RD_KAFKA_V_END),
+                         0);
+    }
+    signed_batch_free(batch);
+    for (int i = 0; i < MANY; i++)
+        records[i] = kafka_read(reader);
+    for (size_t count = 1; count <= MANY; count += 25) {
+        trust_check_many(trust, records, count, NOW, is_valid);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(is_valid[i], i % 7 != 3);
+    }
+    for (int i = 0; i < MANY; i++)
+        rd_kafka_message_destroy(records[i]);
+    trust_close(trust);
+}
+
 static void a_retired_key_is_believed_until_its_end(void **state) {
     (void)state;
     struct error error;
@@ -393,6 +430,7 @@ int main(void) {
         TEST(credentials_that_do_not_suit_are_refused_with_what_to_do),
         TEST(without_a_key_of_the_api_nothing_could_be_believed),
         TEST(events_are_believed_of_the_api_alone),
+        TEST(many_are_judged_each_on_its_own),
         TEST(a_retired_key_is_believed_until_its_end),
         TEST(only_verdicts_of_missing_trust_may_change),
         TEST(an_unknown_key_makes_a_changed_file_be_read),
