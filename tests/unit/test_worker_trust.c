@@ -179,7 +179,7 @@ static void many_are_judged_each_on_its_own(void **state) {
     struct trust *trust = opened();
     struct cloudevent attributes = attributes_of("jwk.updated.v1");
     unsigned char leaves[MANY][32];
-    char values[MANY][16];
+    char values[MANY][32];
     for (int i = 0; i < MANY; i++) {
         snprintf(values[i], sizeof values[i], "{\"n\":%d}", i);
         signature_leaf(JWK_ID, &attributes, values[i], strlen(values[i]), leaves[i]);
