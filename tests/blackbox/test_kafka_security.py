@@ -240,6 +240,62 @@ def test_a_permission_that_is_withdrawn_is_told_and_costs_nothing_but_time(secur
     assert program.log().count(sentence(*withdrawn[0])) < 20, "a refusal that lasts is not told at every attempt"
 
 
+@pytest.mark.parametrize("user, topic", [("worker-production", EVENTS), ("worker-production", WORKERS), ("api", ACKS)])
+def test_a_permission_to_read_that_comes_back_is_noticed_though_nothing_new_comes(secured, system, user, topic):
+    program = program_of(system, user)
+    secured.withdraw(user, "Read", topic)
+    try:
+        wait_told(program, [sentence(user, "Read", topic)])
+    finally:
+        secured.grant(user, "Read", topic)
+    wait_well(system)
+
+
+def test_a_worker_that_may_write_nothing_when_it_starts_serves_and_goes_on_once_it_may(secured, system, project):
+    """The broker gives such a producer no identity, which is fatal for it: another must take its place."""
+    assert system.api.create(project, "before").json["deploymentResult"]["success"]
+    worker = system.workers["production", "edge-1"]
+    worker.stop()
+    refused = [("worker-production", "Write", ACKS), ("worker-production", "Write", WORKERS)]
+    for each in refused:
+        secured.withdraw(*each)
+        secured.grant(each[0], "Describe", each[2])  # which Write includes
+    try:
+        worker = system.start_worker("production", ready=False)
+        for each in refused:
+            wait_until(lambda e=each: sentence(*e) in worker.log(), f"the worker logs that it may not {each}")
+        status, body = readiness(worker)
+        assert (status, body["status"]) == (503, "catching up") and body["problems"]
+        assert worker.kids(project) == ["before"], "what it has is served"
+    finally:
+        for each in refused:
+            secured.grant(*each)
+            secured.withdraw(each[0], "Describe", each[2])
+    worker.wait_ready()
+    wait_well(system)
+    wait_until(lambda: system.api.update(project, "before", {"description": "x"}).json["deploymentResult"]["success"],
+               "it acknowledges again")
+
+
+def test_an_api_that_may_write_nothing_when_it_starts_records_and_publishes_once_it_may(secured, system, project):
+    system.api.stop()
+    refused = [("api", "Write", EVENTS), ("api", "Write", AUDIT)]
+    for each in refused:
+        secured.withdraw(*each)
+        secured.grant(each[0], "Describe", each[2])  # which Write includes
+    try:
+        system.start_api()
+        location = system.api.create(project, "meanwhile", prefer="respond-async").headers["Location"]
+        wait_told(system.api, [sentence(*each) for each in refused])
+    finally:
+        for each in refused:
+            secured.grant(*each)
+            secured.withdraw(each[0], "Describe", each[2])
+    assert system.api.wait_deployment(location)
+    wait_well(system)
+    assert names_everywhere(system, project) == [["meanwhile"]] * 2
+
+
 # ---- at the start ----
 
 def start_alone(directory, words):
@@ -358,6 +414,5 @@ def test_the_api_does_not_start_where_it_may_not_read_the_end_of_the_audit_trail
         secured.grant("api", "Read", AUDIT)
     assert status == 1, log
     assert f'reason="{sentence("api", "Read", AUDIT)}"' in log
-    system.programs.remove(system.api)
     system.start_api()
     wait_well(system)
