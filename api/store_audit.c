@@ -13,7 +13,7 @@ enum { KEPT_CAPACITY = 256 * 1024 }; /* of the collected lines' memory, from one
 /* ---- collecting ---- */
 
 int store_audit_head(struct store *store, struct audit_head *head, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT sequence, hash FROM audit_head WHERE id = 1", error);
+    sqlite3_stmt *statement = store_statement(store, "SELECT audit_sequence, audit_hash FROM store WHERE id = 1", error);
     if (!statement)
         return -1;
     int row = store_step(store, statement, "reading the end of the audit trail", error);
@@ -85,7 +85,7 @@ static int insert_row(struct store *store, int64_t sequence, const char *lines, 
 
 static int set_head(struct store *store, int64_t sequence, const char *hash, struct error *error) {
     sqlite3_stmt *statement =
-        store_statement(store, "UPDATE audit_head SET sequence = ?1, hash = ?2 WHERE id = 1", error);
+        store_statement(store, "UPDATE store SET audit_sequence = ?1, audit_hash = ?2 WHERE id = 1", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);

@@ -59,13 +59,10 @@ INSERT INTO source_material_2 SELECT source_id, environment_id, type, public_mat
 DROP TABLE source_material;
 ALTER TABLE source_material_2 RENAME TO source_material;
 
--- The end of the chain of evidence, and what of it is not yet known to be in Kafka: the lines of one transaction a row.
-CREATE TABLE audit_head (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    sequence INTEGER NOT NULL,               -- of the last line
-    hash TEXT NOT NULL                       -- SHA-256 of it, base64url
-) STRICT;
-INSERT INTO audit_head VALUES (1, 0, '');
+-- The end of the chain of evidence: in the row that each change writes anyway, so that it costs no page of its own.
+ALTER TABLE store ADD COLUMN audit_sequence INTEGER NOT NULL DEFAULT 0; -- of the last line
+ALTER TABLE store ADD COLUMN audit_hash TEXT NOT NULL DEFAULT '';       -- SHA-256 of it, base64url
+-- What of it is not yet known to be in Kafka: the lines of one transaction a row.
 CREATE TABLE audit_outbox (
     sequence INTEGER PRIMARY KEY,            -- of its last line
     lines TEXT NOT NULL                      -- JSON objects, one a line
