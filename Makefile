@@ -181,6 +181,24 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libapi.a $(BUILD)/libwor
 	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -o $@
 .SECONDARY: $(fuzz_targets:%=$(BUILD)/tests/fuzz/%.o)
 
+# ---- analyze ----
+
+.PHONY: lint coverage
+lint: ## static analysis: clang-tidy, gcc -fanalyzer, cppcheck, shellcheck; STEPS="cppcheck shell" chooses
+	@tests/setup/packages.sh build lint
+	@tests/lint/lint.sh $(STEPS)
+
+# Built once more with counters, which the programs write when they end by themselves or by SIGTERM; kill -9 loses them.
+coverage: check-deps ## lines and branches that unit and black-box tests reach; HTML in build-coverage/html
+	@tests/setup/packages.sh build check coverage
+	@find build-coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS="-O0 -g --coverage -fprofile-update=atomic" -j"$$(nproc)" all units
+	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS="-O0 -g --coverage -fprofile-update=atomic" unit
+	JWK_BUILD=build-coverage JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 $(pytest) $(in_parallel) tests/blackbox
+	@mkdir -p build-coverage/html
+	@gcovr --root . --object-directory build-coverage --filter 'api/' --filter 'common/' --filter 'worker/' --exclude-unreachable-branches \
+	    --html-details build-coverage/html/index.html --txt --print-summary build-coverage
+
 # ---- measure ----
 
 bench_tools := $(BUILD)/bench/floor $(BUILD)/bench/load

@@ -153,10 +153,10 @@ static int find_id(struct store *store, sqlite3_stmt *statement, int64_t project
     store_bind_integer(statement, 1, project_id);
     store_bind_text(statement, 2, text);
     int row = store_step(store, statement, "looking up a JWK", error);
-    if (row == 1)
+    if (row == 1) {
         *id = sqlite3_column_int64(statement, 0);
-    if (row == 1)
         sqlite3_reset(statement);
+    }
     return row;
 }
 

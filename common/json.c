@@ -343,7 +343,7 @@ static int scan(struct scanner *scanner) {
 const char *json_shown(const char *text, char out[JSON_SHOWN_SIZE]) {
     static const char dots[] = "...";
     size_t length = 0;
-    for (; text[length] && length < JSON_SHOWN_SIZE - sizeof dots; length++)
+    for (; length < JSON_SHOWN_SIZE - sizeof dots && text[length]; length++)
         out[length] = (unsigned char)text[length] < 0x20 || text[length] == 0x7f ? '?' : text[length];
     if (text[length]) {
         while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)

@@ -226,7 +226,7 @@ static int scan(const struct program_spec *program, int argc, char **argv, struc
     line->given = memory_new((letters + 1) * sizeof *line->given);
     line->words = memory_new(((size_t)argc + 1) * sizeof *line->words);
     for (int i = 1; i < argc; i++) {
-        struct error found;
+        struct error found = {0};
         int scanned = 0;
         if (!ended && strcmp(argv[i], "--") == 0)
             ended = true;
