@@ -214,6 +214,7 @@ struct jwk *source_keystore_jwk(struct source_keystore *keystore, const char *al
         return NULL;
     if (place.key != NULL && source_keystore_read_key(keystore, place.key, &key, error) < 0)
         goto out;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): where there is no key there is a certificate */
     X509 *first = place.key != NULL ? find_certificate(keystore, &key) : place.certificate->x509;
     if (first != NULL && read_chain(keystore, first, &certificate, error) < 0)
         goto out;
