@@ -100,6 +100,7 @@ check: ## install what the tests need and run all of them
 	@$(MAKE) --no-print-directory judges
 	@$(MAKE) --no-print-directory fault
 	@$(MAKE) --no-print-directory sanitize
+	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory fuzz-short
 
 units: $(unit_tests)

@@ -29,6 +29,7 @@ static void look_up(void) {
     unsigned long id;
     write_name(getuid(), name);
     FILE *file = fopen(LOGIN_FILE, "re");
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's own number */
     if (file && fscanf(file, "%lu", &id) == 1 && id != (uid_t)-1 && id != getuid())
         write_name((uid_t)id, login);
     if (file)

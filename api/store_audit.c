@@ -103,9 +103,9 @@ static const char *row_end(const char *at, const char *end) {
 
 int store_audit_write(struct store *store, struct error *error) {
     struct audit_chain *chain = &store->audit;
-    const char *end = chain->lines.bytes + chain->lines.length;
     if (chain->lines.length == 0)
         return 0;
+    const char *end = chain->lines.bytes + chain->lines.length;
     for (const char *at = chain->lines.bytes, *next; at < end; at = next) {
         next = row_end(at, end);
         const char *last = memrchr(at, '\n', (size_t)(next - at - 1));

@@ -9,4 +9,7 @@
 #define error_set(...) __extension__({ (error_set)(__VA_ARGS__); -1; })
 #define error_prefix(...) __extension__({ (error_prefix)(__VA_ARGS__); -1; })
 
+/* What the Makefile tells the compiler. */
+#define JWK_VERSION "lint"
+
 #endif
