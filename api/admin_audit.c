@@ -71,7 +71,8 @@ static bool is_wanted(struct auditor *auditor, const struct audit_line *line) {
 
 /* ---- reading ---- */
 
-static int take_entry(struct auditor *auditor, const struct audit_line *line, const char *bytes, size_t length, struct error *error) {
+static int take_entry(struct auditor *auditor, const struct audit_line *line, const char *bytes, size_t length,
+                      struct error *error) {
     if (auditor->events && line->entry.type == AUDIT_CHANGE && audit_events_check(auditor->events, line, error))
         return -1;
     if (!is_wanted(auditor, line) || auditor->settings->quiet || (auditor->settings->audit_new && !auditor->caught_up))
@@ -111,7 +112,8 @@ static int take_line(void *context, const char *bytes, size_t length, const stru
 static int take_end(void *context, struct error *error) {
     struct auditor *auditor = context;
     auditor->caught_up = true;
-    /* A record is whole: at its end nothing is without a signature. A trail that is not there yet is no break for one who waits. */
+    /* A record is whole: at its end nothing is without a signature. A trail that is not there yet is no break for one who
+     * waits. */
     struct audit_known last;
     audit_verifier_last(auditor->verifier, &last);
     if (auditor->follow && last.sequence == 0)
@@ -197,8 +199,8 @@ static void tell_result(const struct auditor *auditor) {
     if (auditor->events) {
         int64_t same, gone;
         audit_events_count(auditor->events, &same, &gone);
-        fprintf(stderr, "%lld changes are on the events topic as they were recorded; %lld are there no more.\n", (long long)same,
-                (long long)gone);
+        fprintf(stderr, "%lld changes are on the events topic as they were recorded; %lld are there no more.\n",
+                (long long)same, (long long)gone);
     }
 }
 
@@ -226,12 +228,14 @@ static int read_broker(struct auditor *auditor, const char *path, const struct a
         return -1;
     if (path)
         return read_file(path, reading, error);
-    return audit_read_topic(&kafka, topics.audit, auditor->follow, reading, error) ? error_prefix(error, "topic %s", topics.audit) : 0;
+    return audit_read_topic(&kafka, topics.audit, auditor->follow, reading, error)
+               ? error_prefix(error, "topic %s", topics.audit)
+               : 0;
 }
 
 static void auditor_clear(struct auditor *auditor) {
     struct wanted_deployment *deployment, *next;
-    HASH_ITER(hh, auditor->wanted, deployment, next) {
+    HASH_ITER (hh, auditor->wanted, deployment, next) {
         HASH_DEL(auditor->wanted, deployment);
         free(deployment);
     }

@@ -8,8 +8,8 @@
 #include "common/kafka.h"
 #include "store_audit.h"
 
-/* Reads the last line of the topic's last record; sequence 0 when the topic is empty. ERROR_CONFLICT when that record is none of
- * ours. */
+/* Reads the last line of the topic's last record; sequence 0 when the topic is empty. ERROR_CONFLICT when that record is none
+ * of ours. */
 int audit_end_read(const struct kafka_settings *settings, const char *topic, struct audit_head *end,
                    struct error *error) MUST_CHECK;
 /* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store. Tells when it lacks lines. */

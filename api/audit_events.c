@@ -90,7 +90,8 @@ static int read_all(rd_kafka_t *consumer, const char *topic, struct audit_events
     while (status == 0 && open > 0) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, SILENCE_MS);
         if (!record) {
-            status = error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached", topic);
+            status =
+                error_set(error, ERROR_UNAVAILABLE, "the broker does not answer: the end of topic %s is not reached", topic);
             break;
         }
         bool is_end = record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;

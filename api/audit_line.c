@@ -12,8 +12,10 @@
 #define BEHIND ",\"previous\":\""
 
 static const char *const names[] = {
-    [AUDIT_CHANGE] = "change", [AUDIT_OUTCOME] = "outcome", [AUDIT_REFUSAL] = "refusal", [AUDIT_ADMINISTRATION] = "administration",
-    [AUDIT_START] = "start",   [AUDIT_STOP] = "stop",       [AUDIT_OTHER] = "other",
+    [AUDIT_CHANGE] = "change",   [AUDIT_OUTCOME] = "outcome",
+    [AUDIT_REFUSAL] = "refusal", [AUDIT_ADMINISTRATION] = "administration",
+    [AUDIT_START] = "start",     [AUDIT_STOP] = "stop",
+    [AUDIT_OTHER] = "other",
 };
 
 const char *audit_type_name(enum audit_type type) {
@@ -219,9 +221,9 @@ static const char *or_dash(const char *text) {
 }
 
 static const char *verb(const char *operation) {
-    return strcmp(operation, "create") == 0   ? "created"
-           : strcmp(operation, "update") == 0 ? "updated"
-           : strcmp(operation, "delete") == 0 ? "deleted"
+    return strcmp(operation, "create") == 0     ? "created"
+           : strcmp(operation, "update") == 0   ? "updated"
+           : strcmp(operation, "delete") == 0   ? "deleted"
            : strcmp(operation, "redeploy") == 0 ? "deployed again"
                                                 : operation;
 }

@@ -29,8 +29,8 @@ enum audit_type {
     AUDIT_STOP,           /* it stopped in order: without this line before a start it was killed */
     AUDIT_OTHER,          /* of a later version of this program */
 };
-const char *audit_type_name(enum audit_type type);                /* "change", … */
-int audit_type_parse(const char *name, enum audit_type *type);    /* -1: there is none of that name */
+const char *audit_type_name(enum audit_type type);             /* "change", … */
+int audit_type_parse(const char *name, enum audit_type *type); /* -1: there is none of that name */
 
 /* What happened. Which members belong to which type is said beside them; the others are not looked at. A string that is NULL is
  * written as null. */

@@ -19,8 +19,9 @@ enum {
     RETRY_MS = 1000, /* after a record that was not delivered */
 };
 
-static struct metric published = {
-    .name = "jwk_api_audit_lines_published_total", .help = "Lines of the audit trail delivered to Kafka.", .type = METRIC_COUNTER};
+static struct metric published = {.name = "jwk_api_audit_lines_published_total",
+                                  .help = "Lines of the audit trail delivered to Kafka.",
+                                  .type = METRIC_COUNTER};
 static struct metric last_published = {.name = "jwk_api_audit_last_sequence",
                                        .help = "Sequence of the last line of the audit trail that is in Kafka.",
                                        .type = METRIC_GAUGE};
@@ -59,18 +60,18 @@ struct audit_publisher {
     bool failing;      /* the last record was not delivered, and that was told; of the thread */
     struct stop_job stop;
     struct mark_job mark;
-    pthread_mutex_t lock;  /* guards all below */
-    pthread_cond_t wake;   /* on CLOCK_MONOTONIC */
-    bool pending;          /* there may be rows above last_sent */
-    bool refusing;         /* refusals wait */
-    bool in_flight;        /* a record is with the producer … */
+    pthread_mutex_t lock;       /* guards all below */
+    pthread_cond_t wake;        /* on CLOCK_MONOTONIC */
+    bool pending;               /* there may be rows above last_sent */
+    bool refusing;              /* refusals wait */
+    bool in_flight;             /* a record is with the producer … */
     rd_kafka_resp_err_t result; /* … and this came of the last one */
-    int64_t next_offset;   /* behind the last record delivered by this process; 0: none yet */
-    bool made_again;       /* a record went to an offset that was given before: another topic of that name */
-    int64_t delivered;     /* rows up to here are to be removed */
+    int64_t next_offset;        /* behind the last record delivered by this process; 0: none yet */
+    bool made_again;            /* a record went to an offset that was given before: another topic of that name */
+    int64_t delivered;          /* rows up to here are to be removed */
     bool marking;
-    bool stop_told;        /* the line about the stop is committed, or can not be */
-    int64_t stop_at;       /* monotonic ms at which the thread ends at the latest; 0: no stop yet */
+    bool stop_told;  /* the line about the stop is committed, or can not be */
+    int64_t stop_at; /* monotonic ms at which the thread ends at the latest; 0: no stop yet */
 };
 
 /* ---- marks ---- */

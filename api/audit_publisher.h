@@ -1,7 +1,8 @@
 /* The audit trail from the store to its topic: in order, a record at a time, each signed.
  *
  * Its thread reads what commits have added, from the outbox alone, so that what commands have written goes out in its place. A
- * record holds the lines of all transactions of the last moment: so the trail costs updates neither a wait nor a signature each. */
+ * record holds the lines of all transactions of the last moment: so the trail costs updates neither a wait nor a signature
+ * each. */
 #ifndef API_AUDIT_PUBLISHER_H
 #define API_AUDIT_PUBLISHER_H
 
@@ -18,7 +19,7 @@ struct audit_publisher_options {
     struct signing *signing;
     void (*restore)(void *context); /* makes the topic when it is missing, after a record was not delivered; may be NULL */
     void *context;
-    struct refusals *refusals;      /* which this thread hands to the writer in time */
+    struct refusals *refusals; /* which this thread hands to the writer in time */
 };
 
 /* reader: a STORE_READ connection of its own, taken. */

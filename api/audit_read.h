@@ -10,8 +10,8 @@
 struct audit_reading {
     /* Called with each line, without its line end, in order; empty ones are left out. -1 with an error ends the reading. */
     int (*line)(void *context, const char *bytes, size_t length, const struct audit_place *place, struct error *error);
-    /* Called when all that was there at the beginning is read; with `follow`, also later when nothing is left to read. -1 ends the
-     * reading. */
+    /* Called when all that was there at the beginning is read; with `follow`, also later when nothing is left to read. -1 ends
+     * the reading. */
     int (*end)(void *context, struct error *error);
     void *context;
 };

@@ -9,7 +9,7 @@
 #include "common/memory.h"
 
 enum {
-    REMEMBERED = 65536,              /* hashes of the last lines: far more than what can be sent again after a crash */
+    REMEMBERED = 65536,                  /* hashes of the last lines: far more than what can be sent again after a crash */
     UNSIGNED_MAX = 4 * AUDIT_RECORD_MAX, /* bytes of entries without a signature behind them */
     PLACE_SIZE = 64,
 };
@@ -17,10 +17,10 @@ enum {
 struct audit_verifier {
     struct verifier *keys;
     struct audit_known known;
-    int64_t first, last;    /* sequences; 0: none yet */
-    int64_t last_time;      /* wall ms, of the last entry */
-    int64_t signed_to;      /* the last entry that a signature has proved */
-    size_t unsigned_bytes;  /* of entries behind that */
+    int64_t first, last;   /* sequences; 0: none yet */
+    int64_t last_time;     /* wall ms, of the last entry */
+    int64_t signed_to;     /* the last entry that a signature has proved */
+    size_t unsigned_bytes; /* of entries behind that */
     struct audit_place last_place;
     char last_hash[SHA256_TEXT_SIZE];
     unsigned char (*hashes)[32]; /* of the last REMEMBERED entries, by sequence */
@@ -98,7 +98,8 @@ static enum audit_verdict take_again(const struct audit_verifier *verifier, cons
     if (!is_remembered(verifier, line->sequence))
         return broken(error, line->sequence, place, "a line of long ago is here again, out of its order");
     if (memcmp(verifier->hashes[line->sequence % REMEMBERED], hash, 32) != 0)
-        return broken(error, line->sequence, place, "there is another line of this sequence before: one of them is not genuine");
+        return broken(error, line->sequence, place,
+                      "there is another line of this sequence before: one of them is not genuine");
     return AUDIT_REPEATED;
 }
 
@@ -137,15 +138,16 @@ static enum audit_verdict take_entry(struct audit_verifier *verifier, const stru
 /* ---- signatures ---- */
 
 /* Holds what was signed against the entry that it names. */
-static enum audit_verdict take_signed(struct audit_verifier *verifier, const struct text *payload, const struct audit_place *place,
-                                      struct error *error) {
+static enum audit_verdict take_signed(struct audit_verifier *verifier, const struct text *payload,
+                                      const struct audit_place *place, struct error *error) {
     int64_t sequence;
     char hash[SHA256_TEXT_SIZE], remembered[SHA256_TEXT_SIZE];
     struct error reason;
     if (audit_signed_read(payload->bytes, payload->length, &sequence, hash, &reason))
         return broken(error, verifier->last, place, "what the signature signs is not the end of a trail");
     if (!is_remembered(verifier, sequence))
-        return broken(error, sequence, place, "the signature is over a line that is not here: it is missing or out of its order");
+        return broken(error, sequence, place,
+                      "the signature is over a line that is not here: it is missing or out of its order");
     base64url_encode(verifier->hashes[sequence % REMEMBERED], 32, remembered);
     if (strcmp(hash, remembered) != 0)
         return sequence == verifier->last
@@ -178,8 +180,8 @@ static enum audit_verdict take_signature(struct audit_verifier *verifier, const 
     struct error reason = {0};
     enum audit_verdict verdict;
     if (verifier->keys) {
-        enum signature_verdict judged = verifier_check_text(verifier->keys, line->jws, strlen(line->jws),
-                                                            verifier->last_time / 1000, &payload, &reason);
+        enum signature_verdict judged =
+            verifier_check_text(verifier->keys, line->jws, strlen(line->jws), verifier->last_time / 1000, &payload, &reason);
         if (judged != SIGNATURE_VALID) {
             char what[512];
             snprintf(what, sizeof what, "the signature behind it is not valid (%s): %.400s", signature_verdict_name(judged),

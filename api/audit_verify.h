@@ -2,8 +2,8 @@
  *
  * It needs no store and no broker: lines come from a topic, a dump, wherever. A line that is there again, exactly as before, is
  * fine: records are sent again after a crash. Anything else that does not follow is a break: a line that was changed, left out,
- * put elsewhere or added, a signature that is forged or by nobody who is trusted, an end without a signature. That whole records
- * are missing at the very end cannot be told from the trail alone: only from a line that is known to be in it. */
+ * put elsewhere or added, a signature that is forged or by nobody who is trusted, an end without a signature. That whole
+ * records are missing at the very end cannot be told from the trail alone: only from a line that is known to be in it. */
 #ifndef API_AUDIT_VERIFY_H
 #define API_AUDIT_VERIFY_H
 
@@ -37,7 +37,8 @@ void audit_verifier_free(struct audit_verifier *verifier); /* NULL is allowed */
 /* Judges the next line, without its line end. *line is filled for AUDIT_NEW, and freed by the caller; error for AUDIT_BROKEN,
  * with sequence and place. After a break nothing more is to be asked. */
 enum audit_verdict audit_verifier_take(struct audit_verifier *verifier, const char *bytes, size_t length,
-                                       const struct audit_place *place, struct audit_line *line, struct error *error) MUST_CHECK;
+                                       const struct audit_place *place, struct audit_line *line,
+                                       struct error *error) MUST_CHECK;
 /* Judges that the trail ends here. */
 int audit_verifier_end(const struct audit_verifier *verifier, struct error *error) MUST_CHECK;
 /* The last entry so far: what an auditor notes down. Sequence 0: there was none. */

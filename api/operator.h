@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-int64_t operator_id(void);         /* the real user id */
-const char *operator_name(void);   /* its name, or the number as text where it has none; static */
-const char *operator_login(void);  /* name (or number) of the login user id as the kernel keeps it; NULL when it is the same or
-                                    * not told; static */
+int64_t operator_id(void);        /* the real user id */
+const char *operator_name(void);  /* its name, or the number as text where it has none; static */
+const char *operator_login(void); /* name (or number) of the login user id as the kernel keeps it; NULL when it is the same or
+                                   * not told; static */
 
 #endif

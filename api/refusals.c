@@ -12,9 +12,9 @@
 #include "store_audit.h"
 
 enum {
-    SORTS = 8,          /* lines of one second: the first so many that differ; what differs from them is only counted */
-    PERIOD_MS = 1000,   /* between two transactions for refusals */
-    PATH_SHOWN = 200,   /* bytes of a path: it comes from whoever calls */
+    SORTS = 8,        /* lines of one second: the first so many that differ; what differs from them is only counted */
+    PERIOD_MS = 1000, /* between two transactions for refusals */
+    PATH_SHOWN = 200, /* bytes of a path: it comes from whoever calls */
     METHOD_SHOWN = 16,
 };
 

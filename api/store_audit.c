@@ -20,7 +20,8 @@ int store_audit_head(struct store *store, struct audit_head *head, struct error 
     if (row < 0)
         return -1;
     if (row == 0)
-        return error_set(error, ERROR_INVALID, "the store has no end of its audit trail: put back a backup of the data directory");
+        return error_set(error, ERROR_INVALID,
+                         "the store has no end of its audit trail: put back a backup of the data directory");
     head->sequence = sqlite3_column_int64(statement, 0);
     snprintf(head->hash, sizeof head->hash, "%s", store_text(statement, 1));
     sqlite3_reset(statement);
@@ -74,8 +75,7 @@ int store_audit_command(struct store *store, const char *command, const char *ob
 /* ---- the transaction's end ---- */
 
 static int insert_row(struct store *store, int64_t sequence, const char *lines, size_t length, struct error *error) {
-    sqlite3_stmt *statement =
-        store_statement(store, "INSERT INTO audit_outbox (sequence, lines) VALUES (?1, ?2)", error);
+    sqlite3_stmt *statement = store_statement(store, "INSERT INTO audit_outbox (sequence, lines) VALUES (?1, ?2)", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, sequence);

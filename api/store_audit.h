@@ -27,8 +27,8 @@ void store_audit_watch(struct store *store, void (*written)(void *context), void
 /* The end as it is stored. */
 int store_audit_head(struct store *store, struct audit_head *head, struct error *error) MUST_CHECK;
 
-/* Visits what waits, in order, from behind the line `after` on: rows of lines, each line but the last with a line end, borrowed.
- * Ends early when visit returns false. sequence is that of the row's last line. */
+/* Visits what waits, in order, from behind the line `after` on: rows of lines, each line but the last with a line end,
+ * borrowed. Ends early when visit returns false. sequence is that of the row's last line. */
 typedef bool store_audit_visitor(void *context, int64_t sequence, const char *lines, size_t length);
 int store_audit_each(struct store *store, int64_t after, store_audit_visitor *visit, void *context,
                      struct error *error) MUST_CHECK;
@@ -37,9 +37,9 @@ int store_audit_remove(struct store *store, int64_t sequence, struct error *erro
 
 /* Where the topic ends, held against the store. */
 enum audit_standing {
-    AUDIT_FITS,   /* the next line to be sent follows the topic's last, or was sent already */
-    AUDIT_LOST,   /* the topic has lost lines that were sent: it was made again or cut */
-    AUDIT_AHEAD,  /* the topic has lines that the store does not know, or others in their place: an older store was put back */
+    AUDIT_FITS,  /* the next line to be sent follows the topic's last, or was sent already */
+    AUDIT_LOST,  /* the topic has lost lines that were sent: it was made again or cut */
+    AUDIT_AHEAD, /* the topic has lines that the store does not know, or others in their place: an older store was put back */
 };
 /* end: of the topic; sequence 0 when it is empty. */
 int store_audit_compare(struct store *store, const struct audit_head *end, enum audit_standing *standing,
