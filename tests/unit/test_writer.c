@@ -135,6 +135,31 @@ static void all_jobs_are_run_and_told_in_order(void **state) {
     release(&held);
 }
 
+static int told_at_flush[JOBS], flushes;
+
+static void note_flush(void *context) {
+    (void)context;
+    told_at_flush[flushes++] = order_count;
+}
+
+static void what_a_batch_has_gathered_is_flushed_once_behind_all_of_it(void **state) {
+    (void)state;
+    struct held held;
+    static struct test_job jobs[JOBS - 1];
+    hold(&held);
+    flushes = 0;
+    writer_after_batch(held.writer, note_flush, NULL);
+    for (int i = 0; i < JOBS - 1; i++) {
+        jobs[i] = job_of(i);
+        assert_int_equal(writer_submit(held.writer, &jobs[i].job), 0);
+    }
+    finish(&held);
+    assert_int_equal(flushes, 2);
+    assert_int_equal(told_at_flush[0], 1); /* of the job that was held */
+    assert_int_equal(told_at_flush[1], JOBS);
+    release(&held);
+}
+
 /* Each done() must find its work committed: the caller is told of what survives a power cut. */
 static int64_t count_committed(const char *directory) {
     struct error error;
@@ -475,6 +500,7 @@ static void many_threads_submit_at_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_jobs_are_run_and_told_in_order),
+        cmocka_unit_test(what_a_batch_has_gathered_is_flushed_once_behind_all_of_it),
         cmocka_unit_test(nobody_is_told_before_the_commit),
         cmocka_unit_test(a_failing_job_takes_back_its_own_work_alone),
         cmocka_unit_test(a_job_that_checks_first_and_fails_spoils_nothing),
