@@ -23,8 +23,8 @@ struct enrolling {
 
 struct enrolled {
     char worker[UUID_SIZE];
-    char *replica_key, *enrolment; /* as it showed them */
-    struct verifier *verifier;     /* of the replica key alone */
+    char *replica_key;         /* as it showed it */
+    struct verifier *verifier; /* of that key alone */
 };
 
 /* ---- environments ---- */
@@ -131,13 +131,12 @@ void enrolled_free(struct enrolled *enrolled) {
         return;
     verifier_free(enrolled->verifier);
     free(enrolled->replica_key);
-    free(enrolled->enrolment);
     free(enrolled);
 }
 
 bool enrolled_is(const struct enrolled *enrolled, const struct presence *presence) {
     return presence->replica_key && strcmp(enrolled->worker, presence->worker) == 0 &&
-           strcmp(enrolled->replica_key, presence->replica_key) == 0 && strcmp(enrolled->enrolment, presence->enrolment) == 0;
+           strcmp(enrolled->replica_key, presence->replica_key) == 0;
 }
 
 /* Whether two JWKs are the same key, however they are written. */
@@ -195,7 +194,6 @@ struct enrolled *enrolling_enrol(const struct enrolling *enrolling, const struct
         enrolled = memory_new(sizeof *enrolled);
         snprintf(enrolled->worker, sizeof enrolled->worker, "%s", presence->worker);
         enrolled->replica_key = memory_string(presence->replica_key);
-        enrolled->enrolment = memory_string(presence->enrolment);
         enrolled->verifier = verifier_new();
         if (verifier_trust(enrolled->verifier, key, INT64_MAX, error)) {
             enrolled_free(enrolled);

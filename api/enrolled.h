@@ -32,7 +32,7 @@ enum enrolling_demand enrolling_demand(const struct enrolling *enrolling, const 
 /* One start of a worker whose key is enrolled, with the signatures of its that were verified last. */
 struct enrolled;
 void enrolled_free(struct enrolled *enrolled); /* NULL is allowed */
-/* Whether the presence is of that start and shows the same enrolment, so that it need not be judged again. */
+/* Whether the presence is of that start and shows the same key, so that its enrolment need not be judged again. */
 bool enrolled_is(const struct enrolled *enrolled, const struct presence *presence);
 /* Judges the enrolment that a presence shows by the keys of its environment; now: seconds since 1970. NULL with ERROR_DENIED
  * and a sentence when it is none, or is for something else. */

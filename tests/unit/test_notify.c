@@ -2,6 +2,8 @@
 #include "store_fixture.h"
 
 #include <semaphore.h>
+#include <stdatomic.h>
+#include <time.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -10,8 +12,11 @@
 
 static const char *const environments[] = {"production"};
 
+static atomic_int committed; /* what commands have changed so far */
+
 struct watcher {
     int looks, acts;
+    atomic_int seen; /* of that, at the last look */
     bool fails;
     sem_t acted, looked;
 };
@@ -20,6 +25,7 @@ static int look(void *context, struct store *store, struct error *error) {
     struct watcher *watcher = context;
     (void)store;
     watcher->looks++;
+    atomic_store(&watcher->seen, atomic_load(&committed));
     sem_post(&watcher->looked);
     return watcher->fails ? error_set(error, ERROR_INTERNAL, "it can not be read") : 0;
 }
@@ -91,6 +97,21 @@ static void everybody_looks_at_the_start_and_whenever_something_was_committed(vo
     assert_true(world->failing.looks >= 21);  /* … and looked at again each time */
 }
 
+static void no_commit_goes_unseen_however_fast_they_come(void **state) {
+    struct world *world = *state;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20; /* less than the time after which everybody looks by themselves */
+    for (int i = 0; i < 500; i++) {
+        for (int burst = 0; burst <= i % 7; burst++) {
+            atomic_fetch_add(&committed, 1);
+            notify_send(world->fixture.directory);
+        }
+        while (atomic_load(&world->watching.seen) != atomic_load(&committed))
+            assert_int_equal(sem_timedwait(&world->watching.looked, &until), 0);
+    }
+}
+
 static void the_socket_is_for_its_owner_alone(void **state) {
     struct world *world = *state;
     struct stat status;
@@ -127,6 +148,7 @@ static void a_directory_with_a_long_name_will_do(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everybody_looks_at_the_start_and_whenever_something_was_committed, open_world, close_world),
+        cmocka_unit_test_setup_teardown(no_commit_goes_unseen_however_fast_they_come, open_world, close_world),
         cmocka_unit_test_setup_teardown(the_socket_is_for_its_owner_alone, open_world, close_world),
         cmocka_unit_test(telling_nobody_is_no_error),
         cmocka_unit_test_setup_teardown(a_directory_with_a_long_name_will_do, open_world, close_world),

@@ -500,6 +500,31 @@ static void events_of_one_commit_share_one_signature(void **state) {
     close_world(&world);
 }
 
+static void what_is_sent_already_is_left_out_of_a_signature(void **state) {
+    (void)state;
+    struct world world;
+    struct shared shared = {.equal = 0};
+    struct store_change first, second;
+    open_world(&world);
+    start(&world);
+    await_empty_outbox(&world);
+    fixture_create(&world.fixture, "one", &first);
+    publisher_look(world.publisher); /* it goes out of the outbox before it is offered */
+    read_signed(&world, 1, compare_signature, &shared);
+    await_empty_outbox(&world);
+    fixture_create(&world.fixture, "two", &second);
+    publisher_send(world.publisher, first.outgoing);
+    publisher_send(world.publisher, second.outgoing);
+    first.outgoing = second.outgoing = NULL;
+    publisher_flush(world.publisher);
+    read_signed(&world, 2, compare_signature, &shared);
+    assert_int_equal(shared.equal, 2); /* the first one twice, the second with another */
+    store_change_clear(&first);
+    store_change_clear(&second);
+    stop(&world, 1000);
+    close_world(&world);
+}
+
 static void a_stored_backlog_and_its_tombstones_are_signed_in_chunks(void **state) {
     (void)state;
     struct world world;
@@ -554,6 +579,7 @@ static void another_key_signs_from_the_next_flush_on(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_of_one_commit_share_one_signature),
+        cmocka_unit_test(what_is_sent_already_is_left_out_of_a_signature),
         cmocka_unit_test(a_stored_backlog_and_its_tombstones_are_signed_in_chunks),
         cmocka_unit_test(another_key_signs_from_the_next_flush_on),
         cmocka_unit_test(an_event_goes_out_as_it_was_recorded),

@@ -199,6 +199,9 @@ static void what_begins_while_everything_is_deployed_again_starts_it_over(void *
     administer(fixture, "staging", keying.public_keys.bytes, store_add_environment);
     assert_true(is_due(fixture));
     finish_republishing(fixture);
+    administer(fixture, "staging", keying.public_keys.bytes, store_rekey_environment);
+    assert_true(is_due(fixture));
+    finish_republishing(fixture);
     administer(fixture, "staging", NULL, remove_it);
     assert_false(is_due(fixture)); /* those that stay have everything */
     free_keys(&keying);
