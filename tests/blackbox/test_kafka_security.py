@@ -20,8 +20,8 @@ EVENTS, ACKS, WORKERS, AUDIT = "jwk.events", "jwk.acks", "jwk.workers", "jwk.aud
 
 def run_permissions_of_readme(broker, directory):
     """Runs the commands of the README as they stand there, on this broker."""
-    section = (REPOSITORY / "README.md").read_text().split("## Kafka permissions\n")[1].split("\n## ")[0]
-    commands, = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    commands, = (block for block in blocks if "kafka-acls.sh" in block)
     tool = directory / "bin" / "kafka-acls.sh"
     tool.parent.mkdir()
     tool.write_text("#!/bin/sh\nexec " + " ".join(f"'{word}'" for word in JAVA) + ' org.apache.kafka.tools.AclCommand "$@"\n')

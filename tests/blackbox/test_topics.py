@@ -42,10 +42,11 @@ def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
 
 
 def test_two_installations_share_one_broker_by_their_prefixes(kafka, tmp_path):
+    for directory in (tmp_path / "1", tmp_path / "2"):
+        directory.mkdir()
     first, second = Installation(kafka, tmp_path / "1"), Installation(kafka, tmp_path / "2")
     try:
         for installation in (first, second):
-            installation.directory.mkdir()
             installation.add_environment("production")
             installation.add_project("MyProject")
             installation.start_api()
