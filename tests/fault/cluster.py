@@ -130,13 +130,22 @@ class WorkerNode(Node):
     def arguments(self, address_file):
         return [BUILD / "jwk-worker", "--environment", self.environment, "--replica", self.replica, "--state-dir", self.directory,
                 "--listen", "127.0.0.1:0", "--address-file", address_file, "--heartbeat-interval", f"{HEARTBEAT_MS}ms",
-                "--sweep-delay", "2s", "--credentials", self.cluster.credentials(self.environment), *self.cluster.broker_options, *self.cluster.worker_options]
+                "--sweep-delay", "2s", "--credentials", self.cluster.credentials(self.environment), "--api-keys", self.cluster.api_keys_file,
+                *self.cluster.broker_options, *self.cluster.worker_options]
 
     def read_state(self):
         """{JWK id: [epoch, version, deleted]} of a stopped worker's state, read from a copy."""
         copy = self.cluster.directory / "scratch" / self.name
         return {identifier: [epoch, version, bool(deleted)] for identifier, epoch, version, deleted in
                 read_copy(self.directory, copy, "SELECT id, epoch, version, deleted FROM jwk")}
+
+
+def replace_file(path, text):
+    """In one step, for its owner alone."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.chmod(0o600)
+    fresh.replace(path)
 
 
 def find_database(directory):
@@ -182,18 +191,30 @@ class Cluster:
         self.api = ApiNode(self, "api", self.directory / "api")
         for name in environments:
             self.admin("environment", "add", name, "--credentials", str(self.credentials(name)))
+        self.api_keys_file = self.directory / "api-keys.json"
+        self.export_api_keys()
         self.token = self.admin("token", "create", "--user", "alice", "--role", "ROLE_API_SECURITY", "--role",
                                 "ROLE_DEPLOY_UNDEPLOY_PROXIES").strip()
         self.workers = {}
         self.extra = []  # further processes that faults start
 
     def credentials(self, environment):
+        """The file that the workers of an environment read."""
         return self.directory / f"{environment}.credentials"
 
+    def export_api_keys(self):
+        replace_file(self.api_keys_file, self.admin("signing-key", "export"))
+
+    def command(self, *arguments, directory=None, environment=None):
+        """Runs a command on the API's store, with its shim: what it writes is in the same journal."""
+        settings = {"JWK_API_MASTER_KEY_FILE": str(self.master_key_file), "JWK_API_DATA_DIR": str(directory or self.api.directory)}
+        return subprocess.run([str(BUILD / "jwk-api"), *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=PATIENCE, check=False,
+                              env=os.environ | settings | self.api.shim.environment | (environment or {}))
+
     def admin(self, *arguments):
-        """Runs an administrative command with the API's shim: what it writes is in the same journal."""
-        done = subprocess.run([str(BUILD / "jwk-api"), *arguments, "--data-dir", str(self.api.directory)], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=PATIENCE, check=False, env=os.environ | {"JWK_API_MASTER_KEY_FILE": str(self.master_key_file)} | self.api.shim.environment)
+        """Runs a command that must succeed; returns what it prints."""
+        done = self.command(*arguments)
         assert done.returncode == 0, f"jwk-api {' '.join(arguments)} ended with {done.returncode}: {done.stderr}"
         return done.stdout
 

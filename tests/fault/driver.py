@@ -9,10 +9,12 @@ import sqlite3
 import time
 
 from harness import http
-from harness.installation import quote
+from harness.installation import jwk_path, quote
 from harness.program import wait_until
 
+from . import faults_network, faults_topics  # noqa: F401 (they register their faults)
 from .auditor import Auditor
+from .check_trust import key_digest
 from .cluster import Cluster, find_database, read_copy
 from .faults import FAULTS
 from .history import History, now
@@ -40,7 +42,8 @@ class Run:
         self.topics_path = self.directory / "topics.jsonl"
         self.history = History(self.directory / "history.jsonl")
         self.history.add("run", seed=seed, broker=broker, clock=[now(), time.time()])
-        self.copies = self.rounds = 0
+        self.environments = ENVIRONMENTS
+        self.copies = self.rounds = self.backups = self.key_generations = 0
         self.closed = False
         self.broker_taken = False
         self.recoveries = []
@@ -108,7 +111,7 @@ class Run:
     def note_state(self, node):
         """What a worker that has just died had made durable."""
         if node is not self.cluster.api and not node.running:
-            self.history.add("state", replica=node.name, items=node.read_state(), life=self.auditor.life)
+            self.history.add("state", replica=node.name, items=node.read_state())
 
     # ---- rounds ----
 
@@ -167,7 +170,7 @@ class Run:
         settled = now() - ended
         self.auditor.catch_up()
         self.history.add("quiet", round=self.rounds, recovery=self.recoveries[-1], settled=settled,
-                         life=self.auditor.life, api=[list(row) for row in self.api_rows(API_DUMP)],
+                         api=[list(row) for row in self.api_rows(API_DUMP)],
                          replicas={node.name: self.served(node) for node in self.cluster.workers.values()})
         self.history.flush()
 
@@ -238,9 +241,21 @@ class Run:
             self.round()
         self.finish()
 
+    def note_private_halves(self):
+        """What the API answers for each JWK, as a digest: the history holds nothing private."""
+        keys = {}
+        for uid, project, name in self.api_rows("SELECT jwk.uid, project.name, jwk.name FROM jwk JOIN project ON project.id = project_id"
+                                                " WHERE deleted_at IS NULL"):
+            answer = http.request(self.cluster.api.address, "GET", jwk_path(project, name),
+                                  headers={"Authorization": f"Bearer {self.cluster.token}"})
+            item = answer.json["resultList"][0]
+            keys[uid] = key_digest(item[item["type"].lower()])
+        self.history.add("private", keys=keys)
+
     def finish(self):
         """Ends the programs and keeps their databases for the checker."""
         self.load.stop()
+        self.note_private_halves()
         wait_until(lambda: self.api_rows("SELECT count(*) FROM audit_outbox")[0][0] == 0, "the audit trail is on its topic", QUIET_PATIENCE_S)
         self.auditor.catch_up()
         self.close()

@@ -11,6 +11,7 @@ import sqlite3
 from .cluster import find_database
 from .history import read_lines
 
+DELETION_MARGIN_S = 3.0  # what was written so shortly before its topic was deleted may not have been read
 OPERATIONS = ("create", "update", "delete", "redeploy")  # enum event_operation
 
 
@@ -50,7 +51,13 @@ class Evidence:
         """By id, in the order of commits."""
         return {row["uid"]: dict(row) | {"operation": OPERATIONS[row["operation"]]} for row in rows(
             self.final / "api", "SELECT deployment.id AS sequence, deployment.uid, jwk.uid AS jwk, deployment.operation, epoch,"
-            " deployment.version, jwk_name, event_hash FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
+            " deployment.version, jwk_name, event_hash, deployment.created_at FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
+
+    def may_be_lost(self, deployment):
+        """Whether its event may have been on a topic that was deleted before it was written down here. Wall clocks are good enough
+        for that: no fault turns them where a topic is deleted."""
+        return any(line["topic"] == "events" and (line["since"] - DELETION_MARGIN_S) * 1000 < deployment["created_at"]
+                   < (line["until"] + DELETION_MARGIN_S) * 1000 for line in self.lines["topic_deleted"])
 
     @functools.cached_property
     def jwks(self):
@@ -93,6 +100,20 @@ class Evidence:
     def signing_keys(self):
         """Public JWKs of the API, by kid."""
         return {row["kid"]: json.loads(row["public_key"]) for row in rows(self.final / "api", "SELECT kid, public_key FROM signing_key")}
+
+    @functools.cached_property
+    def credentials(self):
+        """What each environment's workers have been given, one after the other: environment -> credentials."""
+        result = collections.defaultdict(list)
+        for path in sorted(self.directory.glob("*.credentials*")):
+            each = json.loads(path.read_text())
+            result[each["environment"]].append(each)
+        return result
+
+    def private_halves(self, replica):
+        """JWK id -> JWE, as text, in the state that a replica has left behind."""
+        return {row["id"]: row["sealed"] for row in rows(self.final / replica, "SELECT id, sealed FROM jwk_private"
+                                                         " JOIN jwk ON number = jwk_private.jwk WHERE NOT deleted")}
 
     @functools.cached_property
     def succeeded(self):

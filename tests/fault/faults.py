@@ -11,7 +11,6 @@ import signal
 
 from harness.program import Program, wait_until
 
-from . import poison
 from .cluster import HEARTBEAT_MS, STATUS_FENCED, WorkerNode
 
 FAULTS = {}  # name -> (function, weight, kinds of broker)
@@ -183,32 +182,6 @@ def restart_broker(run, random):
     run.release_broker()
 
 
-# ---- network ----
-
-@fault(weight=6)
-def break_network(run, random):
-    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
-    way = random.choice(("cut", "to the broker", "from the broker", "refused", "reset", "slow"))
-    run.history.add("network", node=node.name, way=way)
-    with disturbing(node):
-        proxy = node.proxy
-        if way == "reset":
-            for _ in range(random.randint(1, 4)):
-                proxy.reset()
-                yield random.uniform(0.1, 0.8)
-            return
-        if way == "refused":
-            proxy.refuse()
-        elif way == "slow":
-            proxy.slow(random.uniform(0.02, 0.4))
-        else:
-            proxy.hold(*{"cut": ("up", "down"), "to the broker": ("up",), "from the broker": ("down",)}[way])
-        yield random.uniform(0.5, 6)
-        if random.random() < 0.5:
-            proxy.reset()
-        proxy.heal()
-
-
 # ---- disk ----
 
 @fault(weight=6)
@@ -276,35 +249,32 @@ def exhaust_descriptors(run, random):
         run.revive(node)
 
 
-@fault(weight=2)
-def turn_clock(run, random):
-    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
-    with disturbing(node):
-        hours = random.choice((-30, -5, -1, 1, 5, 30))
-        run.history.add("clock", node=node.name, hours=hours)
-        node.shim.fields.clock_offset_ms = hours * HOURS_MS
+def turn_clocks(run, random, nodes):
+    """Each by hours of its own, forth or back, and back again after a while."""
+    with contextlib.ExitStack() as stack:
+        for node in nodes:
+            stack.enter_context(disturbing(node))
+            hours = random.choice((-30, -5, -1, 1, 5, 30))
+            run.history.add("clock", node=node.name, hours=hours)
+            node.shim.fields.clock_offset_ms = hours * HOURS_MS
         yield random.uniform(0.5, 3)
-        node.shim.fields.clock_offset_ms = 0
+        for node in nodes:
+            node.shim.fields.clock_offset_ms = 0
 
 
-# ---- messages ----
-
-@fault(weight=2)
-def poison_topics(run, random):
-    poison.malformed(run, random)
-    yield 0
+@fault(weight=1)
+def turn_clock_of_api(run, random):
+    yield from turn_clocks(run, random, [run.take_api()])
 
 
-@fault(weight=2)
-def late_acks(run, random):
-    poison.repeat_acks(run, random)
-    yield 0
+@fault(weight=1)
+def turn_clock_of_worker(run, random):
+    yield from turn_clocks(run, random, [run.take_worker(random)])
 
 
-@fault(weight=2)
-def repeated_events(run, random):
-    poison.repeat_events(run, random)
-    yield 0
+@fault(weight=1)
+def turn_all_clocks(run, random):
+    yield from turn_clocks(run, random, [run.take_api(), *run.take_all_workers()])
 
 
 # ---- identity ----

@@ -5,6 +5,8 @@ import uuid
 
 import confluent_kafka
 
+from harness.signatures import Signer
+
 from .history import read_lines
 
 
@@ -15,7 +17,7 @@ def produce(run, records):
     def delivered(error, message):
         if not error:
             run.history.add("forged", topic=message.topic().rpartition(".")[2], partition=message.partition(), offset=message.offset(),
-                            life=run.auditor.life)
+                            life=run.auditor.lives[message.topic()])
     for topic, partition, key, value, headers in records:
         producer.produce(f"jwk.{topic}", value, key, partition, on_delivery=delivered, headers=headers)
     producer.flush(8)
@@ -94,3 +96,99 @@ def repeat_events(run, random):
             records.append(("events", partition, key.encode(), line["value"].encode(), line["headers"]))
     produce(run, records)
     run.history.add("events_repeated", records=len(records))
+
+
+# ---- forgery ----
+
+SIGNATURE = ("ce_signature", "ce_signaturepath")
+NEVER = 1_000_000  # a version, an offset and a sequence that no run reaches
+
+
+def signers(run, environment=None):
+    """Those whom nobody may believe: a stranger, and the workers of another environment. None: nobody signs."""
+    stranger = Signer()
+    result = [None, stranger]
+    for name in run.environments:
+        if name != environment:
+            credentials = json.loads(run.cluster.credentials(name).read_text())
+            result.append(Signer(next(key for key in credentials["keys"] if key["use"] == "sig")))
+    return result
+
+
+def signed(signer, key, headers, value):
+    return signer.sign_records([(key, headers, value)])[0] if signer else headers
+
+
+def forged_events(run, random, events):
+    """A change, a delete and a tombstone of a JWK that is there, by those who may not; and one whose signature is that of another."""
+    line = random.choice(events)
+    event, partition, key = json.loads(line["value"]), line["partition"], line["key"]
+    plain = {name: text for name, text in line["headers"].items() if name not in SIGNATURE} | {"ce_id": str(uuid.uuid4())}
+    order = {"version": event["version"] + NEVER, "sequence": event["sequence"] + NEVER, "deploymentId": str(uuid.uuid4())}
+    changed = json.dumps(event | order | {"jwk": event["jwk"] | {"description": "forged", "name": "forged"}})
+    deleted = json.dumps(event | order | {"operation": "delete"})
+    for signer in signers(run):
+        yield "events", partition, key, changed, signed(signer, key, plain, changed)
+        headers = plain | {"ce_type": "jwk.deleted.v1", "ce_id": str(uuid.uuid4())}
+        yield "events", partition, key, deleted, signed(signer, key, headers, deleted)
+        yield "events", partition, key, None, signed(signer, key, plain, None)
+    yield "events", partition, key, changed, plain | {name: line["headers"][name] for name in SIGNATURE}
+
+
+def forged_acks(run, random, acks):
+    """Success and failure of what others have acked or not, told by those who may not."""
+    line = random.choice(acks[-50:])
+    ack, key = json.loads(line["value"]), line["key"]
+    plain = {name: text for name, text in line["headers"].items() if name not in SIGNATURE}
+    for worker in list(run.cluster.workers.values()):
+        for status in ("applied", "failed"):
+            value = json.dumps(ack | {"environment": worker.environment, "replica": worker.replica, "status": status,
+                                      "message": None if status == "applied" else "forged"})
+            signer = random.choice(signers(run, worker.environment))
+            yield "acks", 0, key, value, signed(signer, key, plain, value)
+
+
+def forged_presence(run, random, presence):
+    """Another start of a replica, which would fence it, its goodbye, and a position that settles everything."""
+    line = random.choice(presence[-50:])
+    value, key = json.loads(line["value"]), line["key"]
+    plain = {name: text for name, text in line["headers"].items() if name not in SIGNATURE}
+    for signer in signers(run, value["environment"]):
+        own = {"replicaKey": signer.public, "enrolment": signer.sign(json.dumps({
+            name: value[name] for name in ("environment", "replica", "worker")} | {"jwk": signer.public}))} if signer else {}
+        positions = [each | {"offset": each["offset"] + NEVER, "sequence": each["sequence"] + NEVER} for each in value["positions"]]
+        for kind, changes in (("hello", {"worker": str(uuid.uuid4()), "incarnation": -1}), ("goodbye", {}), ("heartbeat", {"positions": positions})):
+            text = json.dumps(value | own | changes)
+            yield "workers", 0, key, text, signed(signer, key, plain | {"ce_type": f"jwk.worker.{kind}.v1"}, text)
+
+
+def forged_evidence(run, random, trail):
+    """A line that follows the last one as far as was seen, signed by a stranger or not at all."""
+    line = random.choice(trail[-5:])
+    told = json.loads(line["value"].splitlines()[0]) | {"actor": "nobody"}
+    text = json.dumps(told, separators=(",", ":"))
+    signer = random.choice((None, Signer()))
+    jws = "\n" + json.dumps({"jws": signer.sign(json.dumps({"sequence": told["sequence"], "hash": "A" * 43}))}) if signer else ""
+    yield "audit", 0, None, text + jws, line["headers"]
+    yield "audit", 0, None, random.choice(("", "{", "[]", "\n\n", '{"sequence":1e99}')), random.choice((None, line["headers"]))
+
+
+def forge(run, random):
+    """What somebody who may write to the topics, but has no key, would try."""
+    run.auditor.file.flush()
+    seen = {name: [] for name in ("events", "acks", "workers", "audit")}
+    for line in read_lines(run.topics_path):
+        if line["value"] and line["headers"].get("ce_id" if line["topic"] != "audit" else "content-type"):
+            try:
+                sound = isinstance(json.loads(line["value"].splitlines()[0]), dict)
+            except (ValueError, IndexError):
+                continue
+            if sound and (line["topic"] == "audit" or "ce_signature" in line["headers"]):
+                seen[line["topic"]].append(line)
+    records = []
+    for make, topic in ((forged_events, "events"), (forged_acks, "acks"), (forged_presence, "workers"), (forged_evidence, "audit")):
+        if seen[topic]:
+            records += make(run, random, seen[topic])
+    random.shuffle(records)
+    produce(run, records)
+    run.history.add("forgeries", records=len(records))

@@ -2,9 +2,14 @@
 
 import asyncio
 import contextlib
+import random
 import threading
 
 CHUNK = 65536
+# What a lost packet does to a TCP stream: nothing passes until it was sent again, at first after this long, then after twice as long each
+# time (RFC 6298), until the sender gives up.
+RETRANSMISSION_S = 0.2
+RETRANSMISSIONS_MAX = 5
 
 
 class Network:
@@ -24,11 +29,16 @@ class Network:
 
 
 class Proxy:
-    """One way to the broker. What is held back arrives when the fault ends, as TCP would have it."""
+    """One way to the broker. What is held back arrives when the fault ends, as TCP would have it.
+
+    A proxy of byte streams can not lose packets, and what could (netem) is not in every kernel: so loss is what TCP makes of it, the stall
+    of a retransmission and, after several in a row, the end of the connection."""
 
     def __init__(self, network, target):
         self.network, self.target = network, target
-        self.delay = 0.0
+        self.delay, self.jitter = 0.0, 0.0
+        self.loss = {"up": 0.0, "down": 0.0}
+        self.random = random.Random()
         self.refusing = False
         self.connections = set()
         self.open_gates = {}
@@ -43,8 +53,14 @@ class Proxy:
 
     async def _pump(self, reader, writer, direction):
         while data := await reader.read(CHUNK):
-            if self.delay:
-                await asyncio.sleep(self.delay)
+            if self.delay or self.jitter:
+                await asyncio.sleep(self.delay + self.random.random() * self.jitter)
+            losses = 0
+            while self.random.random() < self.loss[direction]:
+                await asyncio.sleep(RETRANSMISSION_S * 2 ** losses)
+                losses += 1
+                if losses > RETRANSMISSIONS_MAX:
+                    return
             await self.open_gates[direction].wait()
             writer.write(data)
             await writer.drain()
@@ -93,11 +109,18 @@ class Proxy:
         self.refusing = True
         self.reset()
 
-    def slow(self, seconds):
-        self.delay = seconds
+    def slow(self, seconds, jitter=0.0):
+        """Each piece comes so much later, and up to jitter more."""
+        self.delay, self.jitter = seconds, jitter
+
+    def lose(self, share, seed, *directions):
+        """This share of what passes in these directions is lost at first."""
+        self.random.seed(seed)
+        self.loss |= dict.fromkeys(directions, share)
 
     def heal(self):
-        self.delay, self.refusing = 0.0, False
+        self.delay, self.jitter, self.refusing = 0.0, 0.0, False
+        self.loss = {"up": 0.0, "down": 0.0}
         self._call(lambda: [gate.set() for gate in self.open_gates.values()])
 
     def close(self):

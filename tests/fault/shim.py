@@ -33,26 +33,15 @@ def build(directory):
     return library
 
 
-class Shim:
-    """One program's shim. The watched directory is where the program keeps what must be durable; it survives the program's restarts, and
-    so does the journal: what an earlier process did not sync is not durable either."""
+class Control:
+    """The fields of one process, by which it is harmed while it runs."""
 
-    def __init__(self, library, directory, watched):
-        self.library, self.watched = library, pathlib.Path(watched)
-        directory = pathlib.Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        self.watched.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.control_path, self.journal, self.base = directory / "control", directory / "journal", directory / "base"
+    def __init__(self, path):
+        self.control_path = pathlib.Path(path)
         self.control_path.write_bytes(bytes(mmap.PAGESIZE))
         with open(self.control_path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), mmap.PAGESIZE)
         self.fields = Fields.from_buffer(self.memory)
-        self.rebase()
-
-    @property
-    def environment(self):
-        return {"LD_PRELOAD": str(self.library), "FAULT_CONTROL": str(self.control_path), "FAULT_JOURNAL": str(self.journal),
-                "FAULT_DIRECTORY": str(self.watched.resolve())}
 
     def trigger(self, then, count=1, action="kill", first=None, first_count=1):
         """The count-th `then` acts, counted from the first_count-th `first` on where one is given."""
@@ -67,6 +56,25 @@ class Shim:
         for name, _ in Fields._fields_:
             if name not in ("counts", "connect_port", "fired"):
                 setattr(self.fields, name, 0)
+
+
+class Shim(Control):
+    """One program's shim. The watched directory is where the program keeps what must be durable; it survives the program's restarts, and
+    so does the journal: what an earlier process did not sync is not durable either."""
+
+    def __init__(self, library, directory, watched):
+        self.library, self.watched = library, pathlib.Path(watched)
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.watched.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.journal, self.base = directory / "journal", directory / "base"
+        super().__init__(directory / "control")
+        self.rebase()
+
+    @property
+    def environment(self):
+        return {"LD_PRELOAD": str(self.library), "FAULT_CONTROL": str(self.control_path), "FAULT_JOURNAL": str(self.journal),
+                "FAULT_DIRECTORY": str(self.watched.resolve())}
 
     def rebase(self):
         """Takes what is in the directory as durable. The program does not run."""

@@ -9,6 +9,8 @@ import uuid
 
 import pytest
 
+from harness.signatures import Signer
+
 from . import check
 from .cluster import find_database
 from .driver import Run
@@ -34,8 +36,8 @@ def sound(tmp_path_factory):
 def copy(sound, tmp_path):
     place = tmp_path / "run"
     place.mkdir()
-    for name in ("history.jsonl", "topics.jsonl", "secrets.txt"):
-        shutil.copy(sound / name, place)
+    for path in (*(sound / name for name in ("history.jsonl", "topics.jsonl", "secrets.txt")), *sound.glob("*.credentials*")):
+        shutil.copy(path, place)
     for name in ("logs", "final"):
         shutil.copytree(sound / name, place / name)
     return place
@@ -288,6 +290,146 @@ def plant_a_change_that_the_trail_does_not_tell(place):
 def plant_a_change_that_only_the_trail_tells(place):
     edit_database(place, "api", "PRAGMA foreign_keys = OFF", "DELETE FROM deployment WHERE id = (SELECT max(id) FROM deployment)")
     return "invariant 8", "which is not in the store"
+
+
+# ---- signatures and private halves ----
+
+def plant_an_event_without_a_signature(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        events(lines)[3]["headers"].pop("ce_signature")
+    return "invariant 9", "is not signed by a key of the API"
+
+
+def plant_an_event_that_was_signed_with_another_time(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        events(lines)[3]["headers"]["ce_time"] = "2020-01-01T00:00:00.000Z"
+    return "invariant 9", "is not signed by a key of the API"
+
+
+def plant_an_event_signed_by_a_stranger(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = events(lines)[3]
+        line["headers"], = Signer().sign_records([(line["key"], line["headers"], line["value"])])
+    return "invariant 9", "is not signed by a key of the API"
+
+
+def plant_an_event_in_another_place_of_its_batch(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = events(lines)[3]
+        line["headers"]["ce_signaturepath"] = "1/2:" + "A" * 43
+    return "invariant 9", "is not signed by a key of the API"
+
+
+def plant_an_ack_signed_by_another_replica(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        acks = [line for line in lines if line["topic"] == "acks"]
+        one = acks[0]
+        other = next(line for line in acks if json.loads(line["value"])["environment"] != json.loads(one["value"])["environment"])
+        one["headers"] |= {name: other["headers"][name] for name in ("ce_signature", "ce_signaturepath")}
+    return "invariant 9", "the ack at"
+
+
+def presence(lines):
+    return [line for line in lines if line["topic"] == "workers" and line["value"]]
+
+
+def plant_a_presence_record_without_enrolment(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = presence(lines)[2]
+        line["value"] = json.dumps(json.loads(line["value"]) | {"enrolment": None})
+    return "invariant 9", "no enrolment that is its environment's"
+
+
+def plant_a_replica_that_another_environment_has_enrolled(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        found = {json.loads(line["value"])["environment"]: json.loads(line["value"]) for line in presence(lines)}
+        line = next(line for line in presence(lines) if json.loads(line["value"])["environment"] == "staging")
+        own, others = json.loads(line["value"]), found["production"]
+        line["value"] = json.dumps(own | {name: others[name] for name in ("replicaKey", "enrolment")})
+    return "invariant 9", "no enrolment that is its environment's"
+
+
+def plant_a_presence_record_that_was_changed(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = presence(lines)[2]
+        line["value"] = json.dumps(json.loads(line["value"]) | {"keys": 99})
+    return "invariant 9", "is not signed by its replica"
+
+
+def change_private_half(line, change):
+    value = json.loads(line["value"])
+    change(value["jwk"]["privateKey"], value)
+    line["value"] = json.dumps(value)
+
+
+def with_private_half(lines):
+    return [line for line in events(lines) if json.loads(line["value"])["jwk"].get("privateKey")]
+
+
+def plant_a_private_half_that_is_missing(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        change_private_half(with_private_half(lines)[0], lambda sealed, value: value["jwk"].pop("privateKey"))
+    return "invariant 9", "has no private half"
+
+
+def plant_a_private_half_that_was_changed(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        change_private_half(with_private_half(lines)[0], lambda sealed, _: sealed.update(ciphertext="A" + sealed["ciphertext"][1:-1] + "A"))
+    return "invariant 9", "does not open in"
+
+
+def plant_a_private_half_for_one_environment_less(place):
+    kid = next(key["kid"] for key in json.loads((place / "staging.credentials").read_text())["keys"] if key["use"] == "enc")
+    with lines_of(place / "topics.jsonl") as lines:
+        change_private_half(with_private_half(lines)[0], lambda sealed, _: sealed.update(
+            recipients=[each for each in sealed["recipients"] if each["header"]["kid"] != kid]))
+    return "invariant 9", "does not open in staging"
+
+
+def plant_the_private_half_of_another_jwk(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        one, other = list({line["key"]: line for line in with_private_half(lines)}.values())[:2]
+        change_private_half(one, lambda _, value: value["jwk"].update(privateKey=json.loads(other["value"])["jwk"]["privateKey"]))
+    return "invariant 9", "does not open in"
+
+
+def plant_a_private_half_beside_the_public_one_of_another_key(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = next(line for line in with_private_half(lines) if json.loads(line["value"])["jwk"]["publicKey"])
+        change_private_half(line, lambda _, value: value["jwk"]["publicKey"].update(kid="another"))
+    return "invariant 9", "is that of another key"
+
+
+def plant_a_private_half_that_the_api_does_not_have(place):
+    with lines_of(place / "history.jsonl") as lines:
+        keys = next(line for line in lines if line["kind"] == "private")["keys"]
+        keys[next(iter(keys))] = "A" * 43
+    return "invariant 9", "does not hold for"
+
+
+def plant_a_replica_that_keeps_the_private_half_of_before(place):
+    edit_database(place, "staging-edge-1", "UPDATE jwk_private SET sealed = (SELECT sealed FROM jwk_private WHERE jwk ="
+                  " (SELECT max(jwk) FROM jwk_private)) WHERE jwk = (SELECT min(jwk) FROM jwk_private)")
+    return "invariant 9", "does not keep the private half"
+
+
+def plant_a_replica_without_a_private_half(place):
+    edit_database(place, "staging-edge-1", "DELETE FROM jwk_private WHERE jwk = (SELECT min(number) FROM jwk WHERE NOT deleted)")
+    return "invariant 9", "has no private half of"
+
+
+# ---- commands ----
+
+def plant_a_command_that_can_not_be_run_again(place):
+    with lines_of(place / "history.jsonl") as lines:
+        lines.append({"kind": "command_again", "at": 0, "words": ["rekey"], "status": 1, "error": "wrong key"})
+    return "invariant 0", "run again"
+
+
+def plant_a_backup_that_is_not_whole(place):
+    with lines_of(place / "history.jsonl") as lines:
+        lines.append({"kind": "backup", "at": 0, "after_kill": 1, "status": 0, "said": ""})
+    return "invariant 0", "a copy that is not whole"
 
 
 @pytest.mark.parametrize("plant", [function for name, function in sorted(globals().items()) if name.startswith("plant_")],

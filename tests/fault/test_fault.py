@@ -9,13 +9,15 @@ import time
 
 import confluent_kafka
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness.program import wait_until
 
 from . import check
 from .driver import Run
 from .faults import FAULTS, POINTS
+from .faults_network import WAYS
+from .faults_topics import admin_client
 from .history import read_lines
 from .load import PROJECTS, Client, Secrets
 from .overload import overload
@@ -83,14 +85,11 @@ def test_overload_is_refused_at_once_and_leaves_nothing_behind(tmp_path):
         assert measured["statuses"].get(503), "the rest is refused"
         assert measured["without_retry_after"] == 0
         assert measured["resident_most"] - measured["resident_before"] < RESIDENT_GROWTH_MAX
+        assert measured["after"] >= measured["before"] / 2, "when it is over, throughput is back"
         run.round([])
 
 
 # ---- what happens to topics ----
-
-def admin(run):
-    return AdminClient({"bootstrap.servers": run.cluster.broker.address, "log_level": 0})
-
 
 def record_count(run):
     """Records that jwk.events has at present."""
@@ -115,7 +114,7 @@ def record_count(run):
 def set_config(run, kind, name, **entries):
     resource = ConfigResource(kind, name, incremental_configs=[
         ConfigEntry(key.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET) for key, value in entries.items()])
-    client = admin(run)  # it must outlive its answer
+    client = admin_client(run)  # it must outlive its answer
     for future in client.incremental_alter_configs([resource]).values():
         future.result(20)
 
@@ -131,9 +130,7 @@ def test_compaction_added_partitions_and_a_new_replica(tmp_path):
         run.round([(0.1, "kill_worker", 1)])  # begins new segments, so that the old ones can be compacted
         wait_until(lambda: record_count(run) < before, "jwk.events is compacted", 60)
         run.cluster.add_worker("staging", "edge-2").wait_ready()
-        client = admin(run)
-        client.create_partitions([NewPartitions("jwk.events", 7)])["jwk.events"].result(20)
-        run.round([(0.5, "kill_api", 2), (1.0, "lost_state", 3)])
+        run.round([(0.3, "add_partitions", 1), (0.5, "kill_api", 2), (1.0, "lost_state", 3)])
         run.cluster.add_worker("staging", "edge-3").wait_ready()
         run.round([(0.5, "power_loss_api", 4)])
 
@@ -148,6 +145,25 @@ def test_topics_that_are_lost_are_filled_again(tmp_path):
         run.round([])
         run.cluster.add_worker("staging", "edge-2")
         run.round([])
+
+
+# ---- what happens between each pair ----
+
+def test_each_way_of_a_broken_network_between_each_pair(tmp_path):
+    with judged(tmp_path, 13, "embedded", faults=[]) as run:
+        for number in range(0, len(WAYS), 3):
+            run.round([(0.3 + 0.3 * place, f"{program} {way}", number + place)
+                       for program, place, way in ((program, place, way) for place, way in enumerate(WAYS[number:number + 3])
+                                                   for program in ("worker", "api"))])
+
+
+# ---- what is not believed ----
+
+def test_what_is_forged_on_every_topic_changes_nothing_while_clocks_jump_and_an_identity_is_copied(tmp_path):
+    with judged(tmp_path, 14, "embedded", faults=[]) as run:
+        run.round([(0.5, "forge", 1), (0.8, "poison_topics", 2), (1.0, "turn_all_clocks", 3), (1.2, "forge", 4)])
+        run.round([(0.3, "turn_clock_of_worker", 6), (1.0, "forge", 7), (1.5, "kill_api", 8)])
+        run.round([(0.3, "copied_identity", 9), (0.4, "forge", 10), (0.5, "second_api", 11), (0.8, "kill_worker", 12), (1.0, "new_replica", 13)])
 
 
 # ---- a failure that passes ----

@@ -1,0 +1,54 @@
+"""Faults of the topics: records that nobody of ours wrote, topics that are deleted, partitions that are added."""
+
+import confluent_kafka
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from . import poison
+from .faults import fault
+
+PARTITIONS_MOST = 16
+
+
+def admin_client(run):
+    return AdminClient({"bootstrap.servers": run.cluster.broker.address, "log_level": 0})
+
+
+@fault(weight=2)
+def poison_topics(run, random):
+    poison.malformed(run, random)
+    yield 0
+
+
+@fault(weight=3)
+def forge(run, random):
+    poison.forge(run, random)
+    yield 0
+
+
+@fault(weight=2)
+def late_acks(run, random):
+    poison.repeat_acks(run, random)
+    yield 0
+
+
+@fault(weight=2)
+def repeated_events(run, random):
+    poison.repeat_events(run, random)
+    yield 0
+
+
+@fault(weight=0.5, brokers=("kafka",))
+def add_partitions(run, random):
+    """To the events topic: the JWKs that are there stay where they are."""
+    run.take_broker()
+    client = admin_client(run)
+    try:
+        count = len(client.list_topics("jwk.events", timeout=10).topics["jwk.events"].partitions)
+        more = min(count + random.randint(1, 3), PARTITIONS_MOST)
+        if 0 < count < more:
+            client.create_partitions([NewPartitions("jwk.events", more)])["jwk.events"].result(15)
+            run.history.add("partitions_added", before=count, after=more)
+    except confluent_kafka.KafkaException as problem:
+        run.history.add("partitions_not_added", reason=str(problem))  # the topic is being made again
+    run.release_broker()
+    yield 0
