@@ -223,6 +223,20 @@ static const struct command_spec commands[] = {
     {"master-key generate", NULL, 0, 0, "make a master key",
      "The secrets of the store are sealed under it, and it is kept outside: give it to serve. Its name goes to standard error.",
      master_key_generate_options, master_key_generate_run},
+    {"rekey", NULL, 0, 0, "seal the store's secrets under another master key",
+     "Put a new master key on the first line of the master key file and leave the old one below, let the serving process have the "
+     "same file, and run this, also while it serves. All secrets are sealed again under a new key; afterwards the old line can go. "
+     "It may be interrupted and run again.",
+     master_key_options, rekey_run},
+    {"backup", "FILE", 1, 1, "copy the store into a new file",
+     "Also while the API serves: the copy is the store as it is at one moment. Secrets stay sealed: keep the master key too, and "
+     "elsewhere. To put it back, make a new data directory with the file in it as jwk-api.db, and run adopt.",
+     no_options, backup_run},
+    {"check", NULL, 0, 0, "check the store",
+     "Also while the API serves: the database's structure, what its rows tell of each other, events that wait to be published, the "
+     "chain of evidence, and with the master key that every secret opens. Prints a line for each finding and ends with status 1 when "
+     "there is one.",
+     master_key_options, check_run},
     {"project add", "NAME", 1, 1, "add a project", NULL, no_options, project_add_run},
     {"project list", NULL, 0, 0, "list the projects", NULL, no_options, project_list_run},
     {"project remove", "NAME", 1, 1, "remove a project that never had a JWK", NULL, no_options, project_remove_run},
@@ -289,8 +303,7 @@ static const struct program_spec program = {
     .options = common_options,
     .commands = commands,
     .settings_size = sizeof(struct settings),
-    .files = "DIRECTORY/jwk-api.db is the store (SQLite). Back it up with its -wal file while stopped, or with sqlite3's "
-             ".backup while serving.",
+    .files = "DIRECTORY/jwk-api.db is the store (SQLite), with its -wal file while it is used. Back it up with jwk-api backup.",
     .examples = "  jwk-api environment add production\n"
                 "  jwk-api project add MyProject\n"
                 "  jwk-api token create --user alice --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES\n"

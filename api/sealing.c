@@ -29,9 +29,9 @@ struct sealing {
     EVP_CIPHER *cipher;
     pthread_mutex_t master_lock; /* guards the two below; never taken while ring_lock is held */
     struct master_keys master_keys;
-    int64_t read_at;             /* monotonic ms */
-    pthread_rwlock_t ring_lock;  /* guards the two below */
-    struct ring_key **ring;      /* in the order of ids; a key stays where it is until the end, so that it can be used unlocked */
+    int64_t pause_until;        /* monotonic ms: the source is not read again for a master key that is not there */
+    pthread_rwlock_t ring_lock; /* guards the two below */
+    struct ring_key **ring; /* in the order of ids; a key stays where it is until the end, so that it can be used unlocked */
     size_t count;
 };
 
@@ -81,7 +81,6 @@ struct sealing *sealing_new(const struct master_key_source *source, struct error
     }
     if (master_keys_read(source, &sealing->master_keys, error))
         goto failed;
-    sealing->read_at = clock_monotonic_ms();
     return sealing;
 failed:
     sealing_free(sealing);
@@ -130,7 +129,9 @@ static const struct ring_key *find_key(struct sealing *sealing, uint32_t id) {
     return key;
 }
 
-bool sealing_has(struct sealing *sealing, uint32_t id) { return find_key(sealing, id) != NULL; }
+bool sealing_has(struct sealing *sealing, uint32_t id) {
+    return find_key(sealing, id) != NULL;
+}
 
 static void put_key(struct sealing *sealing, const struct ring_key *key) {
     pthread_rwlock_wrlock(&sealing->ring_lock);
@@ -182,7 +183,6 @@ static void reread(struct sealing *sealing) {
         sealing->master_keys = keys;
         OPENSSL_cleanse(&keys, sizeof keys);
     }
-    sealing->read_at = clock_monotonic_ms();
 }
 
 void sealing_reread(struct sealing *sealing) {
@@ -199,21 +199,26 @@ int sealing_add(struct sealing *sealing, const struct data_key *key, struct erro
         return 0;
     pthread_mutex_lock(&sealing->master_lock);
     const struct master_key *master = master_keys_find(&sealing->master_keys, key->master_key);
-    /* A re-keying may have brought it. A program that prints them is not run for each call that misses it. */
-    if (!master && clock_monotonic_ms() - sealing->read_at >= REREAD_MS) {
+    /* A re-keying may have brought it. After a look in vain there is a pause: a program that prints them is not run for each
+     * call that misses it. */
+    if (!master && clock_monotonic_ms() >= sealing->pause_until) {
         reread(sealing);
         master = master_keys_find(&sealing->master_keys, key->master_key);
+        if (!master)
+            sealing->pause_until = clock_monotonic_ms() + REREAD_MS;
     }
     if (!master)
-        error_set(error, ERROR_INVALID,
-                  "The store's keys are sealed under the master key %s, which is not in %s: add its line below the first, or put "
-                  "back the right one",
-                  key->master_key, sealing->master_keys.where);
+        error_set(
+            error, ERROR_INVALID,
+            "The store's keys are sealed under the master key %s, which is not in %s: add its line below the first, or put "
+            "back the right one",
+            key->master_key, sealing->master_keys.where);
     else if (decrypt(sealing->cipher, master->bytes, key->sealed, data_key_place(key->id, place), key->sealed + NONCE_BYTES,
                      DATA_KEY_BYTES, opened.bytes))
         status = 0;
     else
-        error_set(error, ERROR_INVALID, "The store's data key %u does not open with the master key %s: it is damaged; put back a backup",
+        error_set(error, ERROR_INVALID,
+                  "The store's data key %u does not open with the master key %s: it is damaged; put back a backup",
                   (unsigned)key->id, key->master_key);
     pthread_mutex_unlock(&sealing->master_lock);
     if (status == 0)

@@ -26,6 +26,8 @@
 #include "refresh.h"
 #include "settings.h"
 #include "republish.h"
+#include "store_damage.h"
+#include "store_sealing.h"
 #include "store_signing.h"
 #include "tombstones.h"
 #include "topic_end.h"
@@ -34,7 +36,7 @@ enum {
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
     ANSWER_HEADERS = 2048,      /* bytes that the headers of an answer take at most */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
-    AUDIT_TIMEOUT_MS = 1000, /* the same for the end of the audit trail */
+    AUDIT_TIMEOUT_MS = 1000,    /* the same for the end of the audit trail */
     ACKS_RETENTION_DAYS = 7,
     FETCH_THREADS = 8,    /* a server that hangs occupies one for as long as its caller allows … */
     FETCH_QUEUE = 64,     /* … and so many callers may wait for one; more are answered 503 */
@@ -239,8 +241,14 @@ static int open_store(struct service *service, struct error *error) {
     service->sealing = sealing_new(&source, error);
     if (!service->sealing)
         return -1;
+    if (store_check_files(settings->data_dir, error))
+        return -1;
     service->store = store_open(settings->data_dir, STORE_WRITE, error);
-    return service->store ? store_use_sealing(service->store, service->sealing, error) : -1;
+    if (!service->store || store_check_sample(service->store, error) ||
+        store_use_sealing(service->store, service->sealing, error))
+        return -1;
+    store_note_existence(settings->data_dir);
+    return 0;
 }
 
 /* Begins the part of the audit trail that this process writes: before anything that it tells. */
@@ -274,10 +282,10 @@ static int start_pipeline(struct service *service, struct error *error) {
     int partitions;
     bool events_created; /* what its end tells says more */
     struct store *store = service->store, *reader = NULL;
-    if (kafka_connect(&service->kafka, -1, &stop_requested, error) || create_topics(service, &partitions, &events_created, error) ||
-        fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error) ||
-        start_signing(service, store, error) || audit_end_check(&service->kafka, service->topics.audit, store, error) ||
-        start_audit(service, store, error))
+    if (store_seal_clear_text(store, error) || kafka_connect(&service->kafka, -1, &stop_requested, error) ||
+        create_topics(service, &partitions, &events_created, error) || fix_partitions(service, store, partitions, error) ||
+        check_topic_end(service, store, error) || start_signing(service, store, error) ||
+        audit_end_check(&service->kafka, service->topics.audit, store, error) || start_audit(service, store, error))
         return -1;
     service->api.readers = readers_new(settings->data_dir, service->sealing);
     service->api.writer = writer_new(store);

@@ -16,13 +16,12 @@
 #include "common/private_path.h"
 #include "store_sql.h"
 
-#define FILE_NAME "jwk-api.db"
-
 /* temp_store: a savepoint's journal would be a file otherwise, at about 40 writes a change; wal_autocheckpoint: 32 MB of log
  * between checkpoints, so that pages which many changes touch are written back once for all of them. */
-#define SETTINGS                                                                                                   \
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;" \
-    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = FAST;"
+#define SETTINGS                                                                                                             \
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"           \
+    "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA cache_size = -16384; PRAGMA secure_delete = FAST;" \
+    "PRAGMA cell_size_check = ON;"
 
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
 enum { BUSY_TIMEOUT_MS = 10000 };
@@ -59,7 +58,8 @@ static int prepare_file(const char *path, enum store_mode mode, struct error *er
 
 int store_failed(struct store *store, const char *what, struct error *error) {
     int code = sqlite3_errcode(store->db) & 0xff;
-    log_error("store failed", "action", what, "reason", sqlite3_errmsg(store->db));
+    log_error("store failed", "action", what, "reason", sqlite3_errmsg(store->db), "advice",
+              code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? "stop the API; " STORE_DAMAGE_ADVICE : NULL);
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED || code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_NOMEM)
         return error_set(error, ERROR_UNAVAILABLE, "The store can not be used now; try again later");
     return error_set(error, ERROR_INTERNAL, "The store failed");
@@ -70,7 +70,7 @@ int store_execute(struct store *store, const char *sql, const char *what, struct
 }
 
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) {
-    char *path = memory_format("%s/%s", directory, FILE_NAME);
+    char *path = memory_format("%s/" STORE_FILE_NAME, directory);
     struct store *store = NULL;
     if (prepare_directory(directory, mode, error) || prepare_file(path, mode, error))
         goto failed;
@@ -90,8 +90,7 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
         (mode == STORE_WRITE && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
         int code = sqlite3_errcode(store->db) & 0xff;
         if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
-            error_set(error, ERROR_INVALID, "store %s is damaged or not a store: put back a backup of the data directory",
-                      path);
+            error_set(error, ERROR_INVALID, "store %s is damaged or not a store: " STORE_DAMAGE_ADVICE, path);
         else
             error_set(error, reason.code, "store %s: %s", path, reason.message);
         goto failed;
@@ -120,7 +119,7 @@ void store_close(struct store *store) {
 int store_lock_serving(const char *directory, struct error *error) {
     if (prepare_directory(directory, STORE_WRITE, error))
         return -1;
-    char *path = memory_format("%s/serving.lock", directory);
+    char *path = memory_format("%s/" STORE_LOCK_NAME, directory);
     /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
     int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), status = 0;
     if (file < 0)

@@ -41,7 +41,7 @@ static int add_identity(struct store *store, struct error *error) {
     char uid[UUID_SIZE];
     uuid_new(uid);
     sqlite3_stmt *statement =
-        store_statement(store, "INSERT INTO store (id, uid, epoch, created_at) VALUES (1, ?1, 1, ?2)", error);
+        store_statement(store, "INSERT INTO store (id, uid, epoch, created_at, clear_text) VALUES (1, ?1, 1, ?2, 0)", error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, uid);

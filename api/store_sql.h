@@ -6,6 +6,11 @@
 
 #include "store.h"
 
+#define STORE_FILE_NAME "jwk-api.db"
+#define STORE_LOCK_NAME "serving.lock"
+/* The end of sentences about damage. */
+#define STORE_DAMAGE_ADVICE "put back a backup into an empty data directory, run 'jwk-api adopt', and start again"
+
 enum { STATEMENT_MAX = 256 };
 
 /* The audit trail's lines of the present transaction (store_audit.c). */

@@ -20,6 +20,9 @@ CREATE TABLE signing_key (
     accepted_until INTEGER                   -- NULL unless another has taken its place
 ) STRICT;
 
+-- How much of version 1 is left: 2: values in clear text; 1: traces of them, in pages that were freed and in the log; 0: nothing.
+ALTER TABLE store ADD COLUMN clear_text INTEGER NOT NULL DEFAULT 2;
+
 -- Public JWK Set of an environment: whom private halves are sealed for and whose word counts for its replicas. NULL: nobody's.
 ALTER TABLE environment ADD COLUMN keys TEXT;
 -- One more whenever an environment or its keys come or go: what is sealed for all of them is to be sealed again.

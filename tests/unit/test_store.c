@@ -134,8 +134,8 @@ static void a_file_that_is_no_store_is_refused(void **state) {
     directory_make(directory);
     path_in(directory, "jwk-api.db", path);
     write_file(path, garbage, sizeof garbage, 0);
-    expect_refused(directory, STORE_WRITE, "store ", "/jwk-api.db is damaged or not a store: put back a backup of the data directory");
-    expect_refused(directory, STORE_READ, "store ", "/jwk-api.db is damaged or not a store: put back a backup of the data directory");
+    expect_refused(directory, STORE_WRITE, "store ", "/jwk-api.db is damaged or not a store: put back a backup into an empty data directory, run 'jwk-api adopt', and start again");
+    expect_refused(directory, STORE_READ, "store ", "/jwk-api.db is damaged or not a store: put back a backup into an empty data directory, run 'jwk-api adopt', and start again");
     directory_remove(directory);
 }
 
@@ -148,7 +148,7 @@ static void a_store_with_damaged_pages_is_refused(void **state) {
     path_in(fixture->directory, "jwk-api.db", path);
     write_file(path, garbage, sizeof garbage, 96); /* the rest of the first page, which holds the schema's root */
     expect_refused(fixture->directory, STORE_WRITE, "store ",
-                   "/jwk-api.db is damaged or not a store: put back a backup of the data directory");
+                   "/jwk-api.db is damaged or not a store: put back a backup into an empty data directory, run 'jwk-api adopt', and start again");
 }
 
 static void run_sql(const char *path, const char *sql) {

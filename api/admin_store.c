@@ -1,0 +1,107 @@
+/* jwk-api rekey, backup and check: what is done with a store as a whole. */
+#include <stdio.h>
+
+#include "admin.h"
+#include "common/log.h"
+#include "store_audit.h"
+#include "store_check.h"
+#include "store_damage.h"
+#include "store_sealing.h"
+
+/* An open store with its keyring, if there is one. */
+struct opened {
+    struct sealing *sealing;
+    struct store *store;
+};
+
+static void close_store(struct opened *opened) {
+    store_close(opened->store);
+    sealing_free(opened->sealing);
+}
+
+/* needs_key: no master key is an error, and not less that can be done. */
+static int open_store(const struct settings *settings, enum store_mode mode, bool needs_key, struct opened *opened,
+                      struct error *error) {
+    struct master_key_source source = master_key_source_of(settings);
+    *opened = (struct opened){0};
+    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
+    if ((needs_key || master_key_source_is_given(&source)) && !(opened->sealing = sealing_new(&source, error)))
+        return -1;
+    opened->store = store_open(settings->data_dir, mode, error);
+    if (!opened->store)
+        return -1;
+    return opened->sealing ? store_use_sealing(opened->store, opened->sealing, error) : 0;
+}
+
+/* A command for the audit trail, once it is done. */
+struct evidence {
+    const char *command, *object, *detail;
+};
+
+static int tell(struct store *store, void *context, struct error *error) {
+    const struct evidence *evidence = context;
+    return store_audit_command(store, evidence->command, evidence->object, evidence->detail, error);
+}
+
+int rekey_run(void *context, char **operands, int count) {
+    (void)operands, (void)count;
+    struct error error = {0};
+    struct opened opened;
+    char master_key[MASTER_KEY_ID_SIZE];
+    int64_t sealed = 0;
+    int status = open_store(context, STORE_WRITE, true, &opened, &error);
+    if (status == 0)
+        status = store_rekey(opened.store, &sealed, &error);
+    if (status == 0) {
+        sealing_master_key(opened.sealing, master_key);
+        printf("%lld secrets were sealed again, under the master key %s. Nothing in the store needs an older one any more; "
+               "backups "
+               "that were made before do.\n",
+               (long long)sealed, master_key);
+    }
+    close_store(&opened);
+    return status == 0 ? admin_with_store(context, tell, &(struct evidence){"rekey", NULL, master_key}) : admin_fail(&error);
+}
+
+int backup_run(void *context, char **operands, int count) {
+    (void)count;
+    const struct settings *settings = context;
+    struct error error = {0};
+    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+    struct store *store = store_open(settings->data_dir, STORE_READ, &error);
+    int status = store ? store_backup(store, operands[0], &error) : -1;
+    store_close(store);
+    return status == 0 ? admin_with_store(settings, tell, &(struct evidence){"backup", operands[0], NULL}) : admin_fail(&error);
+}
+
+static void print_finding(void *context, const char *finding) {
+    int *findings = context;
+    (*findings)++;
+    printf("%s\n", finding);
+}
+
+int check_run(void *context, char **operands, int count) {
+    (void)operands, (void)count;
+    const struct settings *settings = context;
+    struct error error = {0};
+    struct opened opened = {0};
+    struct store_check_counts counts;
+    int findings = 0;
+    int status = store_check_files(settings->data_dir, &error);
+    if (status == 0)
+        status = open_store(settings, STORE_READ, false, &opened, &error);
+    if (status == 0)
+        status = store_check(opened.store, print_finding, &findings, &counts, &error);
+    if (status == 0 && findings)
+        printf("The store in %s is not sound. Put back a backup into an empty data directory, run 'jwk-api adopt', and start "
+               "again.\n",
+               settings->data_dir);
+    else if (status == 0)
+        printf("The store in %s is sound: %lld JWKs, %lld deployments, %lld events and %lld lines of evidence that wait to be "
+               "published, %lld secrets%s.\n",
+               settings->data_dir, (long long)counts.jwks, (long long)counts.deployments, (long long)counts.outbox,
+               (long long)counts.audit_lines, (long long)counts.secrets,
+               opened.sealing ? "" : " (whether they open was not checked: no master key was given)");
+    close_store(&opened);
+    return status != 0 ? admin_fail(&error) : findings ? 1 : 0;
+}

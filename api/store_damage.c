@@ -1,0 +1,202 @@
+/* Damage that a start must not overlook. */
+#include "store_damage.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/memory.h"
+#include "store_sql.h"
+
+/* ---- the write-ahead log: sqlite.org/fileformat2.html, section 4 ---- */
+
+enum { LOG_HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24, PAGE_BYTES_MAX = 65536, LOG_MAGIC = 0x377f0682 };
+
+struct log_reader {
+    FILE *file;
+    uint32_t page_size;
+    bool big_endian; /* of the checksums' words */
+    unsigned char salts[8];
+    uint32_t checksum[2]; /* up to where it was read */
+};
+
+static uint32_t read_word(const unsigned char *bytes, bool big_endian) {
+    return big_endian ? (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3]
+                      : (uint32_t)bytes[3] << 24 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[1] << 8 | bytes[0];
+}
+
+/* Goes on with the checksum over bytes, a multiple of 8 of them. */
+static void add_checksum(const struct log_reader *reader, const unsigned char *bytes, size_t size, uint32_t sum[2]) {
+    for (size_t i = 0; i < size; i += 8) {
+        sum[0] += read_word(bytes + i, reader->big_endian) + sum[1];
+        sum[1] += read_word(bytes + i + 4, reader->big_endian) + sum[0];
+    }
+}
+
+/* 1 when there is a header, 0 when there is none yet, -1 when it is damaged. */
+static int read_header(struct log_reader *reader) {
+    unsigned char header[LOG_HEADER_BYTES];
+    size_t got = fread(header, 1, sizeof header, reader->file);
+    bool is_empty = true;
+    for (size_t i = 0; i < got; i++)
+        is_empty &= header[i] == 0;
+    if (got < sizeof header || is_empty)
+        return 0;
+    uint32_t magic = read_word(header, true);
+    reader->big_endian = magic & 1;
+    reader->page_size = read_word(header + 8, true);
+    memcpy(reader->salts, header + 16, sizeof reader->salts);
+    add_checksum(reader, header, 24, reader->checksum);
+    bool is_sound = (magic & ~1u) == LOG_MAGIC && reader->page_size >= 512 && reader->page_size <= PAGE_BYTES_MAX &&
+                    reader->checksum[0] == read_word(header + 24, true) && reader->checksum[1] == read_word(header + 28, true);
+    return is_sound ? 1 : -1;
+}
+
+/* Whether the log goes on behind a frame that is not sound. A commit is synced before anything is written behind it: where a
+ * sound frame follows a commit, everything before was on the disk, and what is not sound now was damaged since. */
+static bool is_damaged(struct log_reader *reader) {
+    unsigned char frame[FRAME_HEADER_BYTES + PAGE_BYTES_MAX];
+    bool is_broken = false, has_commit = false;
+    while (fread(frame, 1, FRAME_HEADER_BYTES + reader->page_size, reader->file) == FRAME_HEADER_BYTES + reader->page_size) {
+        uint32_t sum[2] = {reader->checksum[0], reader->checksum[1]};
+        add_checksum(reader, frame, 8, sum);
+        add_checksum(reader, frame + FRAME_HEADER_BYTES, reader->page_size, sum);
+        reader->checksum[0] = read_word(frame + 16, true);
+        reader->checksum[1] = read_word(frame + 20, true);
+        bool is_ours = memcmp(frame + 8, reader->salts, sizeof reader->salts) == 0;
+        if (!is_ours || sum[0] != reader->checksum[0] || sum[1] != reader->checksum[1]) {
+            is_broken = true; /* the next is held against the checksum that this one states */
+            continue;
+        }
+        if (is_broken && has_commit)
+            return true;
+        has_commit |= is_broken && read_word(frame + 4, true) != 0;
+    }
+    return false;
+}
+
+static int check_log(const char *path, struct error *error) {
+    struct log_reader reader = {.file = fopen(path, "re")};
+    if (!reader.file)
+        return errno == ENOENT ? 0 : error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
+    int header = read_header(&reader);
+    bool damaged = header < 0 || (header > 0 && is_damaged(&reader));
+    fclose(reader.file);
+    return damaged ? error_set(error, ERROR_INVALID,
+                               "the store's log %s is damaged, and changes that it held are lost: " STORE_DAMAGE_ADVICE, path)
+                   : 0;
+}
+
+/* ---- the files ---- */
+
+int store_check_files(const char *directory, struct error *error) {
+    char *path = memory_format("%s/" STORE_FILE_NAME, directory), *log = memory_format("%s-wal", path);
+    char *lock = memory_format("%s/" STORE_LOCK_NAME, directory);
+    struct stat status, lock_status;
+    int result = 0;
+    if (stat(lock, &lock_status) == 0 && lock_status.st_size > 0 && (stat(path, &status) != 0 || status.st_size == 0))
+        result = error_set(error, ERROR_INVALID, "the store %s is %s though there was one: " STORE_DAMAGE_ADVICE, path,
+                           stat(path, &status) != 0 ? "gone" : "empty");
+    if (result == 0)
+        result = check_log(log, error);
+    free(path);
+    free(log);
+    free(lock);
+    return result;
+}
+
+void store_note_existence(const char *directory) {
+    char *path = memory_format("%s/" STORE_LOCK_NAME, directory);
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    /* A lock that flock() holds stays when another descriptor is closed. */
+    if (file < 0 || pwrite(file, "1\n", 2, 0) != 2 || fsync(file) != 0)
+        log_warning("lock file can not be written", "path", path, "reason", strerror(errno));
+    if (file >= 0)
+        close(file);
+    free(path);
+}
+
+/* ---- the open store ---- */
+
+enum {
+    WHOLE_MAX_BYTES = 32 << 20, /* a store up to this size is checked as a whole: within a tenth of a second */
+    SAMPLES = 64,               /* rows of each table of a larger one */
+};
+
+static int damaged(struct error *error) {
+    return error_set(error, ERROR_INVALID, "the store is damaged: " STORE_DAMAGE_ADVICE);
+}
+
+/* Steps through a statement of a moment, looking at every column of every row. *first gets the first column of the first row.
+ */
+static int read_rows(struct store *store, const char *sql, int64_t argument, int64_t *first) {
+    sqlite3_stmt *statement;
+    if (sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL) != SQLITE_OK)
+        return -1;
+    if (sqlite3_bind_parameter_count(statement) > 0)
+        sqlite3_bind_int64(statement, 1, argument);
+    int result;
+    for (int rows = 0; (result = sqlite3_step(statement)) == SQLITE_ROW; rows++) {
+        if (rows == 0 && first)
+            *first = sqlite3_column_int64(statement, 0);
+        for (int i = 0; i < sqlite3_column_count(statement); i++)
+            if (!sqlite3_column_blob(statement, i) && sqlite3_errcode(store->db) != SQLITE_OK &&
+                sqlite3_errcode(store->db) != SQLITE_ROW)
+                result = sqlite3_errcode(store->db);
+    }
+    return sqlite3_finalize(statement) == SQLITE_OK && result == SQLITE_DONE ? 0 : -1;
+}
+
+static int sample_table(struct store *store, const char *name, bool has_rowid) {
+    int64_t first = 0, last = 0;
+    int status = 0;
+    if (has_rowid) { /* two statements: one that asks for both reads the whole table */
+        char *least = memory_format("SELECT min(rowid) FROM \"%s\"", name);
+        char *most = memory_format("SELECT max(rowid) FROM \"%s\"", name);
+        status = read_rows(store, least, 0, &first) || read_rows(store, most, 0, &last) ? -1 : 0;
+        free(least);
+        free(most);
+    }
+    char *sql =
+        memory_format(has_rowid ? "SELECT * FROM \"%s\" WHERE rowid >= ?1 LIMIT 1" : "SELECT * FROM \"%s\" LIMIT 1", name);
+    for (int i = 0; status == 0 && i < (has_rowid ? SAMPLES : 1); i++)
+        status = read_rows(store, sql, first + (last - first) / SAMPLES * i, NULL);
+    free(sql);
+    return status;
+}
+
+static int sample(struct store *store) {
+    sqlite3_stmt *statement;
+    int status = 0, result;
+    if (sqlite3_prepare_v2(store->db, "SELECT name, wr FROM pragma_table_list WHERE schema = 'main' AND type = 'table'", -1,
+                           &statement, NULL) != SQLITE_OK)
+        return -1;
+    while ((result = sqlite3_step(statement)) == SQLITE_ROW && status == 0)
+        status = sample_table(store, store_text(statement, 0), !sqlite3_column_int(statement, 1));
+    sqlite3_finalize(statement);
+    return status || result != SQLITE_DONE ? -1 : 0;
+}
+
+/* The first finding of quick_check, which is "ok" when there is none. */
+static int check_whole(struct store *store) {
+    sqlite3_stmt *statement;
+    if (sqlite3_prepare_v2(store->db, "PRAGMA quick_check(1)", -1, &statement, NULL) != SQLITE_OK)
+        return -1;
+    int status = sqlite3_step(statement) == SQLITE_ROW && strcmp(store_text(statement, 0), "ok") == 0 ? 0 : -1;
+    if (status)
+        log_error("store is damaged", "reason", store_text(statement, 0));
+    sqlite3_finalize(statement);
+    return status;
+}
+
+int store_check_sample(struct store *store, struct error *error) {
+    int64_t pages = 0, page_size = 0;
+    if (read_rows(store, "PRAGMA page_count", 0, &pages) || read_rows(store, "PRAGMA page_size", 0, &page_size))
+        return damaged(error);
+    return (pages * page_size <= WHOLE_MAX_BYTES ? check_whole(store) : sample(store)) ? damaged(error) : 0;
+}

@@ -1,0 +1,155 @@
+"""A store that an earlier version left opens in today's: with its secrets in clear text before, and sealed afterwards."""
+
+import base64
+import itertools
+import json
+import pathlib
+import sqlite3
+
+import pytest
+
+from harness.broker import EmbeddedBroker
+from harness.installation import Installation, jwks_path
+from harness.keys import PRIVATE_MEMBERS
+from harness.program import BUILD, Program, wait_until
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+def load(name):
+    return json.loads((DATA / f"{name}.json").read_text())
+
+
+def put_in_place(installation, name):
+    """The store as it was, with all of it still in the log as after a kill -9, and the token of its user."""
+    installation.data_directory.mkdir(mode=0o700)
+    path = installation.data_directory / "jwk-api.db"
+    path.touch(0o600)
+    store = sqlite3.connect(path, isolation_level=None)
+    store.executescript((DATA / f"{name}.sql").read_text())
+    store.close()
+    installation.token = load(name)["token"]
+
+
+def secrets_of(name):
+    """What must not be found: members of private keys, the password and the contents of keys and keystores, as they were stored."""
+    found = {"keystore-password-canary"}
+    for item in load(name)["items"].values():
+        material = item.get("ec") or item.get("rsa") or item.get("okp") or item.get("oct") or {}
+        found |= {value for member, value in material.items() if member in PRIVATE_MEMBERS}
+    store = sqlite3.connect(":memory:")
+    store.executescript((DATA / f"{name}.sql").read_text())
+    found |= {row[0][100:160] for row in store.execute("SELECT private_material FROM source_material WHERE private_material IS NOT NULL")}
+    return found
+
+
+def files_with(directory, secrets):
+    forms = {form: secret for secret in secrets for form in
+             (secret.encode(), base64.b64encode(secret.encode())[:-4], secret.encode().hex().encode())}
+    return [(path.name, secret) for path in directory.iterdir() if path.is_file() for form, secret in forms.items() if form in path.read_bytes()]
+
+
+@pytest.fixture
+def old(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("old")
+    broker = EmbeddedBroker(directory)
+    installation = Installation(broker, directory)
+    put_in_place(installation, "store-001")
+    yield installation
+    installation.stop()
+    broker.stop()
+
+
+def test_the_secrets_are_there_before():
+    """Else the hunt below would prove nothing."""
+    text = (DATA / "store-001.sql").read_text()
+    secrets = secrets_of("store-001")
+    assert len(secrets) >= 10
+    assert all(secret in text for secret in secrets)
+
+
+def test_version_1_store_serves_the_same_and_holds_no_clear_text(old):
+    expected = load("store-001")
+    old.start_api()
+    assert {name: old.api.item(expected["project"], name) for name in old.api.names(expected["project"])} == expected["items"]
+    assert files_with(old.data_directory, secrets_of("store-001")) == []
+    assert old.admin("check").returncode == 0
+
+
+def test_version_1_store_goes_on_to_work(old):
+    expected = load("store-001")
+    project = expected["project"]
+    old.start_api()
+    old.start_workers("production", "staging")
+    # All is published again, since the topic is another, and what waited in the outbox with it.
+    for environment in ("production", "staging"):
+        worker = old.workers[environment, "edge-1"]
+        wait_until(lambda: set(worker.names(project)) == set(expected["items"]), f"{environment} has all", 60)
+    old.wait_connected()
+    assert old.api.update(project, "ec", {"description": "Changed today"}).json["deploymentResult"]["success"]
+    # What is made from a key and a keystore opens them.
+    for name, members in (("again-from-key", {"sourceType": "PRIVATE_KEY", "keyName": "a-key", "environmentName": "production"}),
+                          ("again-from-keystore", {"sourceType": "KEYSTORE", "keyStoreName": "a-keystore", "aliasName": "signing"})):
+        answer = old.api.request("POST", jwks_path(project), json_body={"name": name, **members})
+        assert answer.status == 200, answer
+    assert old.api.item(project, "again-from-key")["ec"]["d"] == expected["items"]["from-key"]["ec"]["d"]
+    client = expected["client"]
+    answer = old.api.request("POST", "/apiops/auth/token", f"grant_type=client_credentials&client_id={client['id']}&client_secret={client['secret']}".encode(),
+                             headers={"Content-Type": "application/x-www-form-urlencoded"}, token=False)
+    assert answer.status == 200, answer
+    assert old.admin("check").returncode == 0
+
+
+def test_administration_migrates_and_the_first_start_seals(old):
+    """A command that needs no master key has opened the store first."""
+    assert "MyProject" in old.admin("project", "list").stdout
+    found = old.admin("check", check=False)
+    assert found.returncode == 1 and "in clear text: 'jwk-api serve' seals it" in found.stdout, found
+    old.start_api()
+    assert files_with(old.data_directory, secrets_of("store-001")) == []
+    assert old.admin("check").returncode == 0
+
+
+def test_sealing_that_is_killed_goes_on_at_the_next_start(old, tmp_path):
+    """kill -9 a little later each time, until a start gets through."""
+    expected = load("store-001")
+    store = sqlite3.connect(old.data_directory / "jwk-api.db")
+    # Enough JWKs for several transactions.
+    material = store.execute("SELECT public_key, private_key FROM jwk JOIN jwk_material ON jwk_id = id WHERE name = 'rsa'").fetchone()
+    columns = "project_id, description, type, kid, source_type, version, partition, created_at, updated_at"
+    with store:
+        for number in range(2000):
+            cursor = store.execute(f"INSERT INTO jwk (uid, name, {columns}) SELECT ?, ?, {columns} FROM jwk WHERE name = 'rsa'",
+                                   (f"00000000-0000-7000-8000-{number:012}", f"copy-{number}"))
+            store.execute("INSERT INTO jwk_material VALUES (?, ?, ?)", (cursor.lastrowid, *material))
+    store.close()
+    command = [BUILD / "jwk-api", "serve", "--data-dir", old.data_directory, "--listen", "127.0.0.1:0", *old.master_key_options,
+               "--brokers", "127.0.0.1:1"]
+    sealed, kills = False, 0
+    while not sealed:
+        program = Program("sealing", command, tmp_path)
+        looks = itertools.count()
+        wait_until(lambda: "secrets are sealed" in program.log() or next(looks) > 3 * kills, "the moment of the kill has come", 120)
+        sealed = "secrets are sealed" in program.log()
+        program.kill()
+        kills += 1
+    assert kills > 2
+    old.start_api()
+    assert files_with(old.data_directory, secrets_of("store-001")) == []
+    assert old.api.item(expected["project"], "copy-1999")["rsa"] == expected["items"]["rsa"]["rsa"]
+    assert old.admin("check").returncode == 0
+
+
+def test_newer_store_is_refused(old):
+    store = sqlite3.connect(old.data_directory / "jwk-api.db")
+    store.execute("PRAGMA user_version = 999")
+    store.close()
+    done = old.admin("project", "list", check=False)
+    assert done.returncode == 1 and "install a newer jwk-api" in done.stderr, done
+
+
+def test_jwk_of_the_old_store_can_be_deleted(old):
+    project = load("store-001")["project"]
+    old.start_api()
+    assert old.api.delete(project, "from-keystore", prefer="respond-async").status == 202
+    assert "from-keystore" not in old.api.names(project)
