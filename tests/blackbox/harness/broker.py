@@ -16,12 +16,12 @@ KAFKA_LIBRARIES = REPOSITORY / "build" / "kafka" / "libs"  # not under BUILD: on
 class EmbeddedBroker(Program):
     kind = "embedded"
 
-    def __init__(self, directory, prefix="jwk"):
+    def __init__(self, directory, prefix="jwk", options=()):
         directory = pathlib.Path(directory)
         address_file = directory / "broker.address"
         address_file.unlink(missing_ok=True)
         self.prefix = prefix
-        super().__init__("broker", [BUILD / "jwk-api", "broker", "--address-file", address_file], directory)
+        super().__init__("broker", [BUILD / "jwk-api", "broker", "--address-file", address_file, *options], directory)
         self.address = self.wait_address(address_file)
 
 

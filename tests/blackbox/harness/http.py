@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import ssl
 
 from .program import PATIENCE
 
@@ -27,9 +28,20 @@ def split_address(address):
     return host.strip("[]"), int(port)
 
 
-def request(address, method, path, body=None, headers=None):
+def trusting_context(options):
+    """For requests to a program with these options: None when it does not serve TLS. Whom it trusts is not what it is for."""
+    if "--tls-key" not in options:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def request(address, method, path, body=None, headers=None, context=None):
     """One request on a connection of its own. The path goes out as it is: whatever needs encoding is encoded already."""
-    connection = http.client.HTTPConnection(*split_address(address), timeout=PATIENCE)
+    where = split_address(address)
+    connection = (http.client.HTTPSConnection(*where, timeout=PATIENCE, context=context) if context
+                  else http.client.HTTPConnection(*where, timeout=PATIENCE))
     try:
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in (headers or {}).items():

@@ -56,6 +56,7 @@ class Api(Program):
                                  "--address-file", address_file, *installation.master_key_options, *installation.broker_options,
                                  *options], installation.directory)
         self.token = installation.token
+        self.context = http.trusting_context(options)
         self.address = self.wait_address(address_file)
 
     def request(self, method, path, body=None, *, json_body=None, headers=None, token=None, prefer=None):
@@ -70,7 +71,8 @@ class Api(Program):
         if prefer:
             sent["Prefer"] = prefer
         sent.update(headers or {})
-        answer = http.request(self.address, method, path, body, {name: value for name, value in sent.items() if value is not None})
+        answer = http.request(self.address, method, path, body, {name: value for name, value in sent.items() if value is not None},
+                              self.context)
         contract.judge_answer(method, path, answer)
         return answer
 
@@ -133,6 +135,7 @@ class Worker(Program):
     def __init__(self, installation, environment, replica, options=(), state_directory=None, environment_variables=None):
         self.installation, self.environment, self.replica = installation, environment, replica
         self.options, self.environment_variables = options, environment_variables
+        self.context = http.trusting_context(options)
         self.state_directory = state_directory or installation.directory / f"state-{environment}-{replica}"
         address_file = installation.directory / f"worker-{uuid.uuid4().hex}.address"
         super().__init__(f"worker-{environment}-{replica}",
@@ -146,7 +149,7 @@ class Worker(Program):
         self.process.send_signal(signal.SIGHUP)
 
     def request(self, method, path, headers=None):
-        return http.request(self.address, method, path, None, {"Host": "localhost"} | (headers or {}))
+        return http.request(self.address, method, path, None, {"Host": "localhost"} | (headers or {}), self.context)
 
     def ready(self):
         return self.request("GET", "/readyz").status == 200
