@@ -213,7 +213,7 @@ $(bench_tools):
 
 .PHONY: bench
 MODE ?= compare
-bench: ## measure side by side with the bare floor; MODE="compare growth width waiting serving idle" chooses
+bench: ## measure side by side with the bare floor; MODE="compare trust growth width waiting serving idle" chooses
 	@tests/setup/packages.sh build check bench
 	@$(MAKE) --no-print-directory -j"$$(nproc)" all $(bench_tools) build/kafka/libs/installed
 	JWK_BUILD=$(BUILD) python3 tests/bench/bench.py $(MODE)

@@ -18,6 +18,7 @@ from harness.program import BUILD, REPOSITORY, Program, wait_until  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 # The P-256 key of RFC 7517, appendix A.1: what the benchmarks store under many names.
+PRIVATE_MEMBER = {"d": "870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"}
 KEY_MEMBERS = {"kty": "EC", "crv": "P-256", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
                "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM", "use": "sig", "alg": "ES256"}
 
@@ -109,9 +110,11 @@ def request(address, method, path, body=None, headers=None, timeout=60):
 
 
 class Pair:
-    """jwk-api and its workers on one broker, in a directory of their own, with the default settings."""
+    """jwk-api and its workers on one broker, in a directory of their own, with the default settings. with_keys=False: environments
+    without keys, whose workers neither verify nor sign nor get private halves."""
 
-    def __init__(self, kafka, directory, environments=("production", "staging"), replicas=1, api_options=(), worker_options=()):
+    def __init__(self, kafka, directory, environments=("production", "staging"), replicas=1, api_options=(), worker_options=(),
+                 with_keys=True):
         self.kafka = kafka
         self.directory = pathlib.Path(directory) / f"pair-{uuid.uuid4().hex[:8]}"
         self.directory.mkdir()
@@ -122,8 +125,10 @@ class Pair:
         self.workers = {}
         self.master_key_file = self.directory / "master-key"
         subprocess.run([BUILD / "jwk-api", "master-key", "generate", "--output", self.master_key_file], check=True, capture_output=True)
+        self.with_keys = with_keys
         for name in environments:
-            self.admin("environment", "add", name, "--without-keys")
+            self.admin("environment", "add", name, *(("--credentials", self.credentials(name), "--master-key-file",
+                                                      self.master_key_file) if with_keys else ("--without-keys",)))
         self.identities = [(name, f"replica-{number}") for name in environments for number in range(1, replicas + 1)]
         self.token = self.admin("token", "create", "--user", "bench", "--role", "ROLE_API_SECURITY",
                                 "--role", "ROLE_DEPLOY_UNDEPLOY_PROXIES")
@@ -134,6 +139,9 @@ class Pair:
         if done.returncode:
             raise Failure(f"jwk-api {' '.join(arguments)}: {done.stderr}")
         return done.stdout.strip()
+
+    def credentials(self, environment):
+        return self.directory / f"{environment}.credentials"
 
     def add_projects(self, names):
         """Many at once, while the API is stopped: a subcommand each would take longer than the measurement."""
@@ -170,7 +178,9 @@ class Pair:
         worker = MeasuredProgram(f"worker-{environment}-{replica}",
                                  [BUILD / "jwk-worker", "--environment", environment, "--replica", replica,
                                   "--state-dir", self.directory / f"state-{environment}-{replica}", "--listen", "127.0.0.1:0",
-                                  "--address-file", address_file, "--unsigned", *self.broker_options, *self.worker_options],
+                                  "--address-file", address_file,
+                                  *(("--credentials", self.credentials(environment)) if self.with_keys else ("--unsigned",)),
+                                  *self.broker_options, *self.worker_options],
                                  self.directory)
         self.workers[name] = worker
         worker.address = wait_until(lambda: self.address(worker, address_file), f"worker {name} listens", 120)
@@ -295,11 +305,11 @@ def run_load(pair, *, connections, projects, keys, duration=None, warm_up=1.0, r
     return result
 
 
-def seed(pair, projects, keys, first, count, connections=1000, prefix="p"):
-    """Creates JWKs first to first + count - 1: k0 in each project, then k1 in each."""
+def seed(pair, projects, keys, first, count, connections=1000, prefix="p", private=False):
+    """Creates JWKs first to first + count - 1: k0 in each project, then k1 in each; private: with their private halves."""
     if count <= 0:
         return None
-    key = json.dumps(KEY_MEMBERS | {"kid": "p%p-k%k"}, separators=(",", ":"))
+    key = json.dumps(KEY_MEMBERS | (PRIVATE_MEMBER if private else {}) | {"kid": "p%p-k%k"}, separators=(",", ":"))
     body = json.dumps({"name": "k%k", "sourceType": "COPY_PASTE", "jwkStr": key}, separators=(",", ":"))
     return run_load(pair, connections=min(connections, count), projects=projects, keys=keys, requests=count, first=first,
                     method="POST", path=f"/apiops/projects/{prefix}%p/jwks/", body=body, sequential=True, check=(), timeout=120)

@@ -18,12 +18,12 @@ def words(figures, name):
 
 
 def prepared_pair(kafka, directory, environments=("production", "staging"), replicas=1, projects=100, keys=SPREAD // 100,
-                  **options):
+                  private=False, **options):
     pair = Pair(kafka, directory, environments, replicas, **options)
     try:
         pair.add_projects([f"p{number}" for number in range(projects)])
         pair.start()
-        seed(pair, projects, keys, 0, projects * keys)
+        seed(pair, projects, keys, 0, projects * keys, private=private)
         pair.wait_connected("p0")
     except BaseException:
         pair.stop()
@@ -96,6 +96,48 @@ def compare_plot(points, figures):
               Bars("deployed updates per second", names, series("rate", 1), lambda value: f"{value:,.0f}")]
     legend = {"floor": "bare floor: SQLite and librdkafka only", "pair": "jwk-api and two jwk-worker"}
     return plot(panels, legend, "logarithmic heights")
+
+
+# ---- trust ----
+
+def trust_measures(pair, point, duration):
+    """Updates of descriptions, which leave the key alone, and creations of private keys, which are sealed."""
+    projects, keys = 100, SPREAD // 100
+    pair.created = getattr(pair, "created", projects * keys)
+    updated = run_load(pair, connections=point, projects=projects, keys=keys, duration=duration)
+    count = min(200 * point, 4000)
+    created = seed(pair, projects, 1000, pair.created, count, connections=point, private=True)
+    pair.created += count
+    return {"update": updated, "create": created}
+
+
+def trust(kafka, directory, options):
+    """What signatures and sealed private halves cost: environments with keys against environments without, in alternation."""
+    points, whats = options.in_flight, ("update", "create")
+    rounds = {point: {"with keys": [], "without": []} for point in points}
+    with prepared_pair(kafka, directory, private=True) as keyed, \
+            prepared_pair(kafka, directory, private=True, with_keys=False) as plain:
+        for number in range(options.rounds):
+            for point in points:
+                options.say(f"round {number + 1} of {options.rounds}, {point} in flight")
+                for kind, pair in (("with keys", keyed), ("without", plain)):
+                    rounds[point][kind].append(trust_measures(pair, point, options.duration))
+    figures = {point: {kind: {what: medians([each[what] for each in measured]) for what in whats}
+                       for kind, measured in kinds.items()} for point, kinds in rounds.items()}
+    workers = ("production/replica-1", "staging/replica-1")
+    rows = []
+    for point in points:
+        for what in whats:
+            for kind in ("with keys", "without"):
+                each = figures[point][kind][what]
+                rows.append([f"{what}, {kind}, {point} in flight", milliseconds(each["p50_us"]), milliseconds(each["p99_us"]),
+                             f"{each['rate']:.0f}", words(each["cpu_us"], "api"), *(words(each["cpu_us"], name) for name in workers)])
+            keyed, plain = (figures[point][kind][what] for kind in ("with keys", "without"))
+            rows.append([f"ratio, {what}, {point} in flight", f"{keyed['p50_us'] / plain['p50_us']:.2f} ×",
+                         f"{keyed['p99_us'] / plain['p99_us']:.2f} ×", f"{100 * keyed['rate'] / plain['rate']:.0f} %",
+                         *(f"{keyed['cpu_us'][name] / plain['cpu_us'][name]:.2f} ×" for name in ("api", *workers))])
+    text = table(["", "p50 ms", "p99 ms", "per second", "CPU µs: API", "CPU µs: production", "CPU µs: staging"], rows)
+    return {"rounds": rounds, "median": figures}, text, None
 
 
 # ---- growth ----
@@ -389,4 +431,4 @@ def idle(kafka, directory, options):
     return figures, table(["process", "MB after start", "MB later", f"CPU ms in {seconds:.0f} s", "CPU %"], rows), None
 
 
-MODES = {"compare": compare, "growth": growth, "width": width, "waiting": waiting, "serving": serving, "idle": idle}
+MODES = {"compare": compare, "trust": trust, "growth": growth, "width": width, "waiting": waiting, "serving": serving, "idle": idle}
