@@ -16,6 +16,9 @@ struct gatherer_options {
     const struct kafka_settings *kafka;
     const struct kafka_topics *topics;
     int64_t grace_ms; /* how long after its last replica left an environment is waited for */
+    /* Makes topics that are missing; called in the gatherer's thread when one is. NULL: nobody does. */
+    void (*restore)(void *context);
+    void *context;
 };
 
 /* Prepares the consumer and reads stored offsets from the store (used during the call only). */

@@ -11,7 +11,7 @@
 #include "gatherer.h"
 #include "settle.h"
 
-enum { PARTITIONS_CHECK_MS = 30000 };
+enum { PARTITIONS_CHECK_MS = 10000 };
 
 struct gatherer {
     struct gatherer_options options;

@@ -135,11 +135,20 @@ void gatherer_on_consumer_error(struct gatherer *gatherer, const rd_kafka_messag
 
 void gatherer_check_partitions(struct gatherer *gatherer, int64_t now) {
     gatherer->next_partitions_check = now + PARTITIONS_CHECK_MS;
-    struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
+    const struct kafka_topics *topics = gatherer->options.topics;
+    struct kafka_topic_spec specs[] = {
+        {.name = topics->acks}, {.name = topics->workers}, {.name = topics->events}, {.name = topics->audit}};
+    enum { OWN = 2, ALL = sizeof specs / sizeof *specs };
     struct error error;
-    if (kafka_find_topics(gatherer->consumer, specs, 2, METADATA_TIMEOUT_MS, &error))
+    if (kafka_find_topics(gatherer->consumer, specs, ALL, METADATA_TIMEOUT_MS, &error))
         return; /* the broker is away; looked at again later */
-    for (size_t i = 0; i < 2; i++)
+    /* Whoever writes to a topic notices that it is gone, too, but only when there is something to write. */
+    bool missing = false;
+    for (size_t i = 0; i < ALL; i++)
+        missing = missing || specs[i].partitions_found == 0;
+    if (missing && gatherer->options.restore)
+        gatherer->options.restore(gatherer->options.context);
+    for (size_t i = 0; i < OWN; i++)
         for (int32_t partition = 0; partition < specs[i].partitions_found; partition++)
             if (!rd_kafka_topic_partition_list_find(gatherer->assigned, specs[i].name, partition)) {
                 rd_kafka_topic_partition_t *entry =

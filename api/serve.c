@@ -291,7 +291,11 @@ static int start_pipeline(struct service *service, struct error *error) {
     service->api.writer = writer_new(store);
     service->store = NULL;
     service->api.idempotency = idempotency_new(service->api.writer, settings->idempotency_lifetime);
-    struct gatherer_options options = {.kafka = &service->kafka, .topics = &service->topics, .grace_ms = settings->grace};
+    struct gatherer_options options = {.kafka = &service->kafka,
+                                       .topics = &service->topics,
+                                       .grace_ms = settings->grace,
+                                       .restore = restore_topics,
+                                       .context = service};
     reader = store_open(settings->data_dir, STORE_WRITE, error);
     if (!reader)
         return -1;

@@ -143,8 +143,8 @@ static size_t keys_size(const struct deployment_subject *subject, const struct t
     return size;
 }
 
-/* Appends the sealed private half that belongs into the event. Only a new key is refused for its size: a change of something else
- * must not fail because environments were added, and goes without the private half. */
+/* Appends the sealed private half that belongs into the event. Only a new key is refused for its size: a change of something
+ * else must not fail because environments were added, and goes without the private half. */
 static int seal_private(struct store *store, const struct deployment_subject *subject,
                         const struct store_environments *environments, struct text *envelope, struct error *error) {
     const struct store_environments *whole = environments->whole ? environments->whole : environments;
@@ -365,9 +365,14 @@ static bool is_listed(const char *uid, const char *const *list, size_t count) {
     return false;
 }
 
-/* What a position must have passed to tell of a deployment: itself, or all that was published again after it. */
-static int64_t position_needed(int64_t sequence, const struct store_identity *identity) {
-    return sequence > identity->republish_from ? sequence : identity->republish_until;
+/* What a position in its partition must have passed to tell of a deployment: itself, or what was published of its JWK again
+ * after it. latest is the JWK's last deployment. */
+static int64_t position_needed(int64_t sequence, int64_t latest, const struct store_identity *identity) {
+    if (sequence > identity->republish_from)
+        return sequence;
+    /* The end of all that was published again lies in one partition only: in another one it may never be passed. */
+    bool is_published_again = identity->republish_until != INT64_MAX && latest > identity->republish_from;
+    return is_published_again ? latest : identity->republish_until;
 }
 
 static int64_t sequence_of(int partition, const struct position *positions, size_t count) {
@@ -385,7 +390,7 @@ int store_settle_pending(struct store *store, const char *environment, const str
         return -1;
     sqlite3_stmt *find = store_statement(
         store,
-        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid, deployment.uid FROM deployment_result"
+        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid, deployment.uid, jwk.deployment FROM deployment_result"
         " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
         " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
         " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3",
@@ -405,7 +410,8 @@ int store_settle_pending(struct store *store, const char *environment, const str
         int64_t sequence = sqlite3_column_int64(find, 0);
         *after_sequence = sequence;
         seen++;
-        if (position_needed(sequence, &identity) <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
+        int64_t needed = position_needed(sequence, sqlite3_column_int64(find, 5), &identity);
+        if (needed <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
             !is_listed(store_text(find, 3), except, except_count)) {
             rows[count] = (struct row){.sequence = sequence, .environment_id = sqlite3_column_int64(find, 1)};
             snprintf(rows[count++].deployment_id, UUID_SIZE, "%s", store_text(find, 4));
@@ -448,9 +454,8 @@ int store_settle_superseded(struct store *store, int64_t sequence, int64_t envir
     store_bind_integer(statement, 3, now);
     int row;
     while ((row = store_step(store, statement, "settling earlier versions", error)) == 1) {
-        const struct store_outcome outcome = {.deployment_id = store_text(statement, 0),
-                                              .environment_name = store_text(statement, 1),
-                                              .state = RESULT_SUCCEEDED};
+        const struct store_outcome outcome = {
+            .deployment_id = store_text(statement, 0), .environment_name = store_text(statement, 1), .state = RESULT_SUCCEEDED};
         if (tell_outcome(store, &outcome, error)) {
             sqlite3_reset(statement);
             return -1;

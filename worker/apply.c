@@ -189,7 +189,10 @@ static int apply_refused(struct state *state, struct apply_record *record, struc
     if (state_has(state, event->jwk_id, event->epoch, event->version, &has, error))
         return -1;
     record->is_failure = !has;
-    return has ? 0 : state_store_refused(state, event->jwk_id, record->event_id, error);
+    /* Nor is it told of the JWK in heartbeats, where it would keep what others deployed from being settled, when no key would
+     * ever make it good: anybody can write that. */
+    bool may_be_genuine = record->verdict == SIGNATURE_UNKNOWN_KEY || record->verdict == SIGNATURE_EXPIRED_KEY;
+    return has || !may_be_genuine ? 0 : state_store_refused(state, event->jwk_id, record->event_id, error);
 }
 
 static void note_replayed(struct apply_record *record) {

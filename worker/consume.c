@@ -12,6 +12,10 @@ enum { WATERMARK_TIMEOUT_MS = 10000 };
 
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
+    struct position known;        /* an earlier place: events before it are no younger than its sequence, in the same topic */
+    int64_t was_read;             /* records before this offset are not taken: they were */
+    bool looking;                 /* … and the first that comes is held against … */
+    struct position looked_at;    /* … what was known when it was asked for */
     int64_t catch_up;             /* the high watermark when it was begun: records before it are not acked one by one */
     bool begun;
     bool reading_again;
@@ -196,8 +200,12 @@ static int begin(struct consumer *consumer, int32_t number, bool known, bool oth
     } else if (offset < low) {
         partition->stored.position.offset = low;
     }
-    if (read_from(consumer, topic, number, partition->stored.position.offset, false, error))
+    offset = partition->stored.position.offset;
+    if (read_from(consumer, topic, number, offset > low ? offset - 1 : offset, false, error))
         return -1;
+    partition->known = partition->looked_at = partition->stored.position;
+    partition->was_read = offset;
+    partition->looking = offset > low;
     partition->catch_up = high;
     partition->begun = true;
     partition->reading_again = partition->stored.sweep_offset >= 0;
@@ -356,16 +364,20 @@ int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t
     return 0;
 }
 
-int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) {
+static int read_all_again(struct consumer *consumer, int64_t sweep_after, const char *reason, struct error *error) {
     for (size_t i = 0; i < consumer->topic_count; i++) {
         int64_t low, high;
         if (!consumer->partitions[i].begun)
             continue;
         if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
-            start_over(consumer, (int32_t)i, low, high, now_ms, reason, error))
+            start_over(consumer, (int32_t)i, low, high, sweep_after, reason, error))
             return -1;
     }
     return 0;
+}
+
+int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) {
+    return read_all_again(consumer, now_ms, reason, error);
 }
 
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) {
@@ -464,6 +476,56 @@ bool consumer_place(const struct consumer *consumer, int32_t number, int64_t off
                                      .live = offset >= partition->catch_up,
                                      .reading_again = partition->reading_again && offset < partition->catch_up};
     return true;
+}
+
+/* ---- looking back ---- */
+
+int consumer_look_back(struct consumer *consumer, struct error *error) {
+    const char *topic = consumer->options.topics->events;
+    for (size_t i = 0; i < consumer->topic_count; i++) {
+        struct events_partition *partition = &consumer->partitions[i];
+        struct position settled, known = partition->known;
+        int64_t low, high;
+        if (!partition->begun || partition->gone || partition->refused || partition->looking ||
+            !progress_find(consumer->options.progress, (int32_t)i, &settled, NULL) || settled.offset < partition->catch_up ||
+            rd_kafka_get_watermark_offsets(consumer->client, topic, (int32_t)i, &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
+            continue;
+        partition->known = settled;
+        if (known.offset <= (low > 0 ? low : 0))
+            continue; /* there is nothing before it */
+        partition->was_read = position_in(consumer, topic, (int32_t)i, settled.offset);
+        partition->looked_at = known;
+        if (read_from(consumer, topic, (int32_t)i, known.offset - 1, true, error))
+            return -1;
+        partition->looking = true;
+    }
+    return 0;
+}
+
+bool consumer_was_read(const struct consumer *consumer, const rd_kafka_message_t *record) {
+    struct events_partition *partition = find_partition(consumer, record->partition);
+    if (!partition || record->offset < partition->was_read)
+        return partition;
+    if (partition->known.offset == 0) /* until there was something: the topic may be made again before the first look back */
+        (void)progress_find(consumer->options.progress, record->partition, &partition->known, NULL);
+    partition->looking = false; /* compaction has left nothing before that place */
+    return false;
+}
+
+bool consumer_is_looking(const struct consumer *consumer, const rd_kafka_message_t *record) {
+    return consumer->partitions[record->partition].looking;
+}
+
+int consumer_hold_against(struct consumer *consumer, const rd_kafka_message_t *record, int64_t sequence, bool *again,
+                          struct error *error) {
+    struct events_partition *partition = &consumer->partitions[record->partition];
+    partition->looking = false;
+    *again = record->offset < partition->looked_at.offset && sequence > partition->looked_at.sequence;
+    if (*again)
+        return read_all_again(consumer, sweep_later(consumer), "the topic was made again, and has grown past this", error);
+    if (record->offset == partition->was_read - 1)
+        return 0;
+    return read_from(consumer, consumer->options.topics->events, record->partition, partition->was_read, true, error);
 }
 
 /* ---- how far ---- */

@@ -50,6 +50,17 @@ int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t
 size_t consumer_take(struct consumer *consumer, rd_kafka_message_t **records, size_t capacity);
 bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_message_t *record);
 
+/* Has a record that was read long ago read again, in each partition that is caught up: it tells whether the topic is the same. */
+int consumer_look_back(struct consumer *consumer, struct error *error) MUST_CHECK;
+/* Whether a record of jwk.events lies before the place where its partition is: it is not to be taken. */
+bool consumer_was_read(const struct consumer *consumer, const rd_kafka_message_t *record);
+/* Whether it is the one that was asked for by looking back. */
+bool consumer_is_looking(const struct consumer *consumer, const rd_kafka_message_t *record);
+/* Ends the look. Begins everything from the start when an event of this sequence (look_back_sequence()) can not lie at that
+ * place; *again tells whether it did. */
+int consumer_hold_against(struct consumer *consumer, const rd_kafka_message_t *record, int64_t sequence, bool *again,
+                          struct error *error) MUST_CHECK;
+
 enum consumer_error {
     CONSUMER_FINE,
     CONSUMER_WORKERS_LOST, /* jwk.workers was made again: say hello again */

@@ -18,6 +18,7 @@
 #include "worker/apply.h"
 #include "worker/batch.h"
 #include "worker/consume.h"
+#include "worker/look_back.h"
 #include "worker/metrics.h"
 #include "worker/presence.h"
 #include "worker/progress.h"
@@ -32,7 +33,7 @@ enum {
     PENDING_MAX = 20000,  /* acks on the way before consuming pauses: bounds memory while the broker is slow */
     TOPIC_WAIT_MS = 1000, /* between looks for topics that are missing */
     WAIT_FOR_METADATA_MS = 5000,
-    REFRESH_MS = 30000, /* between looks for added partitions */
+    REFRESH_MS = 10000, /* between looks for added partitions, and whether the topic is the same */
     REFRESH_TIMEOUT_MS = 1000,
     STORE_IDLE_MS = 1000,     /* positions are stored this long after the last batch that could have carried them */
     UNWELL_REFRESH_MS = 5000, /* the same while Kafka does not do all it should */
@@ -250,6 +251,19 @@ static void handle_error(struct worker *worker, const rd_kafka_message_t *messag
         worker->refresh_at = clock_monotonic_ms() + UNWELL_REFRESH_MS;
 }
 
+/* A record that was read before: it only tells whether the topic is still the same. Returns true when it is not, and everything
+ * begins again. */
+static bool look_back_at(struct worker *worker, const rd_kafka_message_t *message) {
+    struct error problem;
+    bool again = false;
+    int64_t sequence = look_back_sequence(worker->options.trust, message);
+    if (consumer_hold_against(worker->consumer, message, sequence, &again, &problem))
+        log_warning("can not begin again; trying later", "reason", problem.message);
+    if (again)
+        worker->caught_up = worker->ready = false;
+    return again;
+}
+
 /* How many records may be taken now. */
 static size_t capacity(const struct worker *worker) {
     if (!announcer_is_announced(worker->announcer) || worker->hello_needed || worker->batch->count > 0)
@@ -274,8 +288,18 @@ static size_t take(struct worker *worker) {
     size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
     if (worker->options.trust && count > 0)
         trust_check_many(worker->options.trust, taken, count, clock_wall_ms() / 1000, is_valid);
+    bool begun_again = false;
     for (size_t i = 0; i < count; i++) {
+        if (begun_again && !consumer_is_of_workers(worker->consumer, taken[i])) {
+            rd_kafka_message_destroy(taken[i]); /* of before: it is read again */
+            continue;
+        }
         if (!taken[i]->err && !consumer_is_of_workers(worker->consumer, taken[i])) {
+            if (consumer_was_read(worker->consumer, taken[i])) {
+                begun_again = consumer_is_looking(worker->consumer, taken[i]) && look_back_at(worker, taken[i]);
+                rd_kafka_message_destroy(taken[i]);
+                continue;
+            }
             batch_add_take(worker->batch, worker->consumer, worker->options.trust, is_valid[i], taken[i]);
             continue;
         }
@@ -354,7 +378,8 @@ static void sweep(struct worker *worker) {
 
 /* ---- the clock ---- */
 
-/* A replica that has read everything and believes none of it has been given the wrong keys: verifiers must not be sent to it. */
+/* A replica that has read everything and believes none of it has been given the wrong keys: verifiers must not be sent to it.
+ */
 static bool believes_nothing(const struct worker *worker) {
     return state_keys(worker->options.state) == 0 && state_refused_by(worker->options.state)[0] != '\0';
 }
@@ -407,6 +432,8 @@ static void note_contact(struct worker *worker) {
 
 static void refresh(struct worker *worker) {
     struct error problem;
+    if (consumer_look_back(worker->consumer, &problem))
+        log_debug("looking back failed", "reason", problem.message);
     if (consumer_refresh(worker->consumer, REFRESH_TIMEOUT_MS, clock_wall_ms(), &problem))
         log_debug("looking for added partitions failed", "reason", problem.message);
     worker->refresh_at = clock_monotonic_ms() + (kafka_health_is_good() ? REFRESH_MS : UNWELL_REFRESH_MS);

@@ -12,7 +12,7 @@ from harness import http
 from harness.installation import jwk_path, quote
 from harness.program import wait_until
 
-from . import faults_network, faults_topics  # noqa: F401 (they register their faults)
+from . import faults_keys, faults_network, faults_topics  # noqa: F401 (they register their faults)
 from .auditor import Auditor
 from .check_trust import key_digest
 from .cluster import Cluster, find_database, read_copy

@@ -59,6 +59,13 @@ class Evidence:
         return any(line["topic"] == "events" and (line["since"] - DELETION_MARGIN_S) * 1000 < deployment["created_at"]
                    < (line["until"] + DELETION_MARGIN_S) * 1000 for line in self.lines["topic_deleted"])
 
+    def is_lost_unnoticed(self, at):
+        """Whether replicas may not have noticed yet that the events topic is another one: they look back every ten seconds, and what
+        they tell of their places until then is of both."""
+        return any(line["topic"] == "events" and line["at"] - DELETION_MARGIN_S < at
+                   < min((quiet["at"] for quiet in self.lines["quiet"] if quiet["at"] > line["at"]), default=float("inf"))
+                   for line in self.lines["topic_deleted"])
+
     @functools.cached_property
     def jwks(self):
         return [dict(row) for row in rows(self.final / "api", "SELECT uid, name, description, version, deleted_at FROM jwk")]

@@ -1,11 +1,14 @@
 """Faults of the topics: records that nobody of ours wrote, topics that are deleted, partitions that are added."""
 
+import time
+
 import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from . import poison
-from .faults import fault
+from .faults import FAULTS, fault
 
+TOPICS = ("events", "acks", "workers", "audit")
 PARTITIONS_MOST = 16
 
 
@@ -35,6 +38,35 @@ def late_acks(run, random):
 def repeated_events(run, random):
     poison.repeat_events(run, random)
     yield 0
+
+
+def delete_topic(run, name):
+    """An administrator's mistake. The API makes it again, and what was in it is made good."""
+    run.take_broker()
+    client = admin_client(run)  # it must outlive its answer
+    since = time.time()
+    try:
+        client.delete_topics([f"jwk.{name}"], operation_timeout=10)[f"jwk.{name}"].result(15)
+    except confluent_kafka.KafkaException as problem:
+        run.history.add("not_deleted", topic=name, reason=str(problem))  # it is being made again
+    else:
+        run.auditor.topic_deleted(f"jwk.{name}")
+        run.history.add("topic_deleted", topic=name, since=since, until=time.time())
+    run.release_broker()
+    yield 1.5  # the load goes on
+
+
+def register():
+    def of(name):
+        def delete(run, _):
+            yield from delete_topic(run, name)
+        return delete
+    for name in TOPICS:
+        # Seldom: what was lost with a topic is lost for the judges, too.
+        FAULTS[f"delete topic {name}"] = (of(name), 0.1, ("kafka",))
+
+
+register()
 
 
 @fault(weight=0.5, brokers=("kafka",))

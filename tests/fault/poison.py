@@ -5,7 +5,7 @@ import uuid
 
 import confluent_kafka
 
-from harness.signatures import Signer
+from harness.signatures import Signer, decode
 
 from .history import read_lines
 
@@ -120,19 +120,27 @@ def signed(signer, key, headers, value):
 
 
 def forged_events(run, random, events):
-    """A change, a delete and a tombstone of a JWK that is there, by those who may not; and one whose signature is that of another."""
+    """A change, a delete and a tombstone by those who may not: of a JWK that is there when no key would make it good, else of one that
+    was made up, since an event that other keys may verify rightly keeps the results of its JWK open."""
     line = random.choice(events)
-    event, partition, key = json.loads(line["value"]), line["partition"], line["key"]
+    event, partition = json.loads(line["value"]), line["partition"]
     plain = {name: text for name, text in line["headers"].items() if name not in SIGNATURE} | {"ce_id": str(uuid.uuid4())}
     order = {"version": event["version"] + NEVER, "sequence": event["sequence"] + NEVER, "deploymentId": str(uuid.uuid4())}
-    changed = json.dumps(event | order | {"jwk": event["jwk"] | {"description": "forged", "name": "forged"}})
-    deleted = json.dumps(event | order | {"operation": "delete"})
-    for signer in signers(run):
+    api_kid = json.loads(decode(line["headers"]["ce_signature"].partition(".")[0]))["kid"]
+    for signer in (*signers(run), "claimed"):
+        key = line["key"] if signer in (None, "claimed") else str(uuid.uuid4())
+        jwk = event["jwk"] | {"id": key, "description": "forged", "name": "forged"}
+        changed = json.dumps(event | order | {"jwk": jwk})
+        deleted = json.dumps(event | order | {"operation": "delete", "jwk": jwk})
+        if signer == "claimed":  # the key of the API, but not its signature
+            signer = Signer()
+            signer.kid = api_kid
         yield "events", partition, key, changed, signed(signer, key, plain, changed)
         headers = plain | {"ce_type": "jwk.deleted.v1", "ce_id": str(uuid.uuid4())}
         yield "events", partition, key, deleted, signed(signer, key, headers, deleted)
         yield "events", partition, key, None, signed(signer, key, plain, None)
-    yield "events", partition, key, changed, plain | {name: line["headers"][name] for name in SIGNATURE}
+    changed = json.dumps(event | order)
+    yield "events", partition, line["key"], changed, plain | {name: line["headers"][name] for name in SIGNATURE}
 
 
 def forged_acks(run, random, acks):

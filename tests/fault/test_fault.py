@@ -17,7 +17,7 @@ from . import check
 from .driver import Run
 from .faults import FAULTS, POINTS
 from .faults_network import WAYS
-from .faults_topics import admin_client
+from .faults_topics import TOPICS, admin_client
 from .history import read_lines
 from .load import PROJECTS, Client, Secrets
 from .overload import overload
@@ -147,6 +147,14 @@ def test_topics_that_are_lost_are_filled_again(tmp_path):
         run.round([])
 
 
+def test_topics_that_are_deleted_under_load_are_made_again_and_filled(tmp_path):
+    """On Kafka, where nothing makes a topic up: what was in one is made good by the programs themselves."""
+    with judged(tmp_path, 12, "kafka", faults=[]) as run:
+        for number, name in enumerate(TOPICS):
+            run.round([(1.0, f"delete topic {name}", number)])
+        run.round([(0.5, "add_partitions", 5), (0.8, "delete topic events", 6), (1.0, "kill_worker", 7), (1.2, "new_replica", 8)])
+
+
 # ---- what happens between each pair ----
 
 def test_each_way_of_a_broken_network_between_each_pair(tmp_path):
@@ -162,8 +170,16 @@ def test_each_way_of_a_broken_network_between_each_pair(tmp_path):
 def test_what_is_forged_on_every_topic_changes_nothing_while_clocks_jump_and_an_identity_is_copied(tmp_path):
     with judged(tmp_path, 14, "embedded", faults=[]) as run:
         run.round([(0.5, "forge", 1), (0.8, "poison_topics", 2), (1.0, "turn_all_clocks", 3), (1.2, "forge", 4)])
-        run.round([(0.3, "turn_clock_of_worker", 6), (1.0, "forge", 7), (1.5, "kill_api", 8)])
+        run.round([(0.3, "rotate_signing_key", 5), (0.6, "turn_clock_of_worker", 6), (1.0, "forge", 7), (1.5, "kill_api", 8)])
         run.round([(0.3, "copied_identity", 9), (0.4, "forge", 10), (0.5, "second_api", 11), (0.8, "kill_worker", 12), (1.0, "new_replica", 13)])
+
+
+# ---- what is killed in the middle ----
+
+def test_commands_that_are_killed_in_the_middle_are_done_by_running_them_again(tmp_path):
+    with judged(tmp_path, 15, "embedded", faults=[]) as run:
+        for seed in range(2):
+            run.round([(0.2, "rekey_environment", seed), (1.4, "rotate_signing_key", seed), (2.6, "rekey_store", seed), (3.6, "back_up", seed)])
 
 
 # ---- a failure that passes ----

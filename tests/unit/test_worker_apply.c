@@ -346,6 +346,9 @@ static void only_what_is_not_applied_is_a_failure(void **state) {
     assert_false(apply_judged(event_of(JWK_A, "one", 2), SIGNATURE_WRONG, true).is_failure);
     assert_int_equal(state_refused_count(fixture->state), 0);
     assert_true(apply_judged(event_of(JWK_A, "one", 4), SIGNATURE_WRONG, true).is_failure);
+    assert_true(apply_judged(event_of(JWK_A, "one", 4), SIGNATURE_MISSING, true).is_failure);
+    assert_int_equal(state_refused_count(fixture->state), 0); /* no key would make it good */
+    assert_true(apply_judged(event_of(JWK_A, "one", 4), SIGNATURE_UNKNOWN_KEY, true).is_failure);
     assert_int_equal(state_refused_count(fixture->state), 1);
     struct apply_record unreadable = {
         .key = JWK_B, .key_length = UUID_SIZE - 1, .value = "{", .value_length = 1, .verdict = SIGNATURE_WRONG, .refusal = "no"};

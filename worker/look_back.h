@@ -1,0 +1,13 @@
+/* Whether the topic is still the one that was read: a look at a record that was read before. */
+#ifndef WORKER_LOOK_BACK_H
+#define WORKER_LOOK_BACK_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdint.h>
+
+#include "worker/trust.h"
+
+/* The sequence of the event in a record of jwk.events, as far as trust believes it now; 0 for anything else. */
+int64_t look_back_sequence(struct trust *trust, const rd_kafka_message_t *record) MUST_CHECK;
+
+#endif
