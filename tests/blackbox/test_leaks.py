@@ -187,7 +187,7 @@ class System:
 
     def new_token(self, name, *options, **named):
         token, identifier = self.installation.new_token(*options, **named)
-        self.hunt.add(name, token)
+        self.hunt.add_token(name, token)
         self.allow("command token create", name)
         self.token_id = identifier
         return token
@@ -425,7 +425,7 @@ def clients(system):
     number = next(system.numbers)
     done = system.installation.admin("client", "create", "--user", "robot", "--role", "ROLE_API_SECURITY")
     client = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    system.hunt.add(f"client secret {number}", client["client_secret"])
+    system.hunt.add_token(f"client secret {number}", client["client_secret"])
     system.allow("command client create", f"client secret {number}")
     wrong = system.password(f"wrong client secret {number}")
     path, form, api = "/apiops/auth/token", "application/x-www-form-urlencoded", system.installation.api
@@ -435,7 +435,7 @@ def clients(system):
         return api.request("POST", path, body, token=False, headers={"Content-Type": form} | (headers or {}))
     answer = ask(client)
     assert answer.status == 200, answer
-    token = system.hunt.add(f"issued token {number}", answer.json["access_token"])
+    token = system.hunt.add_token(f"issued token {number}", answer.json["access_token"])
     system.allow(f"api: POST {path}", f"issued token {number}")
     assert api.request("GET", jwks_path(PROJECT), token=token).status == 200
     assert ask(client | {"client_secret": wrong}).status == 401
@@ -603,6 +603,20 @@ def test_it_was_looked_for_everywhere(hunted):
     for pattern in ("api-*.log", "worker-*.log"):
         text = "".join(path.read_text() for path in system.directory.glob(pattern))
         assert " debug event=" in text and '"level":"debug"' in text.replace(": ", ":"), pattern
+
+
+def test_what_is_planted_in_any_of_these_places_is_found_there(hunted, tmp_path):
+    system, _, _ = hunted
+    hunt = Hunt(tmp_path)
+    for number, (place, contents) in enumerate(system.hunt.places.items()):
+        plant = secrets.token_bytes(24)
+        hunt.add(place, plant)
+        content = max(contents, key=len)
+        planted = [base64.b64encode(plant), base64.urlsafe_b64encode(plant), plant.hex().encode(), plant][number % 4]
+        hunt.search_in(place, content[:len(content) // 2] + planted + content[len(content) // 2:])
+    found = hunt.hunt()
+    assert {sighting.canary for sighting in found} == set(system.hunt.places)
+    assert all(sighting.place == sighting.canary for sighting in found)
 
 
 def test_files_with_secrets_are_their_owners_alone(hunted):

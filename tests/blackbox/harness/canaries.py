@@ -79,12 +79,13 @@ class Canary:
     octets: bytes = b""
 
     def needles(self):
-        """{form: needles}"""
-        found = {}
-        for secret in filter(None, (self.text, self.octets)):
-            for end in ends(secret):
-                for form, make in FORMS.items():
-                    found.setdefault(form, set()).update(make(end))
+        """{form: needles}; what is the same in several forms (plain text needs no escapes) is of the first."""
+        found, known = {}, set()
+        for form, make in FORMS.items():
+            for secret in filter(None, (self.text, self.octets)):
+                for end in ends(secret):
+                    found.setdefault(form, set()).update(make(end) - known)
+            known |= found[form]
         return found
 
 
@@ -124,6 +125,13 @@ class Hunt:
         assert len(octets) >= LEAST and name not in self.canaries, name
         self.canaries[name] = Canary(name, text.encode(), octets)
         return text
+
+    def add_token(self, name, token):
+        """Four characters that tell what it is, and base64url."""
+        octets = base64.urlsafe_b64decode(token[4:] + "=" * (-len(token[4:]) % 4))
+        assert len(octets) == 32 and name not in self.canaries, name
+        self.canaries[name] = Canary(name, token.encode(), octets)
+        return token
 
     def add_key(self, name, key):
         """The private members of a JWK."""
