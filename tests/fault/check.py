@@ -129,7 +129,7 @@ def no_replica_goes_back(evidence):
         resets[line["node"]].append(line["at"])
     steps = sorted([(line["at"], "observed", line) for line in evidence.lines["observed"]]
                    + [(line["at"], "state", line) for line in evidence.lines["state"]], key=lambda each: each[0])
-    seen, gone = collections.defaultdict(dict), collections.defaultdict(set)
+    seen, gone, forgotten = collections.defaultdict(dict), collections.defaultdict(set), tombstoned(evidence)
     for at, kind, line in steps:
         replica = line["replica"]
         while resets[replica] and resets[replica][0] < at:
@@ -138,6 +138,8 @@ def no_replica_goes_back(evidence):
         if kind == "state":
             for identifier, version in seen[replica].items():
                 stored = line["items"].get(identifier)
+                if stored is None and identifier in forgotten:
+                    continue
                 if stored is None or stored[:2] < version:
                     yield f"invariant 3: {replica} served {identifier} in version {version}, but had stored {stored} when it died"
             continue
@@ -198,7 +200,11 @@ def acks_are_durable(evidence):
 
 
 def tombstoned(evidence):
-    return {record["key"] for record in evidence.genuine if record["topic"] == "events" and record["value"] is None}
+    """JWKs that a replica may have forgotten: their tombstone was there, or they were deleted before their topic was, and swept."""
+    result = {record["key"] for record in evidence.genuine if record["topic"] == "events" and record["value"] is None}
+    if any(line["topic"] == "events" for line in evidence.lines["topic_deleted"]):
+        result |= {jwk["uid"] for jwk in evidence.jwks if jwk["deleted_at"] is not None}
+    return result
 
 
 # ---- 5 ----
