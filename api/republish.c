@@ -22,6 +22,7 @@ struct republisher {
     pthread_mutex_t lock;        /* guards all below */
     bool busy, begin;            /* the job is under way; it is to begin with all JWKs */
     bool again;                  /* it was asked for once more since its last run began */
+    bool stopping;
 };
 
 /* The event is in the outbox, which the publisher looks into after the commit. */
@@ -66,7 +67,9 @@ static void done(struct job *job, int status, const struct error *error) {
     pthread_mutex_lock(&republisher->lock);
     if (status != 0 && republisher->began)
         republisher->begin = true;
-    republisher->busy = republisher->again || (status == 0 && republisher->left);
+    /* At the stop the rest is left to the next start; that it begins with all JWKs is known nowhere else. */
+    republisher->busy = republisher->stopping ? republisher->again && republisher->begin
+                                              : republisher->again || (status == 0 && republisher->left);
     if (republisher->busy)
         submit(republisher);
     pthread_mutex_unlock(&republisher->lock);
@@ -89,7 +92,7 @@ void republisher_start(struct republisher *republisher, bool all) {
     pthread_mutex_lock(&republisher->lock);
     republisher->begin = republisher->begin || all;
     republisher->again = true;
-    if (!republisher->busy) {
+    if (!republisher->busy && (republisher->begin || !republisher->stopping)) {
         republisher->busy = true;
         submit(republisher);
     }
@@ -107,6 +110,14 @@ void republisher_act(void *context) {
     struct republisher *republisher = context;
     if (republisher->is_due)
         republisher_start(republisher, false);
+}
+
+void republisher_stop(struct republisher *republisher) {
+    if (!republisher)
+        return;
+    pthread_mutex_lock(&republisher->lock);
+    republisher->stopping = true;
+    pthread_mutex_unlock(&republisher->lock);
 }
 
 void republisher_free(struct republisher *republisher) {

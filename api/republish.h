@@ -17,6 +17,9 @@ void republisher_start(struct republisher *republisher, bool all);
 /* Goes on with what administration wants published again (notify.h); context is the republisher. */
 int republisher_look(void *context, struct store *store, struct error *error) MUST_CHECK;
 void republisher_act(void *context);
+/* Ends with the chunk that is under way, whatever is left: before the writer ends, which else would go on to the last JWK. NULL is
+ * allowed. */
+void republisher_stop(struct republisher *republisher);
 void republisher_free(struct republisher *republisher); /* after the writer has ended; NULL is allowed */
 
 #endif

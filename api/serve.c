@@ -414,6 +414,7 @@ static void stop(struct service *service) {
     if (service->server) /* for what the pools have handed on last */
         http_server_wait_idle(service->server, FLUSH_TIMEOUT_MS);
     tombstones_stop(service->tombstones);
+    republisher_stop(service->republisher);
     notify_stop(service->notify);
     if (service->api.gatherer) {
         gatherer_give_up(service->api.gatherer, reason);

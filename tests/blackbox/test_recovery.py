@@ -1,6 +1,8 @@
 """Recovery: a store put back from a backup, and a topic made again."""
 
+import contextlib
 import shutil
+import sqlite3
 
 import pytest
 
@@ -78,3 +80,49 @@ def test_topic_deleted_while_serving_is_made_again_and_filled(started, project, 
     worker = started.start_worker("production", "edge-2", ready=False)
     wait_until(lambda: worker.names(project) == ["a", "b", "c"], "a new replica gets what was published before the loss", 120)
     wait_until(lambda: started.topics.config(started.topics.events)["cleanup.policy"] == "compact", "it has the right settings")
+
+
+MANY = 12000  # takes seconds to publish: 200 a transaction, and callers' changes in between
+
+
+def fill(store, count):
+    """As many JWKs without private halves, like the one that there is, all of them to be published again."""
+    store.execute("PRAGMA foreign_keys = OFF")
+    numbers = f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
+    # Each id differs from that of the first JWK in its last digits; that of a deployment is its sequence.
+    store.execute("INSERT INTO jwk (id, uid, project_id, name, type, kid, source_type, version, partition, created_at, updated_at,"
+                  f" deployment) {numbers} SELECT jwk.id + i, printf('%s%08x', substr(jwk.uid, 1, 28), i), project_id, 'jwk-' || i, type,"
+                  " kid, source_type, 1, i % partitions, jwk.created_at, updated_at, sequence + i FROM n, jwk, store"
+                  " WHERE name = 'first'")
+    store.execute("INSERT INTO jwk_material (jwk_id, public_key) SELECT id, public_key FROM jwk, jwk_material WHERE name <> 'first'")
+    store.execute("INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, actor, event_hash,"
+                  " created_at) SELECT deployment, uid, project_id, id, 0, 1, 1, name, 'alice', '', created_at FROM jwk"
+                  " WHERE name <> 'first'")
+    store.execute("UPDATE store SET sequence = (SELECT max(id) FROM deployment), republish_after = 0")
+
+
+def test_publishing_again_ends_with_the_program_and_goes_on_with_the_next(installation, project):
+    installation.add_environment("production")
+    api = installation.start_api()
+    assert api.create(project, "first", prefer="respond-async").status == 202
+    assert api.stop() == 0
+
+    @contextlib.contextmanager
+    def store():
+        with contextlib.closing(sqlite3.connect(installation.data_directory / "jwk-api.db")) as connection, connection:
+            yield connection
+
+    def read(sql):
+        with store() as connection:
+            return connection.execute(sql).fetchone()[0]
+    with store() as connection:
+        fill(connection, MANY)
+    api = installation.start_api()
+    assert api.stop() == 0
+    left = read("SELECT republish_after FROM store")
+    assert left is not None and left < MANY, "the end of the program waits until all is published"
+    api = installation.start_api()
+    wait_until(lambda: read("SELECT republish_after IS NULL FROM store"), "everything is published again")
+    assert api.stop() == 0
+    assert read("SELECT count(*) FROM jwk WHERE version = 2") == MANY + 1, "each once"
+    assert installation.admin("check").returncode == 0
