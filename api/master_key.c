@@ -21,7 +21,7 @@
 #include "common/secret_file.h"
 
 #define DEFAULT_CREDENTIAL "master-key"
-#define ID_PREFIX "jwk-api master key"
+#define ID_PREFIX          "jwk-api master key"
 
 enum { KEY_LENGTH = BASE64URL_LENGTH(MASTER_KEY_BYTES) };
 
@@ -195,8 +195,8 @@ static int take_line(struct master_keys *keys, const char *line, size_t length, 
     unsigned char bytes[KEY_LENGTH * 3 / 4 + 1];
     int status = -1;
     if (length != KEY_LENGTH || base64url_decode(line, length, bytes) != MASTER_KEY_BYTES) {
-        error_set(error, ERROR_INVALID, "%s: line %d is no master key: %d bytes in base64url (%d characters) are wanted", keys->where,
-                  number, MASTER_KEY_BYTES, KEY_LENGTH);
+        error_set(error, ERROR_INVALID, "%s: line %d is no master key: %d bytes in base64url (%d characters) are wanted",
+                  keys->where, number, MASTER_KEY_BYTES, KEY_LENGTH);
         goto out;
     }
     if (keys->count == MASTER_KEYS_MAX) {
@@ -217,14 +217,18 @@ out:
     return status;
 }
 
+static bool is_blank(char character) {
+    return character == ' ' || character == '\t' || character == '\r';
+}
+
 static int take_lines(struct master_keys *keys, const struct text *content, struct error *error) {
     const char *line = content->bytes, *end = content->bytes + content->length;
     for (int number = 1; line && line < end; number++) {
         const char *newline = memchr(line, '\n', (size_t)(end - line));
         const char *line_end = newline ? newline : end, *next = line_end + 1;
-        while (line < line_end && strchr(" \t\r", *line))
+        while (line < line_end && is_blank(*line))
             line++;
-        while (line < line_end && strchr(" \t\r", line_end[-1]))
+        while (line < line_end && is_blank(line_end[-1]))
             line_end--;
         if (line < line_end && *line != '#' && take_line(keys, line, (size_t)(line_end - line), number, error))
             return -1;
@@ -240,9 +244,13 @@ int master_keys_read(const struct master_key_source *source, struct master_keys 
     if (status == 0)
         status = take_lines(keys, &content, error);
     text_wipe(&content);
-    if (status != 0)
-        master_keys_clear(keys);
-    return status;
+    if (status == 0)
+        return 0;
+    /* A file that is not there, or not for us alone, is for the operator to mend: trying again does not help. */
+    if (error->code == ERROR_NOT_FOUND || error->code == ERROR_DENIED)
+        error->code = ERROR_INVALID;
+    master_keys_clear(keys);
+    return -1;
 }
 
 void master_keys_clear(struct master_keys *keys) {
@@ -271,14 +279,16 @@ int master_key_generate_run(void *context, char **operands, int count) {
     base64url_encode(key.bytes, sizeof key.bytes, line);
     line[KEY_LENGTH] = '\n';
     line[KEY_LENGTH + 1] = '\0';
-    int status = settings->output ? secret_file_write_new("master key file", settings->output, line, KEY_LENGTH + 1, &error) : 0;
+    int status =
+        settings->output ? secret_file_write_new("master key file", settings->output, line, KEY_LENGTH + 1, &error) : 0;
     if (status != 0)
         fprintf(stderr, "jwk-api: %s\n", error.message);
     else if (!settings->output && (fputs(line, stdout) < 0 || fflush(stdout) != 0)) {
         fprintf(stderr, "jwk-api: the key can not be written to standard output\n");
         status = -1;
     } else {
-        fprintf(stderr, "Master key %s. Keep a copy of it apart from the backups: without it nothing in them can be opened.\n", key.id);
+        fprintf(stderr, "Master key %s. Keep a copy of it apart from the backups: without it nothing in them can be opened.\n",
+                key.id);
     }
     OPENSSL_cleanse(&key, sizeof key);
     OPENSSL_cleanse(line, sizeof line);
