@@ -164,8 +164,10 @@ static int sample_table(struct store *store, const char *name, bool has_rowid) {
     }
     char *sql =
         memory_format(has_rowid ? "SELECT * FROM \"%s\" WHERE rowid >= ?1 LIMIT 1" : "SELECT * FROM \"%s\" LIMIT 1", name);
+    /* From the first row to the last, both of them too. */
     for (int i = 0; status == 0 && i < (has_rowid ? SAMPLES : 1); i++)
-        status = read_rows(store, sql, first + (last - first) / SAMPLES * i, NULL);
+        status = read_rows(
+            store, sql, first + (last - first) / (SAMPLES - 1) * i + (last - first) % (SAMPLES - 1) * i / (SAMPLES - 1), NULL);
     free(sql);
     return status;
 }
