@@ -149,7 +149,7 @@ soak: all check-deps ## faults for as long as told: make soak SECONDS=3600 BROKE
 	JWK_BUILD=$(BUILD) PYTHONPATH=tests $(venv)/bin/python -m fault --seconds $(or $(SECONDS),3600) --broker $(or $(BROKER),kafka)
 
 # Everything under AddressSanitizer and UndefinedBehaviorSanitizer, and what many threads share under ThreadSanitizer.
-threaded_units := writer publisher gatherer settle gathered http deadlines rate
+threaded_units := writer publisher gatherer settle gathered http deadlines rate sealing
 threaded := $(patsubst %,tests/blackbox/test_%.py,update rename trouble replicas concurrency idempotency)
 sanitize: check-deps ## run the suite under the sanitizers
 	@$(MAKE) --no-print-directory SAN=address,undefined -j"$$(nproc)" all units
