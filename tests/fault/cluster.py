@@ -36,7 +36,7 @@ class Broker:
     def start_again(self):
         """Kafka only: the same node on the same port."""
         again = KafkaBroker.__new__(KafkaBroker)
-        again.address, again.prefix = self.program.address, None
+        again.address, again.prefix, again.client = self.program.address, None, {}
         Program.__init__(again, "kafka", self.program.process.args, self.directory)
         self.program = again
         wait_until(again._answers, "Kafka answers again", PATIENCE + 60)

@@ -19,7 +19,7 @@ def run_killed(run, random, *arguments, environment=None):
     point, count = random.choice(POINTS), random.randint(1, COMMAND_POINTS_MAX)
     control.trigger(point, count)
     done = run.cluster.command(*arguments, environment={"FAULT_CONTROL": str(control.control_path)} | (environment or {}))
-    run.history.add("command", words=[str(each) for each in arguments[:2]], point=point, count=count,
+    run.history.add("command", words=[str(each) for each in arguments[:1 if arguments[0] in ("backup", "rekey") else 2]], point=point, count=count,
                     killed=done.returncode == -signal.SIGKILL, status=done.returncode, error=done.stderr[-600:])
     return done
 
@@ -27,7 +27,7 @@ def run_killed(run, random, *arguments, environment=None):
 def run_again(run, *arguments):
     """Runs a command that must succeed this time."""
     done = run.cluster.command(*arguments)
-    run.history.add("command_again", words=[str(each) for each in arguments[:2]], status=done.returncode, error=done.stderr[-600:])
+    run.history.add("command_again", words=[str(each) for each in arguments[:1 if arguments[0] in ("backup", "rekey") else 2]], status=done.returncode, error=done.stderr[-600:])
     return done
 
 
