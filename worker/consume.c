@@ -8,7 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 
-enum { WATERMARK_TIMEOUT_MS = 10000 };
+enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
 
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
@@ -16,6 +16,7 @@ struct events_partition {
     int64_t was_read;             /* records before this offset are not taken: they were */
     bool looking;                 /* … and the first that comes is held against … */
     struct position looked_at;    /* … what was known when it was asked for */
+    int looks_left_out;           /* since the last one, while events came */
     int64_t catch_up;             /* the high watermark when it was begun: records before it are not acked one by one */
     bool begun;
     bool reading_again;
@@ -490,6 +491,10 @@ int consumer_look_back(struct consumer *consumer, struct error *error) {
             !progress_find(consumer->options.progress, (int32_t)i, &settled, NULL) || settled.offset < partition->catch_up ||
             rd_kafka_get_watermark_offsets(consumer->client, topic, (int32_t)i, &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
             continue;
+        /* To look back costs what was fetched ahead: where events keep coming it is rare. */
+        if (settled.offset != known.offset && known.offset > 0 && partition->looks_left_out++ < LOOKS_LEFT_OUT_MAX)
+            continue;
+        partition->looks_left_out = 0;
         partition->known = settled;
         if (known.offset <= (low > 0 ? low : 0))
             continue; /* there is nothing before it */
