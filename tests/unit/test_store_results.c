@@ -207,9 +207,10 @@ static void positions_tell_nothing_of_what_is_to_be_published_again(void **state
     SUCCEEDS(store_begin(fixture->store, &error));
     SUCCEEDS(store_republish_next(fixture->store, 100, clear_change, NULL, &more, &error));
     SUCCEEDS(store_commit(fixture->store, &error));
-    settle(fixture->store, "production", newer.sequence + 1, NULL, 0, 1000, &left);
+    settle(fixture->store, "production", newer.sequence, NULL, 0, 1000, &left);
     expect_result(fixture->store, change.deployment_id, "production", RESULT_PENDING, NULL);
-    settle(fixture->store, "production", newer.sequence + 2, NULL, 0, 1000, &left);
+    /* Its own event, though that of another JWK follows: that one may lie in another partition. */
+    settle(fixture->store, "production", newer.sequence + 1, NULL, 0, 1000, &left);
     expect_result(fixture->store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
     store_change_clear(&change);
     store_change_clear(&newer);
