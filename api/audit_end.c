@@ -7,71 +7,101 @@
 #include "common/clock.h"
 #include "common/kafka_health.h"
 #include "common/log.h"
+#include "store_signing.h"
 
-enum { TIMEOUT_MS = 15000, POLL_MS = 200 };
+enum {
+    TIMEOUT_MS = 15000,
+    POLL_MS = 200,
+    CHUNK = 1000, /* records that are read at a time, from the end towards the beginning, until one of ours is among them */
+};
 
-/* The last line of the record that is an entry. */
-static int take_last(const rd_kafka_message_t *record, const char *topic, struct audit_head *end, struct error *error) {
-    const char *bytes = record->payload, *line_end = bytes + record->len;
-    struct error reason = {0};
-    while (bytes && line_end > bytes) {
-        const char *before = memrchr(bytes, '\n', (size_t)(line_end - bytes)), *begin = before ? before + 1 : bytes;
-        size_t length = (size_t)(line_end - begin);
-        struct audit_line line;
-        line_end = before ? before : bytes;
-        if (length == 0)
-            continue;
-        if (audit_line_read(begin, length, &line, &reason))
-            break;
-        bool is_entry = !line.jws;
-        end->sequence = line.sequence;
-        audit_line_free(&line);
-        if (!is_entry)
-            continue;
-        sha256_text(begin, length, end->hash);
-        return 0;
-    }
-    return error_set(error, ERROR_CONFLICT,
-                     "topic %s ends with a record at offset %lld that is no part of an audit trail (%s): give this store a "
-                     "--topic-prefix of its own, or find out who writes there",
-                     topic, (long long)record->offset, reason.message[0] ? reason.message : "it has no entry");
+/* Whom the trail is to be signed by: every key that the store ever had. */
+static void trust_key(void *context, const struct store_signing_key *key) {
+    struct error ignored;
+    struct jwk *jwk = jwk_from_text(key->public_key, strlen(key->public_key), NULL, &ignored);
+    if (!jwk || verifier_trust(context, jwk, INT64_MAX, &ignored))
+        log_error("a signing key can not be read", "kid", key->kid, "reason", ignored.message);
+    jwk_free(jwk);
 }
 
-static int read_record(rd_kafka_t *consumer, const char *topic, int64_t offset, struct audit_head *end, struct error *error) {
+/* What the signature at the end of the record says, when it is of ours and goes further than what is known. Others may have
+ * written to the topic: that is for auditors to find, and not to keep the API from its start. */
+static void take_record(struct verifier *verifier, const rd_kafka_message_t *record, struct audit_head *end) {
+    const char *bytes = record->payload;
+    size_t length = record->len;
+    while (bytes && length > 0 && bytes[length - 1] == '\n')
+        length--;
+    const char *before = bytes && length > 0 ? memrchr(bytes, '\n', length) : NULL, *begin = before ? before + 1 : bytes;
+    if (!bytes || length == 0)
+        return;
+    struct audit_line line;
+    struct audit_head signed_end;
+    struct text payload = TEXT_EMPTY;
+    struct error ignored;
+    if (audit_line_read(begin, length - (size_t)(begin - bytes), &line, &ignored))
+        return;
+    if (line.jws && verifier_check_text(verifier, line.jws, strlen(line.jws), 0, &payload, &ignored) == SIGNATURE_VALID &&
+        audit_signed_read(payload.bytes, payload.length, &signed_end.sequence, signed_end.hash, &ignored) == 0 &&
+        signed_end.sequence > end->sequence)
+        *end = signed_end;
+    text_free(&payload);
+    audit_line_free(&line);
+}
+
+/* Reads the records from the offset first up to before last. */
+static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, int64_t last, struct verifier *verifier,
+                        struct audit_head *end, struct error *error) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = offset;
-    rd_kafka_assign(consumer, list);
-    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = first;
+    rd_kafka_error_t *failure = rd_kafka_incremental_assign(consumer, list);
     int64_t until = clock_monotonic_ms() + TIMEOUT_MS;
-    while (clock_monotonic_ms() < until) {
+    int status = 1;
+    if (failure)
+        status = error_set(error, ERROR_UNAVAILABLE, "reading topic %s: %s", topic, rd_kafka_error_string(failure));
+    while (status > 0 && clock_monotonic_ms() < until) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, POLL_MS);
         if (!record)
             continue;
-        int status = 1;
-        if (!record->err)
-            status = take_last(record, topic, end, error);
-        else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-            status = 0; /* what the end was of is gone */
-        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        if (!record->err) {
+            if (record->offset < last)
+                take_record(verifier, record, end);
+            if (record->offset >= last - 1)
+                status = 0;
+            until = clock_monotonic_ms() + TIMEOUT_MS;
+        } else if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+            status = 0; /* the last are gone */
+        } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
-        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
+        } else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+        }
         rd_kafka_message_destroy(record);
-        if (status <= 0)
-            return status;
     }
-    return error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", topic);
+    rd_kafka_error_destroy(failure);
+    failure = rd_kafka_incremental_unassign(consumer, list);
+    rd_kafka_error_destroy(failure);
+    rd_kafka_topic_partition_list_destroy(list);
+    return status > 0 ? error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", topic) : status;
 }
 
-int audit_end_read(const struct kafka_settings *settings, const char *topic, struct audit_head *end, struct error *error) {
+int audit_end_read(const struct kafka_settings *settings, const char *topic, struct store *store, struct audit_head *end,
+                   struct error *error) {
     *end = (struct audit_head){0};
     rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-api", NULL, error);
     if (!consumer)
         return -1;
+    struct verifier *verifier = verifier_new();
     int64_t low, high;
-    int status = kafka_watermarks(consumer, topic, 0, &low, &high, error);
-    if (status == 0 && high > low)
-        status = read_record(consumer, topic, high - 1, end, error);
+    int status =
+        kafka_watermarks(consumer, topic, 0, &low, &high, error) || store_each_signing_key(store, trust_key, verifier, error)
+            ? -1
+            : 0;
+    for (int64_t last = high; status == 0 && end->sequence == 0 && last > low; last -= CHUNK)
+        status = read_records(consumer, topic, last - low > CHUNK ? last - CHUNK : low, last, verifier, end, error);
+    if (status == 0 && high > low && end->sequence == 0)
+        log_error("the audit topic has records, and none that this store has signed: find out who writes there", "topic",
+                  topic);
+    verifier_free(verifier);
     rd_kafka_consumer_close(consumer);
     rd_kafka_destroy(consumer);
     return status;
@@ -80,7 +110,7 @@ int audit_end_read(const struct kafka_settings *settings, const char *topic, str
 int audit_end_check(const struct kafka_settings *settings, const char *topic, struct store *store, struct error *error) {
     struct audit_head end, head;
     enum audit_standing standing;
-    if (audit_end_read(settings, topic, &end, error) || store_audit_compare(store, &end, &standing, error) ||
+    if (audit_end_read(settings, topic, store, &end, error) || store_audit_compare(store, &end, &standing, error) ||
         store_audit_head(store, &head, error))
         return -1;
     if (standing == AUDIT_LOST)
@@ -96,7 +126,7 @@ int audit_end_check(const struct kafka_settings *settings, const char *topic, st
 int audit_end_follow(const struct kafka_settings *settings, const char *topic, struct store *store, struct error *error) {
     struct audit_head end;
     enum audit_standing standing;
-    if (audit_end_read(settings, topic, &end, error) || store_audit_compare(store, &end, &standing, error))
+    if (audit_end_read(settings, topic, store, &end, error) || store_audit_compare(store, &end, &standing, error))
         return -1;
     return standing == AUDIT_AHEAD ? store_audit_follow(store, &end, error) : 0;
 }

@@ -8,9 +8,9 @@
 #include "common/kafka.h"
 #include "store_audit.h"
 
-/* Reads the last line of the topic's last record; sequence 0 when the topic is empty. ERROR_CONFLICT when that record is none
- * of ours. */
-int audit_end_read(const struct kafka_settings *settings, const char *topic, struct audit_head *end,
+/* Reads how far the topic goes by what keys of the store have signed; sequence 0 when it is empty. Records of others are passed
+ * over. */
+int audit_end_read(const struct kafka_settings *settings, const char *topic, struct store *store, struct audit_head *end,
                    struct error *error) MUST_CHECK;
 /* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store. Tells when it lacks lines. */
 int audit_end_check(const struct kafka_settings *settings, const char *topic, struct store *store,
