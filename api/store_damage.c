@@ -85,9 +85,9 @@ static int check_log(const char *path, struct error *error) {
     if (!reader.file)
         return errno == ENOENT ? 0 : error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
     int header = read_header(&reader);
-    bool damaged = header < 0 || (header > 0 && is_damaged(&reader));
+    bool has_damage = header < 0 || (header > 0 && is_damaged(&reader));
     fclose(reader.file);
-    return damaged ? error_set(error, ERROR_INVALID,
+    return has_damage ? error_set(error, ERROR_INVALID,
                                "the store's log %s is damaged, and changes that it held are lost: " STORE_DAMAGE_ADVICE, path)
                    : 0;
 }
@@ -141,15 +141,16 @@ static int read_rows(struct store *store, const char *sql, int64_t argument, int
     if (sqlite3_bind_parameter_count(statement) > 0)
         sqlite3_bind_int64(statement, 1, argument);
     int result;
-    for (int rows = 0; (result = sqlite3_step(statement)) == SQLITE_ROW; rows++) {
+    bool is_readable = true;
+    for (int rows = 0; is_readable && (result = sqlite3_step(statement)) == SQLITE_ROW; rows++) {
         if (rows == 0 && first)
             *first = sqlite3_column_int64(statement, 0);
         for (int i = 0; i < sqlite3_column_count(statement); i++)
             if (!sqlite3_column_blob(statement, i) && sqlite3_errcode(store->db) != SQLITE_OK &&
                 sqlite3_errcode(store->db) != SQLITE_ROW)
-                result = sqlite3_errcode(store->db);
+                is_readable = false;
     }
-    return sqlite3_finalize(statement) == SQLITE_OK && result == SQLITE_DONE ? 0 : -1;
+    return sqlite3_finalize(statement) == SQLITE_OK && is_readable && result == SQLITE_DONE ? 0 : -1;
 }
 
 static int sample_table(struct store *store, const char *name, bool has_rowid) {

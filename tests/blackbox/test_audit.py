@@ -359,6 +359,18 @@ def test_an_end_that_is_cut_is_found(kept):
     assert done.returncode == 1 and "its end is missing" in done.stderr
 
 
+def test_what_others_write_to_the_trail_does_not_keep_the_api_from_its_start(started, trail, project):
+    assert started.api.create(project, "before").status == 200
+    trail.wait_entry(lambda entry: entry["type"] == "change" and entry["jwk"] == "before", "the change is told")
+    assert started.api.stop() == 0
+    producer = confluent_kafka.Producer({"bootstrap.servers": started.broker.address})
+    for value in ("{", "", '{"sequence":1000000,"previous":"","time":"2026-01-01T00:00:00Z","type":"stop"}', '{"jws":"e30.e30.AAAA"}'):
+        producer.produce(f"{started.prefix}.audit", value, partition=0)
+    assert producer.flush(30) == 0
+    started.start_api()
+    assert started.api.create(project, "after").status in (200, 202)
+
+
 def test_following_shows_what_comes_when_it_comes(started, trail):
     project = started.add_project("MyProject")
     assert started.api.create(project, "a").status == 200
