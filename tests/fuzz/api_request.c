@@ -14,6 +14,7 @@ int api_main(int argc, char **argv);
 #include "../../api/main.c"
 #undef main
 
+#include <openssl/crypto.h>
 #include <arpa/inet.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
@@ -101,6 +102,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     atexit(remove_directory);
     data_dir = memory_format("%s/data", directory);
     address_file = memory_format("%s/address", directory);
+    /* The API's threads still run when the fuzzer ends: OpenSSL must not be taken away from them. */
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     master_key = memory_format("%s/master.key", directory);
     make_master_key();
     fill_store();
