@@ -14,6 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "common/io.h"
 #include "common/memory.h"
 
 enum { ACL_ENTRIES_MAX = 64 };
@@ -112,19 +113,6 @@ out:
     return result;
 }
 
-static int write_all(int file, const char *bytes, size_t length) {
-    while (length > 0) {
-        ssize_t written = write(file, bytes, length);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return -1;
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
 /* The name of a new file is on the disk only with its directory. */
 static int sync_directory_of(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -148,7 +136,7 @@ int secret_file_write_new(const char *what, const char *path, const char *conten
     if (file < 0)
         return error_set(error, ERROR_INVALID, "The %s %s can not be made: %s", what, path, strerror(errno));
     /* The umask may have taken away more than others' rights. */
-    int result = fchmod(file, S_IRUSR | S_IWUSR) < 0 || write_all(file, content, length) < 0 || fsync(file) < 0 ? -1 : 0;
+    int result = fchmod(file, S_IRUSR | S_IWUSR) < 0 || io_write_all(file, content, length) < 0 || fsync(file) < 0 ? -1 : 0;
     int reason = errno;
     if (close(file) < 0 && result == 0) {
         result = -1;

@@ -12,6 +12,7 @@
 
 #include "common/http.h"
 #include "common/identifier.h"
+#include "common/io.h"
 #include "common/memory.h"
 
 #define TEMPORARY_PREFIX ".jwk-worker-"
@@ -50,25 +51,12 @@ bool file_holds(int directory, const char *name, const void *bytes, size_t lengt
     return same;
 }
 
-static int write_all(int file, const char *bytes, size_t length) {
-    while (length > 0) {
-        ssize_t written = write(file, bytes, length);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return -1;
-        bytes += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
 int file_replace(int temporary, int directory, const char *name, mode_t mode, const void *bytes, size_t length) {
     char other[sizeof TEMPORARY_PREFIX + UUID_SIZE] = TEMPORARY_PREFIX;
     uuid_new(other + sizeof TEMPORARY_PREFIX - 1);
     int file = openat(temporary, other, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     /* The mode is what was asked for, whatever the umask. */
-    int failed = file < 0 || write_all(file, bytes, length) || fchmod(file, mode) || fsync(file);
+    int failed = file < 0 || io_write_all(file, bytes, length) || fchmod(file, mode) || fsync(file);
     int reason = errno;
     if (file >= 0 && close(file) != 0 && !failed) {
         failed = 1;
