@@ -28,7 +28,7 @@ static const struct option_spec common_options[] = {
     {"master-key-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(master_key_file),                                              \
      "Read the master keys from FILE, which nobody else may read: one a line, the first is used to seal, all to open."},       \
     {"master-key-command", 0, OPTION_STRING, "PROGRAM", NULL, 0, 0, AT(master_key_command),                                     \
-     "Run PROGRAM for them: its standard output is read as such a file."},                                                     \
+     "Run PROGRAM for them: its standard output is read as such a file. JWK_... variables are not passed on."},                \
     {"master-key-credential", 0, OPTION_STRING, "NAME", NULL, 0, 0, AT(master_key_credential),                                  \
      "Read them from the credential NAME that systemd hands over. Default: the credential master-key, where there is one."}
 

@@ -5,12 +5,9 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +16,7 @@
 #include "common/identifier.h"
 #include "common/memory.h"
 #include "common/secret_file.h"
+#include "common/spawn.h"
 
 #define DEFAULT_CREDENTIAL "master-key"
 #define ID_PREFIX          "jwk-api master key"
@@ -47,29 +45,6 @@ bool master_key_source_is_given(const struct master_key_source *source) {
 }
 
 /* ---- the program ---- */
-
-static int spawn(const char *program, int output, pid_t *pid) {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-    /* Everything else that is open here is ours; what it has to say of a failure goes where our log goes. */
-    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    char *arguments[] = {(char *)program, NULL};
-    int code = posix_spawn(pid, program, &actions, &attributes, arguments, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    return code;
-}
 
 /* Reads all that the program prints, up to the end of its output. 0, -1 when the time is over, -2 when it is too much. */
 static int read_output(int output, int64_t deadline, char *bytes, size_t *length) {
@@ -112,30 +87,26 @@ static int judge_end(const char *program, int end, struct error *error) {
 }
 
 static int run_command(const char *program, struct text *content, struct error *error) {
-    int output[2], process = -1, end = 0;
-    pid_t pid;
+    int output[2];
+    struct spawned spawned;
     if (pipe2(output, O_CLOEXEC) != 0)
         return error_set(error, ERROR_UNAVAILABLE, "starting the master key command: %s", strerror(errno));
-    int code = spawn(program, output[1], &pid);
+    /* What it has to say of a failure goes where our log goes. */
+    const struct spawn_streams streams = {.input = -1, .output = output[1], .messages = STDERR_FILENO};
+    int status = spawn_start("master key command", program, NULL, &streams, &spawned, error);
     close(output[1]);
-    if (code != 0) {
+    if (status != 0) {
         close(output[0]);
-        return error_set(error, ERROR_INVALID, "master key command %s: %s", program, strerror(code));
+        return -1;
     }
     int64_t deadline = clock_monotonic_ms() + MASTER_KEY_TIMEOUT_MS;
     char *bytes = memory_new(SECRET_FILE_MAX + 1);
     size_t length = 0;
-    int status = read_output(output[0], deadline, bytes, &length);
+    status = read_output(output[0], deadline, bytes, &length);
     close(output[0]);
-    process = pidfd_open(pid, 0);
-    if (status == 0 && (process < 0 || !await_end(process, deadline)))
+    if (status == 0 && !await_end(spawned.process, deadline))
         status = -1;
-    if (status != 0)
-        kill(-pid, SIGKILL);
-    while (waitpid(pid, &end, 0) < 0 && errno == EINTR)
-        ;
-    if (process >= 0)
-        close(process);
+    int end = spawn_end(&spawned, status != 0);
     if (status == -1)
         error_set(error, ERROR_INVALID, "master key command %s did not end within %d s", program, MASTER_KEY_TIMEOUT_MS / 1000);
     else if (status == -2)

@@ -4,26 +4,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "common/spawn.h"
 
 enum {
+    VARIABLES_MAX = 8,  /* what it is told in its environment */
     STDERR_KEPT = 4096, /* bytes of the end of standard error; the last line is looked for in them */
 };
 
 /* One running program and our ends of its pipes; -1 for what is closed. */
 struct run {
-    pid_t pid;
-    int process;  /* pidfd: readable when it has ended */
+    struct spawned spawned;
     int input;    /* we write its standard input */
     int messages; /* we read its standard error */
     const char *input_next;
@@ -40,20 +38,9 @@ static void close_descriptor(int *descriptor) {
 
 /* ---- starting ---- */
 
-static bool is_ours(const char *variable) {
-    return strncmp(variable, "JWK_", 4) == 0;
-}
-
-/* The worker's own environment without its JWK_… variables (which may hold what is not the hook's business), and the change's.
- */
-static char **environment_new(const struct hook_change *change) {
-    size_t count = 0, used = 0;
-    while (environ && environ[count])
-        count++;
-    char **variables = memory_new((count + 9) * sizeof *variables);
-    for (size_t i = 0; i < count; i++)
-        if (!is_ours(environ[i]))
-            variables[used++] = memory_string(environ[i]);
+/* What the program is told of the change. */
+static void variables_make(const struct hook_change *change, char *variables[VARIABLES_MAX + 1]) {
+    size_t used = 0;
     variables[used++] = memory_format("JWK_OPERATION=%s", change->operation);
     variables[used++] = memory_format("JWK_PROJECT=%s", change->project);
     variables[used++] = memory_format("JWK_NAME=%s", change->name);
@@ -63,60 +50,22 @@ static char **environment_new(const struct hook_change *change) {
     variables[used++] = memory_format("JWK_REPLICA=%s", change->replica);
     if (change->kid)
         variables[used++] = memory_format("JWK_KID=%s", change->kid);
-    return variables;
-}
-
-static void environment_free(char **variables) {
-    for (size_t i = 0; variables[i]; i++)
-        free(variables[i]);
-    free(variables);
-}
-
-static int spawn(const char *program, int input, int messages, char **variables, pid_t *pid) {
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, messages, STDERR_FILENO);
-    /* Everything else that is open here is the worker's: databases, sockets, its lock. */
-    posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &all);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    char *arguments[] = {(char *)program, NULL};
-    int code = posix_spawn(pid, program, &actions, &attributes, arguments, variables);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    return code;
+    variables[used] = NULL;
 }
 
 static int start(struct run *run, const char *program, const struct hook_change *change, struct error *error) {
     int input[2] = {-1, -1}, messages[2] = {-1, -1}, status = -1;
-    char **variables = environment_new(change);
+    char *variables[VARIABLES_MAX + 1];
+    variables_make(change, variables);
     /* Our ends do not block, so that a program that neither reads nor ends cannot hold us beyond its time. */
     if (pipe2(input, O_CLOEXEC) != 0 || pipe2(messages, O_CLOEXEC) != 0 || fcntl(input[1], F_SETFL, O_NONBLOCK) != 0 ||
         fcntl(messages[0], F_SETFL, O_NONBLOCK) != 0) {
         error_set(error, ERROR_UNAVAILABLE, "starting the hook: %s", strerror(errno));
         goto out;
     }
-    int code = spawn(program, input[0], messages[1], variables, &run->pid);
-    if (code != 0) {
-        error_set(error, ERROR_UNAVAILABLE, "starting the hook %s: %s", program, strerror(code));
+    const struct spawn_streams streams = {.input = input[0], .output = -1, .messages = messages[1]};
+    if (spawn_start("hook", program, (const char *const *)variables, &streams, &run->spawned, error))
         goto out;
-    }
-    run->process = pidfd_open(run->pid, 0);
-    if (run->process < 0) {
-        error_set(error, ERROR_UNAVAILABLE, "watching the hook: %s", strerror(errno));
-        kill(-run->pid, SIGKILL);
-        waitpid(run->pid, NULL, 0);
-        goto out;
-    }
     run->input = input[1];
     run->messages = messages[0];
     input[1] = messages[0] = -1;
@@ -126,7 +75,8 @@ out:
     close_descriptor(&input[1]);
     close_descriptor(&messages[0]);
     close_descriptor(&messages[1]);
-    environment_free(variables);
+    for (size_t i = 0; variables[i]; i++)
+        free(variables[i]);
     return status;
 }
 
@@ -184,7 +134,7 @@ static bool serve(struct run *run, int64_t deadline) {
         int64_t left = deadline - clock_monotonic_ms();
         if (left <= 0)
             return false;
-        struct pollfd polled[] = {{.fd = run->process, .events = POLLIN},
+        struct pollfd polled[] = {{.fd = run->spawned.process, .events = POLLIN},
                                   {.fd = run->messages, .events = POLLIN},
                                   {.fd = run->input, .events = POLLOUT}};
         if (poll(polled, 3, left > INT32_MAX ? INT32_MAX : (int)left) < 0 && errno != EINTR)
@@ -253,7 +203,7 @@ static int judge(const struct run *run, int status, struct error *error) {
 }
 
 int hook_run(const char *program, long timeout_ms, const struct hook_change *change, struct error *error) {
-    struct run run = {.pid = -1, .process = -1, .input = -1, .messages = -1, .input_next = change->jwk};
+    struct run run = {.input = -1, .messages = -1, .input_next = change->jwk};
     if (change->jwk)
         run.input_left = strlen(change->jwk);
     if (start(&run, program, change, error))
@@ -261,16 +211,11 @@ int hook_run(const char *program, long timeout_ms, const struct hook_change *cha
     if (run.input_left == 0)
         close_descriptor(&run.input);
     bool ended = serve(&run, clock_monotonic_ms() + timeout_ms);
-    if (!ended)
-        kill(-run.pid, SIGKILL);
-    int status = 0;
-    while (waitpid(run.pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    int status = spawn_end(&run.spawned, !ended);
     if (run.messages >= 0)
         read_messages(&run, 65536);
     close_descriptor(&run.input);
     close_descriptor(&run.messages);
-    close_descriptor(&run.process);
     if (!ended)
         return error_set(error, ERROR_UNAVAILABLE, "the hook did not end within %ld ms and was killed", timeout_ms);
     return judge(&run, status, error);

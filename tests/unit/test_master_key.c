@@ -273,7 +273,7 @@ static void a_program_that_fails_is_refused_whatever_it_prints(void **state) {
     write_program(files, "#!/bin/sh\nexec cat /dev/zero\n");
     expect_refusal(&source, sentence);
     free(sentence);
-    sentence = memory_format("master key command %s: No such file or directory", files->program);
+    sentence = memory_format("starting the master key command %s: No such file or directory", files->program);
     unlink(files->program);
     expect_refusal(&source, sentence);
     free(sentence);

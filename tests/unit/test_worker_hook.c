@@ -190,21 +190,6 @@ static void a_program_that_is_not_there_fails_by_name(void **state) {
     assert_non_null(strstr(error.message, "/nowhere/hook"));
 }
 
-static void signals_and_descriptors_of_the_worker_are_not_inherited(void **state) {
-    (void)state;
-    struct error error;
-    int descriptor = dup(STDOUT_FILENO); /* without close-on-exec */
-    assert_true(descriptor > 2);
-    /* SIGPIPE is ignored here; the hook must have it at its default. ls itself holds one descriptor on the directory. */
-    assert_int_equal(run("ls /proc/self/fd >fds; grep SigIgn /proc/self/status >ignored", LONG_MS, &error), 0);
-    close(descriptor);
-    char *descriptors = read_file("fds"), *ignored = read_file("ignored");
-    assert_string_equal(descriptors, "0\n1\n2\n3\n");
-    assert_int_equal(strtoull(ignored + strlen("SigIgn:\t"), NULL, 16) & 1u << (SIGPIPE - 1), 0);
-    free(descriptors);
-    free(ignored);
-}
-
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -214,7 +199,7 @@ int main(void) {
         TEST(a_message_is_one_clean_line_of_bounded_length), TEST(much_output_neither_blocks_nor_hides_the_last_line),
         TEST(input_that_is_not_read_does_no_harm),           TEST(a_deleted_jwk_has_no_input),
         TEST(a_hanging_hook_is_killed_with_its_children),    TEST(a_child_that_keeps_standard_error_open_holds_nothing_up),
-        TEST(a_program_that_is_not_there_fails_by_name),     TEST(signals_and_descriptors_of_the_worker_are_not_inherited),
+        TEST(a_program_that_is_not_there_fails_by_name),
     };
     return cmocka_run_group_tests_name("worker hook", tests, NULL, NULL);
 }
