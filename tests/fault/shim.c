@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 enum operation { WRITE, SYNC_BEGIN, SYNC_END, PRODUCE_BEGIN, PRODUCE_END, RECEIVE_END, OPERATIONS };
-enum action { ACT_NOTHING, ACT_KILL, ACT_STOP };
+enum action { ACT_NOTHING, ACT_KILL, ACT_STOP, ACT_FAIL_WRITES, ACT_FAIL_SYNCS }; /* the last two from then on */
 
 struct control {
     int64_t counts[OPERATIONS];
@@ -121,7 +121,12 @@ static void happened(enum operation operation) {
         return;
     int64_t action = __atomic_exchange_n(&control->action, ACT_NOTHING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&control->fired, 1, __ATOMIC_SEQ_CST);
-    kill(getpid(), action == ACT_KILL ? SIGKILL : SIGSTOP);
+    if (action == ACT_FAIL_WRITES)
+        __atomic_store_n(&control->write_error, ENOSPC, __ATOMIC_SEQ_CST);
+    else if (action == ACT_FAIL_SYNCS)
+        __atomic_store_n(&control->sync_error, EIO, __ATOMIC_SEQ_CST);
+    else
+        kill(getpid(), action == ACT_KILL ? SIGKILL : SIGSTOP);
     while (action == ACT_KILL)
         pause(); /* nothing more is done by this thread */
 }

@@ -10,7 +10,7 @@ import subprocess
 
 SOURCE = pathlib.Path(__file__).with_name("shim.c")
 OPERATIONS = ("write", "sync_begin", "sync_end", "produce_begin", "produce_end", "receive_end")
-ACTIONS = {"nothing": 0, "kill": 1, "stop": 2}
+ACTIONS = {"nothing": 0, "kill": 1, "stop": 2, "fail writes": 3, "fail syncs": 4}
 NOTE = struct.Struct("=IIqq")  # struct note
 
 
@@ -101,9 +101,9 @@ class Shim(Control):
                 position += length
             yield start, chr(kind), name, offset, length, data
 
-    def power_loss(self, random):
-        """Leaves in the directory what a disk would have after the power went: what was synced, and of the rest what chance kept, the
-        last sector written perhaps in part. The program does not run. Returns how many writes were lost."""
+    def power_loss(self, random, kept_share=None):
+        """Leaves in the directory what a disk would have after the power went: what was synced, and of the rest what chance kept (or this
+        share of it), the last sector written perhaps in part. The program does not run. Returns how many writes were lost."""
         durable = {path.name: bytearray(path.read_bytes()) for path in self.base.iterdir()}
         open_writes = {}
 
@@ -131,7 +131,9 @@ class Shim(Control):
                     if kind == "S" and each[0] < offset:
                         apply(name, each)
                 open_writes[name] = [each for each in waiting if each[0] >= offset]
-        kept_share, lost = random.choice((0.0, 0.0, 0.5, 0.9)), 0
+        if kept_share is None:
+            kept_share = random.choice((0.0, 0.0, 0.5, 0.9))
+        lost = 0
         for name, waiting in open_writes.items():
             for start, kind, offset, data in waiting:
                 if random.random() >= kept_share:
