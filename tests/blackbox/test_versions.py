@@ -1,0 +1,169 @@
+"""A program of the version before or after on the other side: what it leaves out and what it adds makes no difference.
+
+Version 1 had no signatures, no sealed private halves and no enrolment. A later one may add members anywhere, headers, and types."""
+
+import base64
+import hashlib
+import json
+import uuid
+
+import confluent_kafka
+import pytest
+
+from harness.hand_worker import HandWorker, headers_of, now
+from harness.keys import new_key, public_half
+from harness.program import wait_until
+from harness.signatures import Signer
+
+LATER_HEADERS = {"ce_partitionkey": "x", "ce_later": "y", "tracestate": "a=b"}
+LATER = {"later": {"a": [1, None, {"b": "c"}]}, "laterText": "x", "laterNull": None}
+
+
+def grown(value):
+    """The same with members of a later version in every object of ours: keys are as they are."""
+    if isinstance(value, list):
+        return [grown(item) for item in value]
+    if not isinstance(value, dict) or "kty" in value:
+        return value
+    return {name: grown(item) for name, item in value.items()} | LATER
+
+
+def of_version(version, record):
+    """A record (key, headers, value) as that version would write it."""
+    key, headers, value = record
+    if version == "earlier":
+        return record
+    return key, headers | LATER_HEADERS, json.dumps(grown(json.loads(value))).encode()
+
+
+# ---- the API hears a worker ----
+
+class OtherWorker(HandWorker):
+    version = "earlier"
+
+    def presence(self, kind, **changes):
+        earlier = {"after": ...} if self.version == "earlier" else {}
+        return of_version(self.version, super().presence(kind, **earlier | changes))
+
+    def ack_of(self, event, **changes):
+        return of_version(self.version, super().ack_of(event, **changes))
+
+    def enrol(self, **changes):
+        return super().enrol(**(LATER if self.version == "later" else {}) | changes)
+
+
+class LaterWorker(OtherWorker):
+    version = "later"
+
+
+@pytest.mark.parametrize("kind, keys", [(OtherWorker, False), (LaterWorker, False), (LaterWorker, True)],
+                         ids=["version 1", "a later one", "a later one with credentials"])
+def test_the_api_counts_on_a_worker_of_another_version(installation, project, kind, keys):
+    credentials = installation.add_environment_with_keys("production") if keys else None
+    if not keys:
+        installation.add_environment("production", keys=False)
+    installation.start_api()
+    assert installation.api.create(project, "a", prefer="respond-async").status == 202
+    worker = kind(installation, "production", credentials=credentials).start()
+    wait_until(lambda: any("replica connected" in line and worker.worker in line for line in installation.api.log().splitlines()), "it is known")
+
+    def change():
+        text = uuid.uuid4().hex
+        location = installation.api.update(project, "a", {"description": text}, prefer="respond-async").headers["Location"]
+        return installation.topics.wait_event(lambda value: value["jwk"]["description"] == text, "the event"), location
+    event, location = change()
+    worker.ack(event)
+    installation.api.wait_deployment(location)
+    event, location = change()
+    worker.ack(event, status="failed", message="gateway is down")
+    installation.api.wait_deployment(location, "FAILED")
+    worker.ack(event)
+    installation.api.wait_deployment(location)
+    # An ack that never comes is made good by a heartbeat that tells how far the replica is.
+    event, location = change()
+    worker.say("heartbeat", positions=[{"partition": event.partition, "offset": event.offset + 1, "sequence": event.value["sequence"]}])
+    installation.api.wait_deployment(location)
+    worker.say("goodbye", ready=False)
+    wait_until(lambda: any("replica left" in line for line in installation.api.log().splitlines()), "its goodbye is heard")
+
+
+# ---- a worker hears the API, and another start of itself ----
+
+class OtherApi:
+    """Publishes by hand. signer: None signs nothing."""
+
+    def __init__(self, installation, version, signer=None):
+        self.installation, self.version, self.signer = installation, version, signer
+        self.sequence = 0
+        self.producer = confluent_kafka.Producer({"bootstrap.servers": installation.broker.address, "log_level": 0})
+
+    def event(self, operation, jwk_id, version, name, key, **changes):
+        self.sequence += 1
+        jwk = {"id": jwk_id, "name": name, "description": None, "type": key["kty"], "kid": key["kid"],
+               "publicKey": None if operation == "delete" else public_half(key), "retiring": []}
+        value = {"operation": operation, "deploymentId": str(uuid.uuid4()), "epoch": 1, "version": version, "sequence": self.sequence,
+                 "project": {"id": "0199b3c4-5a10-7c3e-8f21-0000000000aa", "name": "P"}, "jwk": jwk, "actor": "alice", "time": now()} | changes
+        headers = headers_of(f"jwk.{operation}d.v1", "event", jwk_id) | {"ce_source": "urn:jwk-api:by-hand"}
+        return of_version(self.version, (jwk_id, headers, json.dumps(value).encode()))
+
+    def publish(self, *records):
+        headers = self.signer.sign_records(records) if self.signer else [each for _, each, _ in records]
+        for (key, _, value), each in zip(records, headers):
+            self.producer.produce(self.installation.topics.events, value, key, 0, headers=each)
+        assert self.producer.flush(20) == 0
+
+
+@pytest.fixture(params=["version 1", "a later one", "a later one with credentials"])
+def heard(request, installation):
+    """A worker with nobody but an API of another version, by hand."""
+    version = "earlier" if request.param == "version 1" else "later"
+    if "credentials" in request.param:
+        installation.add_environment_with_keys("production")
+        signer, keys = Signer(), installation.directory / "keys.json"
+        keys.write_text(json.dumps({"keys": [signer.public]}))
+        keys.chmod(0o644)
+        installation.start_worker("production", "edge-1", "--api-keys", keys)
+        return OtherApi(installation, version, signer)
+    installation.start_worker("production")
+    return OtherApi(installation, version)
+
+
+def test_a_worker_takes_events_of_another_version(heard):
+    installation = heard.installation
+    worker = installation.workers["production", "edge-1"]
+    first, second = str(uuid.uuid4()), str(uuid.uuid4())
+    one, two = new_key("EC", kid="one"), new_key("RSA", kid="two")
+    heard.publish(heard.event("create", first, 1, "a", one), heard.event("create", second, 1, "b", two))
+    wait_until(lambda: worker.names("P") == ["a", "b"], "both are served")
+    assert sorted(worker.kids("P")) == ["one", "two"] and worker.jwk("P", "a") == public_half(one)
+    other = new_key("OKP", kid="three")
+    rotated = heard.event("update", second, 2, "b", other)
+    body = json.loads(rotated[2])
+    body["jwk"]["retiring"] = [{"publicKey": public_half(two), "until": 4102444800}]
+    rotated = of_version(heard.version, (rotated[0], rotated[1], json.dumps(body).encode()))
+    heard.publish(heard.event("update", first, 2, "renamed", one), rotated)
+    wait_until(lambda: worker.names("P") == ["b", "renamed"], "it is renamed")
+    wait_until(lambda: sorted(worker.kids("P")) == ["one", "three", "two"], "the replaced key is served beside the new one")
+    gone = heard.event("delete", first, 3, "renamed", one)
+    heard.publish(gone)
+    wait_until(lambda: worker.names("P") == ["b"], "it is deleted")
+    wanted = {"deploymentId": json.loads(gone[2])["deploymentId"], "status": "applied",
+              "eventHash": base64.urlsafe_b64encode(hashlib.sha256(gone[2]).digest()).rstrip(b"=").decode()}
+    wait_until(lambda: any(wanted.items() <= ack.value.items() for ack in installation.topics.read(installation.topics.acks)), "its ack is there")
+
+
+def test_an_operation_of_a_later_version_holds_nothing_up(heard):
+    worker = heard.installation.workers["production", "edge-1"]
+    first, key = str(uuid.uuid4()), new_key("EC", kid="one")
+    heard.publish(heard.event("create", first, 1, "a", key), heard.event("archive", first, 2, "a", key), heard.event("update", first, 3, "b", key))
+    wait_until(lambda: worker.names("P") == ["b"], "what comes behind it is served")
+
+
+@pytest.mark.parametrize("kind, keys", [(OtherWorker, False), (LaterWorker, False), (LaterWorker, True)],
+                         ids=["version 1", "a later one", "a later one with credentials"])
+def test_a_start_of_another_version_takes_the_place_of_a_worker(installation, kind, keys):
+    """As in an upgrade, where a new process is started on a copy of the state: the earlier one must not go on."""
+    credentials = installation.add_environment_with_keys("production") if keys else None
+    worker = installation.start_worker("production")
+    kind(installation, "production", credentials=credentials).say("hello")
+    assert worker.wait_exit() == 3
