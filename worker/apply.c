@@ -195,6 +195,14 @@ static int apply_refused(struct state *state, struct apply_record *record, struc
     return has || !may_be_genuine ? 0 : state_store_refused(state, event->jwk_id, record->event_id, error);
 }
 
+/* Whether it is the unsigned delete of a JWK that was taken unsigned, when the replica had no credentials. What is served by
+ * nobody's word may go by nobody's word too: else a key that was deleted before events were signed, while the replica was away,
+ * would be served on. Should it be a forgery, the JWK's next signed event brings it back, whatever its version. */
+static int is_delete_of_unproven(struct state *state, const struct apply_record *record, bool *is, struct error *error) {
+    *is = record->is_readable && record->verdict == SIGNATURE_MISSING && record->event.operation == EVENT_DELETE;
+    return *is ? state_is_unproven(state, record->event.jwk_id, is, error) : 0;
+}
+
 static void note_replayed(struct apply_record *record) {
     /* A reading from the start meets what was there before the tombstone. And an API that was killed sends a delete again
      * together with its tombstone. */
@@ -208,8 +216,14 @@ static int apply_one(struct state *state, struct apply_record *record, const str
                      struct error *error) {
     if (record->outcome == APPLY_MALFORMED || record->outcome == APPLY_END)
         return 0;
-    if (record->outcome == APPLY_REFUSED)
-        return apply_refused(state, record, error);
+    if (record->verdict != SIGNATURE_VALID) {
+        bool is_followed;
+        if (is_delete_of_unproven(state, record, &is_followed, error))
+            return -1;
+        if (!is_followed)
+            return apply_refused(state, record, error);
+        log_info("the unsigned delete of a JWK that was taken unsigned is followed", "jwk", record->event.jwk_id);
+    }
     if (record->outcome == APPLY_TOMBSTONE)
         return state_forget(state, record->event_id, changes, error);
     const struct event *event = &record->event;
@@ -231,7 +245,7 @@ static int apply_one(struct state *state, struct apply_record *record, const str
         .partition = record->partition,
         .generation = record->generation,
         .deleted = event->operation == EVENT_DELETE,
-        .verified = record->verified,
+        .verified = record->verified && record->verdict == SIGNATURE_VALID,
     };
     struct state_outcome outcome;
     if (state_put(state, &jwk, &outcome, changes, error))

@@ -245,11 +245,25 @@ static void reload(void *context) {
     (void)ignored;
 }
 
+/* Credentials do not judge what was taken before there were any. */
+static int tell_unproven(const struct service *service, const struct settings *settings, struct error *error) {
+    int64_t count;
+    if (!service->trust)
+        return 0;
+    if (state_count_unproven(service->state, &count, error))
+        return -1;
+    if (count > 0)
+        log_warning("JWKs that were taken unsigned are served until signed events of them come; to serve nothing else than what "
+                    "is signed, stop the worker and delete its state directory: it is rebuilt from the topic",
+                    "jwks", LOG_NUMBER(count), "directory", settings->state_dir);
+    return 0;
+}
+
 static int open_service(struct service *service, const struct settings *settings, struct error *error) {
     if (open_trust(&service->trust, settings, error))
         return -1;
     service->state = state_open(settings->state_dir, settings->environment, settings->replica, error);
-    if (!service->state)
+    if (!service->state || tell_unproven(service, settings, error))
         return -1;
     service->readers = state_reader_pool_new(service->state);
     struct key_set_options cache = {.readers = service->readers,

@@ -138,6 +138,10 @@ int state_clear_refused(struct state *state, const char *jwk_id, const char *eve
 /* Calls visit for at most limit of them. */
 int state_each_refused(struct state *state, size_t limit, void (*visit)(void *context, const char *jwk_id), void *context,
                        struct error *error) MUST_CHECK;
+/* Whether it holds the JWK, not deleted, by the word of an event that was not verified. */
+int state_is_unproven(struct state *state, const char *jwk_id, bool *unproven, struct error *error) MUST_CHECK;
+/* How many such JWKs it holds. */
+int state_count_unproven(struct state *state, int64_t *count, struct error *error) MUST_CHECK;
 /* Whether the state has that version of the JWK, or a later one. */
 int state_has(struct state *state, const char *jwk_id, int64_t epoch, int64_t version, bool *has, struct error *error) MUST_CHECK;
 /* A sweep of this generation is to spare the JWK: an event of it could not be judged. */

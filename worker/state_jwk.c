@@ -257,6 +257,29 @@ int state_has(struct state *state, const char *jwk_id, int64_t epoch, int64_t ve
     return status;
 }
 
+int state_is_unproven(struct state *state, const char *jwk_id, bool *unproven, struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_JWK, error);
+    if (!find)
+        return -1;
+    state_bind_text(find, 1, jwk_id);
+    int code = sqlite3_step(find);
+    *unproven = code == SQLITE_ROW && sqlite3_column_int(find, 6) == 0 && sqlite3_column_int(find, 8) == 0;
+    int status = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : state_fail(state, "finding a JWK", error);
+    sqlite3_reset(find);
+    return status;
+}
+
+int state_count_unproven(struct state *state, int64_t *count, struct error *error) {
+    sqlite3_stmt *statement = state_prepared(state, STATEMENT_COUNT_UNPROVEN, error);
+    if (!statement)
+        return -1;
+    int status = sqlite3_step(statement) == SQLITE_ROW ? 0 : state_fail(state, "counting JWKs", error);
+    if (status == 0)
+        *count = sqlite3_column_int64(statement, 0);
+    sqlite3_reset(statement);
+    return status;
+}
+
 int state_keep(struct state *state, const char *jwk_id, int32_t partition, int64_t generation, struct error *error) {
     sqlite3_stmt *keep = state_prepared(state, STATEMENT_KEEP_JWK, error);
     if (!keep)

@@ -103,7 +103,8 @@ class OtherApi:
                "publicKey": None if operation == "delete" else public_half(key), "retiring": []}
         value = {"operation": operation, "deploymentId": str(uuid.uuid4()), "epoch": 1, "version": version, "sequence": self.sequence,
                  "project": {"id": "0199b3c4-5a10-7c3e-8f21-0000000000aa", "name": "P"}, "jwk": jwk, "actor": "alice", "time": now()} | changes
-        headers = headers_of(f"jwk.{operation}d.v1", "event", jwk_id) | {"ce_source": "urn:jwk-api:by-hand"}
+        kind = {"redeploy": "jwk.redeployed.v1"}.get(operation, f"jwk.{operation}d.v1")
+        headers = headers_of(kind, "event", jwk_id) | {"ce_source": "urn:jwk-api:by-hand"}
         return of_version(self.version, (jwk_id, headers, json.dumps(value).encode()))
 
     def publish(self, *records):
@@ -157,6 +158,31 @@ def test_an_operation_of_a_later_version_holds_nothing_up(heard):
     first, key = str(uuid.uuid4()), new_key("EC", kid="one")
     heard.publish(heard.event("create", first, 1, "a", key), heard.event("archive", first, 2, "a", key), heard.event("update", first, 3, "b", key))
     wait_until(lambda: worker.names("P") == ["b"], "what comes behind it is served")
+
+
+def test_a_key_that_was_deleted_before_events_were_signed_goes_from_a_replica_that_was_away(installation):
+    """Its delete is unsigned as its creation was. Everything else that is unsigned is refused once the replica has credentials."""
+    api, revoked, kept = OtherApi(installation, "earlier"), str(uuid.uuid4()), str(uuid.uuid4())
+    one, two = new_key("EC", kid="one"), new_key("EC", kid="two")
+    worker = installation.start_worker("production")
+    api.publish(api.event("create", revoked, 1, "a", one), api.event("create", kept, 1, "b", two))
+    wait_until(lambda: worker.names("P") == ["a", "b"], "both are served")
+    worker.stop()
+    api.publish(api.event("delete", revoked, 2, "a", one), api.event("update", kept, 2, "forged", two))
+    installation.add_environment_with_keys("production")
+    api.signer, keys = Signer(), installation.directory / "keys.json"
+    keys.write_text(json.dumps({"keys": [api.signer.public]}))
+    keys.chmod(0o644)
+    worker = installation.start_worker("production", "edge-1", "--api-keys", keys)
+    assert worker.names("P") == ["b"] and worker.kids("P") == ["two"]
+    assert "taken unsigned" in worker.log()
+    api.publish(api.event("redeploy", kept, 2, "renamed", two))
+    wait_until(lambda: worker.names("P") == ["renamed"], "what is signed takes the place of what was not")
+    api.signer = None
+    api.publish(api.event("delete", kept, 3, "renamed", two))
+    refused = 'jwk_worker_events_refused_total{reason="missing"} 3'
+    wait_until(lambda: refused in worker.request("GET", "/metrics").body.decode(), "the unsigned delete is read")
+    assert worker.names("P") == ["renamed"]
 
 
 @pytest.mark.parametrize("kind, keys", [(OtherWorker, False), (LaterWorker, False), (LaterWorker, True)],

@@ -339,6 +339,34 @@ static void what_was_refused_changes_nothing(void **state) {
     assert_int_equal(state_keys(fixture->state), 1);
 }
 
+static struct event delete_of(const char *id, int64_t version) {
+    struct event event = event_of(id, "one", version);
+    event.operation = EVENT_DELETE;
+    event.public_key = NULL;
+    return event;
+}
+
+static void an_unsigned_delete_is_followed_for_what_was_taken_unsigned_alone(void **state) {
+    (void)state;
+    int64_t count;
+    struct error error;
+    apply_one(event_of(JWK_A, "one", 1)); /* as without credentials */
+    assert_int_equal(apply_judged(event_of(JWK_A, "forged", 2), SIGNATURE_MISSING, true).outcome, APPLY_REFUSED);
+    assert_int_equal(apply_judged(delete_of(JWK_A, 2), SIGNATURE_WRONG, true).outcome, APPLY_REFUSED);
+    assert_int_equal(apply_judged(delete_of(JWK_A, 2), SIGNATURE_UNKNOWN_KEY, true).outcome, APPLY_REFUSED);
+    assert_int_equal(state_count_unproven(fixture->state, &count, &error), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(apply_judged(delete_of(JWK_A, 9), SIGNATURE_MISSING, true).outcome, APPLY_NEWER);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[]}");
+    assert_int_equal(state_count_unproven(fixture->state, &count, &error), 0);
+    assert_int_equal(count, 0);
+    /* It was forged: what is signed comes back, though its version is an earlier one. */
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_VALID, true).outcome, APPLY_NEWER);
+    assert_int_equal(apply_judged(delete_of(JWK_A, 4), SIGNATURE_MISSING, true).outcome, APPLY_REFUSED);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    assert_int_equal(apply_judged(delete_of(JWK_B, 4), SIGNATURE_MISSING, true).outcome, APPLY_REFUSED);
+}
+
 static void only_what_is_not_applied_is_a_failure(void **state) {
     (void)state;
     apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_VALID, true);
@@ -433,6 +461,7 @@ int main(void) {
         TEST(acked_positions_go_with_the_next_batch),
         TEST(a_project_that_was_renamed_is_stale_under_both_names),
         TEST(what_was_refused_changes_nothing),
+        TEST(an_unsigned_delete_is_followed_for_what_was_taken_unsigned_alone),
         TEST(only_what_is_not_applied_is_a_failure),
         TEST(what_other_keys_would_take_is_remembered_and_made_good),
         TEST(what_can_not_be_judged_is_not_swept),
