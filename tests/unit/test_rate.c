@@ -132,6 +132,18 @@ static void no_limit_lets_all_pass_and_remembers(void **state) {
     rate_table_free(table);
 }
 
+static void no_limit_lets_those_pass_who_read_the_clock_earlier_than_the_one_before(void **state) {
+    (void)state;
+    struct rate rate = rate_of("0");
+    struct rate_table *table = rate_table_new(&rate, 8);
+    int64_t wait = 1;
+    assert_true(rate_table_take(table, key(1), START, &wait));
+    assert_true(rate_table_take(table, key(1), START - 1, &wait));
+    assert_true(rate_table_allows(table, key(1), START - SECOND, &wait));
+    assert_int_equal(wait, 0);
+    rate_table_free(table);
+}
+
 static void a_full_table_forgets_those_who_lose_least(void **state) {
     (void)state;
     struct rate rate = rate_of("1/s:10");
@@ -172,6 +184,7 @@ int main(void) {
         cmocka_unit_test(a_burst_passes_and_then_the_steady_rate),
         cmocka_unit_test(keys_do_not_disturb_each_other_and_looking_takes_nothing),
         cmocka_unit_test(no_limit_lets_all_pass_and_remembers),
+        cmocka_unit_test(no_limit_lets_those_pass_who_read_the_clock_earlier_than_the_one_before),
         cmocka_unit_test(a_full_table_forgets_those_who_lose_least),
         cmocka_unit_test(keys_are_spread_over_the_table),
     };
