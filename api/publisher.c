@@ -242,6 +242,14 @@ static struct cloudevent attributes_of(const struct publisher *publisher, const 
     };
 }
 
+/* Of a record, which compaction's lag counts from: that of its event. But an event of the time when the clock was ahead is of the
+ * future, and a broker refuses what is too far from now (message.timestamp.after.max.ms, an hour by default since Kafka 4.0):
+ * nothing behind it would go out until then. ce_time still tells the time that was recorded. */
+static int64_t timestamp_of(const struct store_outgoing *outgoing) {
+    int64_t now = clock_wall_ms();
+    return outgoing->time < now ? outgoing->time : now;
+}
+
 /* Hands the event of that place to the producer; takes it when successful. The lock is held. */
 static bool produce(struct publisher *publisher, struct outgoing_batch *batch, size_t place,
                     const struct signed_batch *signatures) {
@@ -253,7 +261,7 @@ static bool produce(struct publisher *publisher, struct outgoing_batch *batch, s
     rd_kafka_resp_err_t result = rd_kafka_producev(
         publisher->producer, RD_KAFKA_V_TOPIC(publisher->topic), RD_KAFKA_V_PARTITION(outgoing->partition),
         RD_KAFKA_V_KEY(outgoing->key, strlen(outgoing->key)), RD_KAFKA_V_VALUE(outgoing->value, outgoing->value_length),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(outgoing->time),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(timestamp_of(outgoing)),
         RD_KAFKA_V_OPAQUE((void *)(intptr_t)outgoing->outbox_id), RD_KAFKA_V_END);
     if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_headers_destroy(headers);
