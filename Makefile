@@ -105,7 +105,7 @@ check: ## install what the tests need and run all of them
 
 units: $(unit_tests)
 unit: $(unit_tests) ## build and run the unit tests
-	@set -e; for test in $^; do $$test; done
+	@status=0; for test in $^; do $$test || status=1; done; exit $$status
 .SECONDARY: $(unit_tests:%=%.o)
 
 # Python packages, Kafka's jars, the judges' libraries and the AsyncAPI schema: under build/, installed nowhere else.
@@ -142,11 +142,12 @@ $(BUILD)/judges/ours: $(BUILD)/tests/judges/ours.o $(BUILD)/libcommon.a | $(sani
 judges: all check-deps $(BUILD)/judges/ours ## let JOSE libraries of other languages and Schemathesis judge
 	JWK_BUILD=$(BUILD) $(pytest) tests/judges
 
-fault: all check-deps ## a few minutes of seeded faults, judged by the invariants
+fault: all check-deps $(BUILD)/bench/load ## a few minutes of seeded faults, judged by the invariants
 	JWK_BUILD=$(BUILD) $(pytest) tests/fault
 
-soak: all check-deps ## faults for as long as told: make soak SECONDS=3600 BROKER=kafka
-	JWK_BUILD=$(BUILD) PYTHONPATH=tests $(venv)/bin/python -m fault --seconds $(or $(SECONDS),3600) --broker $(or $(BROKER),kafka)
+soak: all check-deps ## load and faults for as long as told, and whether anything grows: make soak SECONDS=3600 BROKER=kafka
+	JWK_BUILD=$(BUILD) PYTHONPATH=tests $(venv)/bin/python -m fault.soak --seconds $(or $(SECONDS),3600) --broker $(or $(BROKER),kafka) \
+	    $(if $(SEED),--seed $(SEED))
 
 # Everything under AddressSanitizer and UndefinedBehaviorSanitizer, and what many threads share under ThreadSanitizer.
 threaded_units := writer publisher gatherer settle gathered http deadlines rate sealing
@@ -192,16 +193,19 @@ lint: ## static analysis: clang-tidy, gcc -fanalyzer, cppcheck, shellcheck; STEP
 	@tests/lint/lint.sh $(STEPS)
 
 # Built once more with counters, which the programs write when they end by themselves or by SIGTERM; kill -9 loses them.
+COVERED ?= tests/blackbox
 coverage: check-deps ## lines and branches that unit and black-box tests reach; HTML in build-coverage/html
 	@tests/setup/packages.sh build check coverage
 	@find build-coverage -name '*.gcda' -delete 2>/dev/null || true
 	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS="-O0 -g --coverage -fprofile-update=atomic" -j"$$(nproc)" all units
-	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS="-O0 -g --coverage -fprofile-update=atomic" unit
-	@JWK_BUILD=build-coverage JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 $(pytest) $(in_parallel) tests/blackbox || \
-	    echo "coverage: tests failed; the figures are of what ran" >&2
-	@mkdir -p build-coverage/html
-	@gcovr --root . --object-directory build-coverage --filter 'api/' --filter 'common/' --filter 'worker/' --exclude-unreachable-branches \
-	    --html-details build-coverage/html/index.html --txt --print-summary build-coverage
+	@status=0; \
+	    $(MAKE) --no-print-directory -k BUILD=build-coverage CFLAGS="-O0 -g --coverage -fprofile-update=atomic" unit || status=1; \
+	    JWK_BUILD=build-coverage JWK_TEST_BROKERS=embedded JWK_TEST_PATIENCE=120 $(pytest) $(in_parallel) $(COVERED) || status=1; \
+	    mkdir -p build-coverage/html && \
+	    gcovr --root . --object-directory build-coverage --filter 'api/' --filter 'common/' --filter 'worker/' --exclude-unreachable-branches \
+	        --html-details build-coverage/html/index.html --txt --print-summary build-coverage || status=1; \
+	    [ $$status -eq 0 ] || echo "coverage: there were failures, see above; the figures are of what ran" >&2; \
+	    exit $$status
 
 # ---- measure ----
 

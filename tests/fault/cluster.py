@@ -113,6 +113,11 @@ class Node:
         found = re.search(r"VmRSS:\s+(\d+) kB", text)
         return int(found.group(1)) * 1024 if found else 0
 
+    def use(self):
+        """(bytes of memory, descriptors, threads) while it runs."""
+        process = pathlib.Path(f"/proc/{self.program.pid}")
+        return self.resident(), len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
+
 
 class ApiNode(Node):
     def arguments(self, address_file):

@@ -21,10 +21,11 @@ from .history import History, now
 from .load import PROJECTS, Load, Secrets
 from .observer import Observer
 
+USE_LOOKS, USE_EVERY_S = 10, 0.1  # at what a program uses in a quiet moment
 QUIET_PATIENCE_S = 60  # what is not equal by then never will be
 ENVIRONMENTS = ("production", "staging")
 API_DUMP = ("SELECT jwk.uid, project.name, jwk.name, jwk.version, jwk.deleted_at IS NOT NULL, jwk.kid, jwk.type, public_key, description"
-            " FROM jwk JOIN project ON project.id = project_id LEFT JOIN jwk_material ON jwk_id = jwk.id")
+            " FROM jwk JOIN project ON project.id = project_id LEFT JOIN jwk_material ON jwk_id = jwk.id WHERE deleted_at IS NULL")
 
 
 class Skip(Exception):
@@ -173,6 +174,18 @@ class Run:
                          api=[list(row) for row in self.api_rows(API_DUMP)],
                          replicas={node.name: self.served(node) for node in self.cluster.workers.values()})
         self.history.flush()
+
+    def note_use(self):
+        """What each program uses while nothing happens. Of a few looks the fewest descriptors and threads: connections end a moment after
+        their last answer."""
+        looks = []
+        for _ in range(USE_LOOKS):
+            looks.append({node.name: node.use() for node in self.cluster.nodes})
+            time.sleep(USE_EVERY_S)  # between two looks
+        for node in self.cluster.nodes:
+            resident, descriptors, threads = zip(*(look[node.name] for look in looks))
+            self.history.add("quiet_use", node=node.name, pid=node.program.pid, resident=resident[-1], descriptors=min(descriptors),
+                             threads=min(threads))
 
     def wait_for(self, condition, what):
         deadline = now() + QUIET_PATIENCE_S

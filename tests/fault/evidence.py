@@ -94,6 +94,18 @@ class Evidence:
         return [(record, json.loads(record["value"])) for record in self.genuine if record["topic"] == "acks" and record["value"]]
 
     @functools.cached_property
+    def acked(self):
+        """(deployment, replica) -> when its first genuine ack that it is applied was made. That is of the replica's wall clock, which no fault
+        turns while a replica is asked for what it serves."""
+        result = {}
+        monotonic, wall = self.lines["run"][0]["clock"]
+        for record, ack in self.acks:
+            if ack["status"] == "applied":
+                result.setdefault((ack["deploymentId"], f"{ack['environment']}-{ack['replica']}"),
+                                  monotonic + record["timestamp"] / 1000 - wall)
+        return result
+
+    @functools.cached_property
     def trail(self):
         """(life, line as text) of the audit trail: as it was read, and then what the store still has."""
         records = sorted((each for each in self.genuine if each["topic"] == "audit" and each["value"]),

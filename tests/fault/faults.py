@@ -15,6 +15,7 @@ from .cluster import HEARTBEAT_MS, STATUS_FENCED, WorkerNode
 
 FAULTS = {}  # name -> (function, weight, kinds of broker)
 HOURS_MS = 3_600_000
+HOURS = (-30, -5, -1, 1, 5, 30)  # by which clocks are turned
 
 
 def fault(weight=1, brokers=("embedded", "kafka")):
@@ -254,7 +255,7 @@ def turn_clocks(run, random, nodes):
     with contextlib.ExitStack() as stack:
         for node in nodes:
             stack.enter_context(disturbing(node))
-            hours = random.choice((-30, -5, -1, 1, 5, 30))
+            hours = random.choice(HOURS)
             run.history.add("clock", node=node.name, hours=hours)
             node.shim.fields.clock_offset_ms = hours * HOURS_MS
         yield random.uniform(0.5, 3)

@@ -31,3 +31,13 @@ def read_lines(path):
     """The objects of a file of JSON lines."""
     with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def read_last_lines(path, size):
+    """Those of the last so many bytes."""
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        begin = max(0, file.tell() - size)
+        file.seek(begin)
+        lines = file.read().decode(errors="replace").splitlines()
+    return [json.loads(line) for line in (lines[1:] if begin else lines)]

@@ -190,6 +190,8 @@ class Client(threading.Thread):
     def run(self):
         while not self.stopping.is_set():
             if not self.running.is_set():
+                if self.connection:
+                    self.connection.close()
                 self.idle.set()
                 self.running.wait(0.5)
                 continue

@@ -1,6 +1,5 @@
 """Watches while the load runs: what each replica serves, what each program uses, and whether one has ended by itself."""
 
-import pathlib
 import threading
 
 from .history import now
@@ -66,9 +65,8 @@ class Observer(threading.Thread):
 
     def measure(self, node):
         try:
-            process = pathlib.Path(f"/proc/{node.program.pid}")
-            self.history.add("usage", node=node.name, resident=node.resident(), descriptors=len(list((process / "fd").iterdir())),
-                             threads=len(list((process / "task").iterdir())))
+            resident, descriptors, threads = node.use()
+            self.history.add("usage", node=node.name, resident=resident, descriptors=descriptors, threads=threads)
         except OSError:
             pass  # it ended meanwhile
 

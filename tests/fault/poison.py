@@ -7,7 +7,9 @@ import confluent_kafka
 
 from harness.signatures import Signer, decode
 
-from .history import read_lines
+from .history import read_last_lines
+
+RECENT_BYTES = 8 << 20  # of the topics, in a long run
 
 
 def produce(run, records):
@@ -28,9 +30,21 @@ def headers_of(kind, source):
             "ce_time": "2026-01-01T00:00:00.000Z", "content-type": "application/json"}
 
 
-def own_events(run):
+def recent_records(run, *topics):
+    """Records of these topics that were seen lately, the first line of each an object: garbage is there, too."""
     run.auditor.file.flush()
-    return [line for line in read_lines(run.topics_path) if line["topic"] == "events" and line["value"] and line["headers"].get("ce_id")]
+    result = []
+    for line in read_last_lines(run.topics_path, RECENT_BYTES):
+        try:
+            if line["topic"] in topics and line["value"] and isinstance(json.loads(line["value"].splitlines()[0]), dict):
+                result.append(line)
+        except (ValueError, IndexError, RecursionError):
+            pass
+    return result
+
+
+def own_events(run):
+    return [line for line in recent_records(run, "events") if line["headers"].get("ce_id") and '"jwk":{"id":"' in line["value"]]
 
 
 def malformed(run, random):
@@ -63,15 +77,12 @@ def malformed(run, random):
 
 def repeat_acks(run, random):
     """Acks of long ago come again, in another order, some changed so that they fit no deployment."""
-    run.auditor.file.flush()
-    acks = [line for line in read_lines(run.topics_path) if line["topic"] == "acks" and line["headers"].get("ce_type") == "jwk.ack.v1"]
+    acks = [line for line in recent_records(run, "acks")
+            if line["headers"].get("ce_type") == "jwk.ack.v1" and '"eventHash"' in line["value"]]
     chosen = random.sample(acks, min(len(acks), 40))
     records = []
     for line in chosen:
-        try:
-            ack = json.loads(line["value"])
-        except ValueError:
-            continue
+        ack = json.loads(line["value"])
         change = random.randrange(5)
         if change == 0:
             ack["version"] += 1
@@ -183,16 +194,10 @@ def forged_evidence(run, random, trail):
 
 def forge(run, random):
     """What somebody who may write to the topics, but has no key, would try."""
-    run.auditor.file.flush()
     seen = {name: [] for name in ("events", "acks", "workers", "audit")}
-    for line in read_lines(run.topics_path):
-        if line["value"] and line["headers"].get("ce_id" if line["topic"] != "audit" else "content-type"):
-            try:
-                sound = isinstance(json.loads(line["value"].splitlines()[0]), dict)
-            except (ValueError, IndexError):
-                continue
-            if sound and (line["topic"] == "audit" or "ce_signature" in line["headers"]):
-                seen[line["topic"]].append(line)
+    for line in recent_records(run, *seen):
+        if line["headers"].get("content-type" if line["topic"] == "audit" else "ce_signature"):
+            seen[line["topic"]].append(line)
     records = []
     for make, topic in ((forged_events, "events"), (forged_acks, "acks"), (forged_presence, "workers"), (forged_evidence, "audit")):
         if seen[topic]:

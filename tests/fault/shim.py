@@ -68,12 +68,13 @@ class Shim(Control):
         directory.mkdir(parents=True, exist_ok=True)
         self.watched.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.journal, self.base = directory / "journal", directory / "base"
+        self.keeps_journal = True
         super().__init__(directory / "control")
         self.rebase()
 
     @property
     def environment(self):
-        return {"LD_PRELOAD": str(self.library), "FAULT_CONTROL": str(self.control_path), "FAULT_JOURNAL": str(self.journal),
+        return {"LD_PRELOAD": str(self.library), "FAULT_CONTROL": str(self.control_path), "FAULT_JOURNAL": str(self.journal) if self.keeps_journal else "",
                 "FAULT_DIRECTORY": str(self.watched.resolve())}
 
     def rebase(self):
@@ -84,6 +85,11 @@ class Shim(Control):
             if path.is_file() and not path.name.endswith("-shm"):
                 shutil.copy2(path, self.base / path.name)
         self.journal.write_bytes(b"")
+
+    def stop_journal(self):
+        """From the program's next start on nothing is kept for a loss of power, and there can be none. The program does not run."""
+        self.keeps_journal = False
+        self.rebase()
 
     def notes(self):
         """Yields (where in the journal, kind, name, offset, length, data)."""
@@ -104,6 +110,7 @@ class Shim(Control):
     def power_loss(self, random, kept_share=None):
         """Leaves in the directory what a disk would have after the power went: what was synced, and of the rest what chance kept (or this
         share of it), the last sector written perhaps in part. The program does not run. Returns how many writes were lost."""
+        assert self.keeps_journal, "a loss of power without a journal"
         durable = {path.name: bytearray(path.read_bytes()) for path in self.base.iterdir()}
         open_writes = {}
 

@@ -166,6 +166,14 @@ def plant_a_success_that_a_replica_had_not_applied(place):
     return "invariant 4", "had succeeded"
 
 
+def plant_a_success_that_a_replica_had_acked_but_not_applied_while_a_topic_was_deleted(place):
+    told = plant_a_success_that_a_replica_had_not_applied(place)
+    with lines_of(place / "history.jsonl") as lines:
+        probe = next(line for line in lines if line["kind"] == "probe" and [1, 0] in line["items"].values())
+        lines.append({"kind": "topic_deleted", "topic": "events", "at": probe["answered"], "since": 0, "until": 0})
+    return told
+
+
 def plant_an_ack_that_was_not_durable(place):
     with lines_of(place / "history.jsonl") as lines:
         state = next(line for line in lines if line["kind"] == "state" and line["items"])
