@@ -242,9 +242,9 @@ static struct cloudevent attributes_of(const struct publisher *publisher, const 
     };
 }
 
-/* Of a record, which compaction's lag counts from: that of its event. But an event of the time when the clock was ahead is of the
- * future, and a broker refuses what is too far from now (message.timestamp.after.max.ms, an hour by default since Kafka 4.0):
- * nothing behind it would go out until then. ce_time still tells the time that was recorded. */
+/* Of a record, which compaction's lag counts from: that of its event. But an event of the time when the clock was ahead is of
+ * the future, and a broker refuses what is too far from now (message.timestamp.after.max.ms, an hour by default since Kafka
+ * 4.0): nothing behind it would go out until then. ce_time still tells the time that was recorded. */
 static int64_t timestamp_of(const struct store_outgoing *outgoing) {
     int64_t now = clock_wall_ms();
     return outgoing->time < now ? outgoing->time : now;
