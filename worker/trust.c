@@ -77,6 +77,16 @@ static bool marks_differ(struct file_mark a, struct file_mark b) {
            a.changed.tv_nsec != b.changed.tv_nsec;
 }
 
+/* A key by its thumbprint, with its end where it has one. */
+static char *describe(const struct jwk *key) {
+    char kid[SHA256_TEXT_SIZE], end[CLOCK_TEXT_SIZE];
+    int64_t expires = jwk_expires(key);
+    jwk_thumbprint(key, kid);
+    if (expires == INT64_MAX) /* any other is a time that can be written */
+        return memory_string(kid);
+    return memory_format("%s until %s", kid, clock_format(expires * 1000, end));
+}
+
 static int compare_texts(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Trusts the API's keys, and names them in an order that does not depend on the file's. */
@@ -84,9 +94,7 @@ static int trust_api_keys(struct keys *keys, struct jwk *const *list, size_t cou
     char *names[CREDENTIAL_KEYS_MAX] = {0};
     int status = 0;
     for (size_t i = 0; i < count; i++) {
-        char kid[SHA256_TEXT_SIZE];
-        jwk_thumbprint(list[i], kid);
-        names[i] = memory_format("%s until %lld", kid, (long long)jwk_expires(list[i]));
+        names[i] = describe(list[i]);
         for (size_t j = 0; j < CHECKERS_MAX; j++)
             if (verifier_trust(keys->api[j], list[i], INT64_MAX, error))
                 status = -1;

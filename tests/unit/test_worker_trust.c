@@ -294,6 +294,29 @@ static void names_do_not_depend_on_the_order_of_the_keys(void **state) {
     free(two);
 }
 
+static void a_key_is_named_with_its_end_where_it_has_one(void **state) {
+    (void)state;
+    struct error error;
+    cJSON *key = cJSON_Parse(signer_public_key(api));
+    char *keys = key_set_of(api, NULL);
+    write_file(api_keys_path, keys, 0644);
+    struct trust *trust = trust_open("production", credentials_path, api_keys_path, &error);
+    assert_non_null(trust);
+    assert_string_equal(trust_keys(trust), signer_kid(api));
+    free(keys);
+    cJSON_AddNumberToObject(key, "exp", 1767225600);
+    char *text = cJSON_PrintUnformatted(key), *expected = memory_format("%s until 2026-01-01T00:00:00.000Z", signer_kid(api));
+    keys = memory_format("{\"keys\":[%s]}", text);
+    write_file(api_keys_path, keys, 0644);
+    assert_int_equal(trust_reload(trust, &error), 0);
+    assert_string_equal(trust_keys(trust), expected);
+    trust_close(trust);
+    cJSON_Delete(key);
+    free(keys);
+    free(text);
+    free(expected);
+}
+
 /* ---- presence ---- */
 
 /* A hello signed by signer, of a worker that tells this enrolment and replica key. */
@@ -435,6 +458,7 @@ int main(void) {
         TEST(only_verdicts_of_missing_trust_may_change),
         TEST(an_unknown_key_makes_a_changed_file_be_read),
         TEST(what_can_not_be_read_again_leaves_what_was_believed),
+        TEST(a_key_is_named_with_its_end_where_it_has_one),
         TEST(names_do_not_depend_on_the_order_of_the_keys),
         TEST(presence_needs_a_key_that_the_environment_has_enrolled),
         TEST(a_private_half_is_opened_and_held_against_the_public_one),
