@@ -11,6 +11,15 @@
 #include "logging.h"
 #include "settings.h"
 
+/* librdkafka makes its mock cluster in a client, and warns (CONFWARN) that this one knows no broker: there is nothing that it
+ * would ask one for. */
+static void forward_log(const rd_kafka_t *client, int level, const char *facility, const char *text) {
+    (void)client;
+    enum log_level ours = level <= 3 ? LOG_LEVEL_WARNING : level <= 6 ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    if (strcmp(facility, "CONFWARN") != 0)
+        log_write(ours, "broker", "facility", facility, "text", text, NULL);
+}
+
 static int make_topic(rd_kafka_mock_cluster_t *cluster, const char *name, int partitions) {
     rd_kafka_resp_err_t result = rd_kafka_mock_topic_create(cluster, name, partitions, 1);
     if (result)
@@ -33,6 +42,7 @@ int broker_run(void *context, char **operands, int count) {
 
     char text[512];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set_log_cb(conf, forward_log);
     rd_kafka_conf_set(conf, "client.id", "jwk-api-broker", text, sizeof text);
     rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     if (!client) {

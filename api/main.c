@@ -289,6 +289,12 @@ static const struct command_spec commands[] = {
     {.name = NULL},
 };
 
+/* They have no data, or read what they are given alone. */
+static const struct option_exception exceptions[] = {
+    {"data-dir", "broker"},       {"data-dir", "master-key generate"}, {"data-dir", "audit verify"},
+    {"data-dir", "audit follow"}, {NULL, NULL},
+};
+
 static const struct program_spec program = {
     .name = "jwk-api",
     .version = JWK_VERSION,
@@ -301,6 +307,7 @@ static const struct program_spec program = {
                    "while the API serves.",
     .prefix = "JWK_API",
     .options = common_options,
+    .exceptions = exceptions,
     .commands = commands,
     .settings_size = sizeof(struct settings),
     .files = "DIRECTORY/jwk-api.db is the store (SQLite), with its -wal file while it is used. Back it up with jwk-api backup.",

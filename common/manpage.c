@@ -169,6 +169,20 @@ static void write_table(FILE *out, const struct option_spec *table) {
         write_option(out, option);
 }
 
+/* Names the commands that do not take a common option. */
+static void write_exceptions(FILE *out, const struct program_spec *program, const struct option_spec *option) {
+    bool first = true;
+    for (const struct command_spec *command = program->commands; command->name != NULL; command++) {
+        if (options_takes_common(program, command, option))
+            continue;
+        fputs(first ? "Not of " : ",\n", out);
+        write_bold(out, command->name);
+        first = false;
+    }
+    if (!first)
+        fputs(".\n", out);
+}
+
 static void write_commands(FILE *out, const struct program_spec *program) {
     fputs(".SH COMMANDS\n", out);
     for (const struct command_spec *command = program->commands; command->name != NULL; command++) {
@@ -191,7 +205,10 @@ static void write_options(FILE *out, const struct program_spec *program) {
         return;
     }
     fputs(".SS Options of every command\n", out);
-    write_table(out, program->options);
+    for (const struct option_spec *option = options_table(program, 1); option->name != NULL; option++) {
+        write_option(out, option);
+        write_exceptions(out, program, option);
+    }
     write_table(out, options_builtin);
     for (const struct command_spec *command = program->commands; command->name != NULL; command++) {
         if (command->options == NULL || command->options[0].name == NULL)

@@ -67,6 +67,15 @@ const struct option_spec *options_table(const struct program_spec *program, size
     return command->options != NULL ? command->options : no_options;
 }
 
+bool options_takes_common(const struct program_spec *program, const struct command_spec *command,
+                          const struct option_spec *option) {
+    const struct option_exception *exception = command != NULL ? program->exceptions : NULL;
+    for (; exception != NULL && exception->option != NULL; exception++)
+        if (strcmp(exception->option, option->name) == 0 && strcmp(exception->command, command->name) == 0)
+            return false;
+    return true;
+}
+
 bool options_has_commands(const struct program_spec *program) {
     return program->commands[0].name != NULL && program->commands[0].name[0] != '\0';
 }
@@ -105,6 +114,8 @@ static const struct option_spec *find_anywhere(const struct program_spec *progra
 static const struct option_spec *find_applicable(const struct program_spec *program, const struct command_spec *command,
                                                  const char *name) {
     const struct option_spec *found = find_in(options_table(program, 1), name, strlen(name), 0);
+    if (found != NULL && !options_takes_common(program, command, found))
+        return NULL;
     if (found == NULL && command->options != NULL)
         found = find_in(command->options, name, strlen(name), 0);
     return found;
@@ -418,10 +429,11 @@ static int settle(const struct program_spec *program, const struct option_spec *
     return 0;
 }
 
-static int settle_all(const struct program_spec *program, const struct option_spec *table, const struct command_line *line,
-                      const struct config_file *file, void *settings, struct error *error) {
+static int settle_all(const struct program_spec *program, const struct command_spec *command, const struct option_spec *table,
+                      const struct command_line *line, const struct config_file *file, void *settings, struct error *error) {
     for (const struct option_spec *option = table; option != NULL && option->name != NULL; option++)
-        if (settle(program, option, line, file, settings, error) != 0)
+        if ((table != program->options || options_takes_common(program, command, option)) &&
+            settle(program, option, line, file, settings, error) != 0)
             return -1;
     return 0;
 }
@@ -450,8 +462,8 @@ static int resolve(const struct program_spec *program, char **argv, const struct
         return -1;
     if (file.path != NULL && *file.path != '\0' && read_config(program, &file, error) != 0)
         goto out;
-    if (settle_all(program, program->options, line, &file, settings, error) != 0 ||
-        settle_all(program, found->options, line, &file, settings, error) != 0) {
+    if (settle_all(program, found, program->options, line, &file, settings, error) != 0 ||
+        settle_all(program, found, found->options, line, &file, settings, error) != 0) {
         options_free(program, found, settings);
         goto out;
     }

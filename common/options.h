@@ -51,6 +51,11 @@ struct command_spec {
     int (*run)(void *settings, char **operands, int count); /* returns the exit status */
 };
 
+/* A command that has no use for a common option, and does not take it. */
+struct option_exception {
+    const char *option, *command; /* their names */
+};
+
 struct program_spec {
     const char *name;        /* "jwk-api" */
     const char *version;
@@ -58,6 +63,7 @@ struct program_spec {
     const char *description; /* paragraphs, separated by blank lines */
     const char *prefix;      /* of environment variables: "JWK_API" */
     const struct option_spec *options;   /* common to all commands; ended by one with a NULL name */
+    const struct option_exception *exceptions; /* ended by one with a NULL option; NULL: there are none */
     const struct command_spec *commands; /* ended by one with a NULL name */
     size_t settings_size;
     const char *files, *examples; /* sections of the man page; may be NULL. As in all texts here, lines that begin with a space

@@ -120,7 +120,9 @@ void options_write_help(const struct program_spec *program, const struct command
     fputs("\nOptions:\n", out);
     if (command != NULL)
         write_table(program, command->options, false, out);
-    write_table(program, program->options, false, out);
+    for (const struct option_spec *option = options_table(program, 1); option->name != NULL; option++)
+        if (options_takes_common(program, command, option))
+            write_option(program, option, false, out);
     write_table(program, options_builtin, true, out);
     if (command == NULL)
         fprintf(out, "\n\"%s COMMAND --help\" shows the options of a command.\n", program->name);

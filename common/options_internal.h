@@ -11,6 +11,9 @@ extern const struct option_spec options_builtin[];
 
 /* The tables of a program one after the other: the built-in one, the common one, then each command's; NULL behind the last. */
 const struct option_spec *options_table(const struct program_spec *program, size_t index);
+/* Whether a command takes an option of the common table; NULL stands for the program as a whole. */
+bool options_takes_common(const struct program_spec *program, const struct command_spec *command,
+                          const struct option_spec *option);
 /* Whether the program has subcommands at all. */
 bool options_has_commands(const struct program_spec *program);
 /* The environment variable of an option: "JWK_API_DATA_DIR". */

@@ -66,8 +66,10 @@ static const struct command_spec commands[] = {
     {.name = "status all", .summary = "Show all", .run = run_nothing},
     {.name = NULL},
 };
+static const struct option_exception exceptions[] = {{"data-dir", "status all"}, {NULL, NULL}};
 static const struct program_spec program = {
     .name = "jwk-test", .version = "1.2.3", .summary = "tests options", .prefix = "JWK_TEST", .options = common_options,
+    .exceptions = exceptions,
     .description = ".A paragraph that begins with a dot.\n\n'Another one' with \\ and - in it.", .commands = commands,
     .settings_size = sizeof(struct settings), .files = " /etc/x\n  the file",
     .examples = "Like this:\n\n  jwk-test serve -X a=b\n\nEnd."};
@@ -305,6 +307,7 @@ static void wrong_command_lines_say_what_is_wrong(void **state) {
     assert_refused("serve --listen", "Option \"--listen\" needs a value (ADDRESS)");
     assert_refused("serve -X", "Option \"-X\" needs a value (NAME=VALUE)");
     assert_refused("serve --force", "Option \"--force\" does not go with \"jwk-test serve\"");
+    assert_refused("-d /x status all", "Option \"--data-dir\" does not go with \"jwk-test status all\"");
     assert_refused("--verbose", "No command was given; \"jwk-test --help\" lists them");
     assert_refused("frobnicate", "Unknown command \"frobnicate\"; \"jwk-test --help\" lists them");
     assert_refused("serv", "Unknown command \"serv\"; did you mean \"serve\"?");
@@ -322,6 +325,24 @@ static char *written_help(const struct command_spec *command) {
     options_write_help(&program, command, out);
     fclose(out);
     return text;
+}
+
+static void a_command_that_has_no_use_for_a_common_option_does_not_offer_it(void **state) {
+    (void)state;
+    char *text = written_help(&commands[4]);
+    assert_null(strstr(text, "--data-dir"));
+    assert_non_null(strstr(text, "--verbose"));
+    free(text);
+    text = written_help(&commands[3]);
+    assert_non_null(strstr(text, "--data-dir"));
+    free(text);
+    /* Where it is set for all commands, it does no harm. */
+    assert_int_equal(parse_with("status all", "JWK_TEST_DATA_DIR", "/x", NULL), 0);
+    assert_null(fixture.settings.data_dir);
+    write_config("data-dir = /x\nverbose = true\n");
+    assert_int_equal(parse_with("status all", "JWK_TEST_CONFIG", config_path, NULL), 0);
+    assert_null(fixture.settings.data_dir);
+    assert_true(fixture.settings.verbose);
 }
 
 static void help_fits_eighty_columns_and_tells_all(void **state) {
@@ -373,6 +394,7 @@ static void manual_page_has_its_sections_and_escapes(void **state) {
     assert_non_null(strstr(text, "\n\\(aqAnother one\\(aq with \\e and \\- in it.\n"));
     assert_non_null(strstr(text, ".nf\n  jwk\\-test serve \\-X a=b\n.fi\n"));
     assert_non_null(strstr(text, "\\fBJWK_TEST_DATA_DIR\\fR"));
+    assert_non_null(strstr(text, "Where the data is.\nNot of \\fBstatus all\\fR.\n"));
     free(text);
 }
 
@@ -395,6 +417,7 @@ int main(void) {
         TEST(sources_override_each_other_in_order),
         TEST(errors_name_their_source),
         TEST(wrong_command_lines_say_what_is_wrong),
+        TEST(a_command_that_has_no_use_for_a_common_option_does_not_offer_it),
         TEST(help_fits_eighty_columns_and_tells_all),
         TEST(manual_page_has_its_sections_and_escapes),
         TEST(run_returns_the_status_of_the_command),
