@@ -216,6 +216,66 @@ static void positions_tell_nothing_of_what_is_to_be_published_again(void **state
     store_change_clear(&newer);
 }
 
+/* Publishes again what is left of it, in chunks of that size; returns whether something is left. */
+static bool publish_again(struct store *store, int limit) {
+    bool left;
+    SUCCEEDS(store_begin(store, &error));
+    SUCCEEDS(store_republish_next(store, limit, clear_change, NULL, &left, &error));
+    SUCCEEDS(store_commit(store, &error));
+    return left;
+}
+
+static void until_all_is_published_again_no_position_tells_of_before_not_even_a_later_change(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change changes[JWKS], later, last;
+    int64_t left;
+    create_many(fixture, changes);
+    SUCCEEDS(store_begin(fixture->store, &error));
+    SUCCEEDS(store_republish_begin(fixture->store, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
+    assert_true(publish_again(fixture->store, JWKS / 2));
+    fixture_update(fixture, "jwk-0", NULL, "later", &later);
+    settle(fixture->store, "production", later.sequence, NULL, 0, 1000, &left);
+    expect_result(fixture->store, changes[0].deployment_id, "production", RESULT_PENDING, NULL);
+    expect_result(fixture->store, later.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    while (publish_again(fixture->store, JWKS / 2))
+        ;
+    /* Of its own JWK the latest counts, and that one is behind what was published again. */
+    fixture_update(fixture, "jwk-0", NULL, "last", &last);
+    settle(fixture->store, "production", last.sequence - 1, NULL, 0, 1000, &left);
+    expect_result(fixture->store, changes[0].deployment_id, "production", RESULT_PENDING, NULL);
+    expect_result(fixture->store, changes[1].deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    settle(fixture->store, "production", last.sequence, NULL, 0, 1000, &left);
+    expect_result(fixture->store, changes[0].deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    assert_int_equal(left, 0);
+    store_change_clear(&later);
+    store_change_clear(&last);
+    clear_many(changes);
+}
+
+static void what_is_not_published_again_is_told_of_by_the_end_of_all_that_is(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change created, deleted, other, end;
+    int64_t left;
+    fixture_create(fixture, "gone", &created);
+    fixture_create(fixture, "other", &other);
+    fixture_delete(fixture, "gone", &deleted);
+    SUCCEEDS(store_begin(fixture->store, &error));
+    SUCCEEDS(store_republish_begin(fixture->store, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
+    assert_false(publish_again(fixture->store, 100));
+    fixture_create(fixture, "end", &end);
+    settle(fixture->store, "production", deleted.sequence, NULL, 0, 1000, &left);
+    expect_result(fixture->store, deleted.deployment_id, "production", RESULT_PENDING, NULL);
+    settle(fixture->store, "production", end.sequence - 1, NULL, 0, 1000, &left);
+    expect_result(fixture->store, created.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    expect_result(fixture->store, deleted.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    store_change_clear(&created);
+    store_change_clear(&deleted);
+    store_change_clear(&other);
+    store_change_clear(&end);
+}
+
 static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     struct store_fixture *fixture = *state;
     struct store_change first, second, third, other;
@@ -371,6 +431,8 @@ int main(void) {
         WITH_STORE(jwks_whose_hook_fails_are_left_out),
         WITH_STORE(a_failure_is_corrected_by_a_position_unless_it_goes_on),
         WITH_STORE(positions_tell_nothing_of_what_is_to_be_published_again),
+        WITH_STORE(until_all_is_published_again_no_position_tells_of_before_not_even_a_later_change),
+        WITH_STORE(what_is_not_published_again_is_told_of_by_the_end_of_all_that_is),
         WITH_STORE(a_later_version_settles_the_earlier_ones_of_its_jwk),
         WITH_STORE(an_event_is_read_back_as_it_was_recorded),
         WITH_STORE(the_outbox_is_read_in_order_and_cleared_by_ranges),
