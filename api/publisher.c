@@ -44,6 +44,7 @@ struct mark_job {
 struct outgoing_batch {
     struct store_outgoing *events[OUTGOING_BATCH_MAX]; /* owned */
     unsigned char leaves[OUTGOING_BATCH_MAX][32];
+    rd_kafka_headers_t *headers[OUTGOING_BATCH_MAX]; /* of send_gathered() alone */
     size_t count;
 };
 
@@ -67,6 +68,7 @@ struct publisher {
     int64_t last_sent;    /* highest outbox id handed to the producer */
     bool backlogged;      /* rows above last_sent are in the outbox and belong to the thread */
     int in_flight;
+    struct outgoing_batch *waiting; /* goes out once nothing is in flight; empty when backlogged */
     bool broken;             /* an event was not delivered: the thread makes a new producer */
     bool resending;          /* … which has to send again what is in the outbox, once that is free of what is delivered */
     bool failing;            /* nothing was delivered since: events are sent one at a time until one is */
@@ -188,6 +190,102 @@ static void break_off(struct publisher *publisher, rd_kafka_t *producer, rd_kafk
     publisher->broken = publisher->failing = true;
 }
 
+/* ---- sending ---- */
+
+static void leave_to_outbox(struct outgoing_batch *batch) {
+    for (size_t i = 0; i < batch->count; i++)
+        store_outgoing_free(batch->events[i]);
+    batch->count = 0;
+}
+
+/* From here on the thread sends from the outbox. The lock is held. */
+static void fall_back(struct publisher *publisher) {
+    leave_to_outbox(publisher->waiting);
+    publisher->backlogged = true;
+    rd_kafka_queue_yield(publisher->wake);
+}
+
+/* How many events may be in flight. The lock is held. */
+static int room(const struct publisher *publisher) {
+    return publisher->failing ? 1 : IN_FLIGHT_MAX;
+}
+
+static struct cloudevent attributes_of(const struct publisher *publisher, const struct store_outgoing *outgoing,
+                                       char time[CLOCK_TEXT_SIZE]) {
+    return (struct cloudevent){
+        .id = outgoing->event_id,
+        .source = publisher->source,
+        .type = outgoing->event_type,
+        .subject = outgoing->subject,
+        .time = clock_format(outgoing->time, time),
+        .dataschema = "urn:jwk-api:schema:jwk-event:1",
+        .traceparent = outgoing->traceparent[0] ? outgoing->traceparent : NULL,
+    };
+}
+
+/* Of a record, which compaction's lag counts from: that of its event. But an event of the time when the clock was ahead is of the
+ * future, and a broker refuses what is too far from now (message.timestamp.after.max.ms, an hour by default since Kafka 4.0):
+ * nothing behind it would go out until then. ce_time still tells the time that was recorded. */
+static int64_t timestamp_of(const struct store_outgoing *outgoing) {
+    int64_t now = clock_wall_ms();
+    return outgoing->time < now ? outgoing->time : now;
+}
+
+static rd_kafka_headers_t *headers_of(const struct publisher *publisher, const struct store_outgoing *outgoing,
+                                      const struct signed_batch *signatures, size_t place) {
+    char time[CLOCK_TEXT_SIZE];
+    const struct cloudevent attributes = attributes_of(publisher, outgoing, time);
+    rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
+    signature_add_headers(signatures, place, headers);
+    return headers;
+}
+
+/* Hands an event to the producer; takes its value and the headers when successful. The lock is held. */
+static bool produce(struct publisher *publisher, struct store_outgoing *outgoing, rd_kafka_headers_t *headers) {
+    rd_kafka_resp_err_t result = rd_kafka_producev(
+        publisher->producer, RD_KAFKA_V_TOPIC(publisher->topic), RD_KAFKA_V_PARTITION(outgoing->partition),
+        RD_KAFKA_V_KEY(outgoing->key, strlen(outgoing->key)), RD_KAFKA_V_VALUE(outgoing->value, outgoing->value_length),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(timestamp_of(outgoing)),
+        RD_KAFKA_V_OPAQUE((void *)(intptr_t)outgoing->outbox_id), RD_KAFKA_V_END);
+    if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        if (result != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            break_off(publisher, publisher->producer, result, outgoing->outbox_id);
+        return false;
+    }
+    if (publisher->in_flight == 0)
+        publisher->progress_at = clock_monotonic_ms();
+    outgoing->value = NULL; /* librdkafka frees it */
+    publisher->last_sent = outgoing->outbox_id;
+    publisher->in_flight++;
+    return true;
+}
+
+/* Signs all that was gathered and hands it to the producer up to the first that it does not take; empties it. Returns whether
+ * all went. The lock is held: it keeps the order between the two threads that send. */
+static bool send_gathered(struct publisher *publisher, struct outgoing_batch *batch) {
+    if (batch->count == 0)
+        return true;
+    struct signed_batch *signatures = signing_sign(publisher->signing, (const unsigned char(*)[32])batch->leaves, batch->count);
+    for (size_t i = 0; i < batch->count; i++)
+        batch->headers[i] = headers_of(publisher, batch->events[i], signatures, i);
+    signed_batch_free(signatures);
+    /* One right behind the other: the first wakes librdkafka, which makes one request of what it finds then. */
+    size_t sent = 0;
+    while (sent < batch->count && publisher->in_flight < room(publisher) &&
+           produce(publisher, batch->events[sent], batch->headers[sent]))
+        sent++;
+    metric_set(&in_flight_gauge, publisher->in_flight);
+    bool all = sent == batch->count;
+    for (size_t i = sent; i < batch->count; i++)
+        rd_kafka_headers_destroy(batch->headers[i]);
+    for (size_t i = 0; i < batch->count; i++)
+        store_outgoing_free(batch->events[i]);
+    batch->count = 0;
+    return all;
+}
+
+/* ---- deliveries ---- */
+
 /* Called by rd_kafka_poll() in the publisher's thread. */
 static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
     struct publisher *publisher = opaque;
@@ -219,81 +317,12 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
          * has it, and nothing may go out before it: the thread starts over. */
         break_off(publisher, client, record->err, id);
     }
+    if (publisher->in_flight == 0 && !publisher->broken && !send_gathered(publisher, publisher->waiting))
+        fall_back(publisher);
     pthread_mutex_unlock(&publisher->lock);
 }
 
-/* ---- sending ---- */
-
-/* How many events may be in flight. The lock is held. */
-static int room(const struct publisher *publisher) {
-    return publisher->failing ? 1 : IN_FLIGHT_MAX;
-}
-
-static struct cloudevent attributes_of(const struct publisher *publisher, const struct store_outgoing *outgoing,
-                                       char time[CLOCK_TEXT_SIZE]) {
-    return (struct cloudevent){
-        .id = outgoing->event_id,
-        .source = publisher->source,
-        .type = outgoing->event_type,
-        .subject = outgoing->subject,
-        .time = clock_format(outgoing->time, time),
-        .dataschema = "urn:jwk-api:schema:jwk-event:1",
-        .traceparent = outgoing->traceparent[0] ? outgoing->traceparent : NULL,
-    };
-}
-
-/* Of a record, which compaction's lag counts from: that of its event. But an event of the time when the clock was ahead is of
- * the future, and a broker refuses what is too far from now (message.timestamp.after.max.ms, an hour by default since Kafka
- * 4.0): nothing behind it would go out until then. ce_time still tells the time that was recorded. */
-static int64_t timestamp_of(const struct store_outgoing *outgoing) {
-    int64_t now = clock_wall_ms();
-    return outgoing->time < now ? outgoing->time : now;
-}
-
-/* Hands the event of that place to the producer; takes it when successful. The lock is held. */
-static bool produce(struct publisher *publisher, struct outgoing_batch *batch, size_t place,
-                    const struct signed_batch *signatures) {
-    char time[CLOCK_TEXT_SIZE];
-    struct store_outgoing *outgoing = batch->events[place];
-    const struct cloudevent attributes = attributes_of(publisher, outgoing, time);
-    rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
-    signature_add_headers(signatures, place, headers);
-    rd_kafka_resp_err_t result = rd_kafka_producev(
-        publisher->producer, RD_KAFKA_V_TOPIC(publisher->topic), RD_KAFKA_V_PARTITION(outgoing->partition),
-        RD_KAFKA_V_KEY(outgoing->key, strlen(outgoing->key)), RD_KAFKA_V_VALUE(outgoing->value, outgoing->value_length),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_TIMESTAMP(timestamp_of(outgoing)),
-        RD_KAFKA_V_OPAQUE((void *)(intptr_t)outgoing->outbox_id), RD_KAFKA_V_END);
-    if (result != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        rd_kafka_headers_destroy(headers);
-        if (result != RD_KAFKA_RESP_ERR__QUEUE_FULL)
-            break_off(publisher, publisher->producer, result, outgoing->outbox_id);
-        return false;
-    }
-    if (publisher->in_flight == 0)
-        publisher->progress_at = clock_monotonic_ms();
-    outgoing->value = NULL; /* librdkafka frees it */
-    publisher->last_sent = outgoing->outbox_id;
-    publisher->in_flight++;
-    return true;
-}
-
-/* Signs all that was gathered and hands it to the producer up to the first that it does not take; empties it. Returns whether
- * all went. The lock is held: it keeps the order between the two threads that send. */
-static bool send_gathered(struct publisher *publisher, struct outgoing_batch *batch) {
-    if (batch->count == 0)
-        return true;
-    struct signed_batch *signatures = signing_sign(publisher->signing, (const unsigned char(*)[32])batch->leaves, batch->count);
-    size_t sent = 0;
-    while (sent < batch->count && publisher->in_flight < room(publisher) && produce(publisher, batch, sent, signatures))
-        sent++;
-    metric_set(&in_flight_gauge, publisher->in_flight);
-    signed_batch_free(signatures);
-    bool all = sent == batch->count;
-    for (size_t i = 0; i < batch->count; i++)
-        store_outgoing_free(batch->events[i]);
-    batch->count = 0;
-    return all;
-}
+/* ---- gathering ---- */
 
 /* Adds an event with its hash; takes it. There is room. */
 static void gather(struct publisher *publisher, struct outgoing_batch *batch, struct store_outgoing *outgoing) {
@@ -315,10 +344,15 @@ static void drop_sent(struct outgoing_batch *batch, int64_t last_sent) {
     memmove(batch->leaves, batch->leaves + sent, batch->count * sizeof *batch->leaves);
 }
 
-static void leave_to_outbox(struct outgoing_batch *batch) {
-    for (size_t i = 0; i < batch->count; i++)
-        store_outgoing_free(batch->events[i]);
+/* Moves a batch behind the one that waits, if there is room. */
+static bool let_wait(struct outgoing_batch *waiting, struct outgoing_batch *batch) {
+    if (waiting->count + batch->count > OUTGOING_BATCH_MAX)
+        return false;
+    memcpy(waiting->events + waiting->count, batch->events, batch->count * sizeof *batch->events);
+    memcpy(waiting->leaves + waiting->count, batch->leaves, batch->count * sizeof *batch->leaves);
+    waiting->count += batch->count;
     batch->count = 0;
+    return true;
 }
 
 int publisher_produce(struct publisher *publisher, const char *topic, char *value, size_t length, rd_kafka_headers_t *headers,
@@ -352,20 +386,19 @@ void publisher_flush(void *context) {
     pthread_mutex_lock(&publisher->lock);
     drop_sent(batch, publisher->last_sent);
     bool is_taken = !publisher->backlogged && !publisher->broken &&
-                    publisher->in_flight + (int)batch->count <= room(publisher) && send_gathered(publisher, batch);
-    if (!is_taken && batch->count)
+                    publisher->in_flight + (int)(publisher->waiting->count + batch->count) <= room(publisher) &&
+                    (publisher->in_flight == 0 ? send_gathered(publisher, batch) : let_wait(publisher->waiting, batch));
+    if (!is_taken) {
         leave_to_outbox(batch);
-    if (!is_taken && !publisher->backlogged) {
-        publisher->backlogged = true;
-        rd_kafka_queue_yield(publisher->wake);
+        if (!publisher->backlogged)
+            fall_back(publisher);
     }
     pthread_mutex_unlock(&publisher->lock);
 }
 
 void publisher_look(struct publisher *publisher) {
     pthread_mutex_lock(&publisher->lock);
-    publisher->backlogged = true;
-    rd_kafka_queue_yield(publisher->wake);
+    fall_back(publisher);
     pthread_mutex_unlock(&publisher->lock);
 }
 
@@ -409,7 +442,7 @@ static void learn_topic(rd_kafka_t *producer, const char *topic) {
 }
 
 static rd_kafka_t *make_producer(struct publisher *publisher, struct error *error) {
-    rd_kafka_t *producer = kafka_producer_new(publisher->settings, publisher, on_delivered, error);
+    rd_kafka_t *producer = kafka_producer_new(publisher->settings, KAFKA_ONCE, publisher, on_delivered, error);
     if (!producer)
         return NULL;
     kafka_health_watch(producer);
@@ -447,7 +480,7 @@ static void start_over(struct publisher *publisher) {
     publisher->in_flight = 0;
     metric_set(&in_flight_gauge, 0);
     publisher->last_sent = 0;
-    publisher->backlogged = true;
+    fall_back(publisher);
     publisher->resending = true;
     publisher->broken = false;
 }
@@ -488,6 +521,7 @@ struct publisher *publisher_new(const struct kafka_settings *settings, const cha
                                     .signing = signing,
                                     .committed = memory_new(sizeof *publisher->committed),
                                     .stored = memory_new(sizeof *publisher->stored),
+                                    .waiting = memory_new(sizeof *publisher->waiting),
                                     .backlogged = true};
     pthread_mutex_init(&publisher->lock, NULL);
     publisher->producer = make_producer(publisher, error);
@@ -547,6 +581,8 @@ void publisher_free(struct publisher *publisher) {
     }
     store_close(publisher->reader);
     leave_to_outbox(publisher->committed);
+    leave_to_outbox(publisher->waiting);
+    free(publisher->waiting);
     free(publisher->committed);
     free(publisher->stored);
     free(publisher->source);

@@ -289,6 +289,7 @@ static int start_pipeline(struct service *service, struct error *error) {
         return -1;
     service->api.readers = readers_new(settings->data_dir, service->sealing);
     service->api.writer = writer_new(store);
+    writer_gather(service->api.writer, &service->api.waiting, WRITER_GATHER_US);
     service->store = NULL;
     service->api.idempotency = idempotency_new(service->api.writer, settings->idempotency_lifetime);
     struct gatherer_options options = {.kafka = &service->kafka,

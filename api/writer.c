@@ -1,6 +1,7 @@
 /* Group commit. */
 #include "writer.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -34,6 +35,10 @@ struct writer {
     void (*flush)(void *context); /* behind each batch; NULL: none */
     void *flush_context;
     struct queue urgent, deferred;
+    int urgent_count;
+    const atomic_int *admitted; /* NULL, or the calls in urgent and on their way behind it */
+    int64_t gather_us;
+    bool gathering;             /* there are urgent jobs, and the transaction is put off for more */
     int64_t deferred_due; /* monotonic ms at which the deferred jobs get a transaction of their own */
     atomic_bool stopping;
 };
@@ -47,6 +52,11 @@ static void queue_push(struct queue *queue, struct job *job) {
     job->next = NULL;
     *queue->tail = job;
     queue->tail = &job->next;
+}
+
+/* Whether more are on their way behind the writer than wait for it. The lock is held. */
+static bool is_outnumbered(const struct writer *writer) {
+    return writer->admitted && 2 * writer->urgent_count < atomic_load(writer->admitted);
 }
 
 /* Moves up to limit jobs from one queue behind another; returns how many. */
@@ -71,6 +81,10 @@ static int push(struct writer *writer, struct job *job, bool deferred) {
         if (deferred && wake)
             writer->deferred_due = clock_monotonic_ms() + WRITER_DEFER_MS;
         queue_push(deferred ? &writer->deferred : &writer->urgent, job);
+        if (!deferred)
+            writer->urgent_count++;
+        if (writer->gathering)
+            wake = !is_outnumbered(writer);
         if (wake)
             pthread_cond_signal(&writer->wake);
     }
@@ -85,10 +99,19 @@ int writer_defer(struct writer *writer, struct job *job) {
     return push(writer, job, true);
 }
 
-/* Waits on the condition until due (monotonic ms). The lock is held. */
-static void wait_until(struct writer *writer, int64_t due) {
-    struct timespec when = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
-    pthread_cond_timedwait(&writer->wake, &writer->lock, &when);
+/* Waits on the condition until due (monotonic µs); returns whether that came. The lock is held. */
+static bool wait_until(struct writer *writer, int64_t due) {
+    struct timespec when = {.tv_sec = due / 1000000, .tv_nsec = due % 1000000 * 1000};
+    return pthread_cond_timedwait(&writer->wake, &writer->lock, &when) == ETIMEDOUT;
+}
+
+/* Waits for more urgent jobs, if that is worth it. The lock is held. */
+static void gather(struct writer *writer) {
+    int64_t due = clock_monotonic_us() + writer->gather_us;
+    writer->gathering = true;
+    while (!writer->stopping && is_outnumbered(writer) && !wait_until(writer, due)) {
+    }
+    writer->gathering = false;
 }
 
 /* Takes the next batch; false when the writer is to end and nothing is left. */
@@ -100,14 +123,17 @@ static bool take_batch(struct writer *writer, struct queue *deferred, struct que
         if (!writer->deferred.head)
             pthread_cond_wait(&writer->wake, &writer->lock);
         else if (clock_monotonic_ms() < writer->deferred_due)
-            wait_until(writer, writer->deferred_due);
+            wait_until(writer, writer->deferred_due * 1000);
         else
             break;
     }
-    int count = queue_move(&writer->deferred, deferred, WRITER_BATCH_MAX);
-    count += queue_move(&writer->urgent, urgent, WRITER_BATCH_MAX);
+    if (writer->urgent.head)
+        gather(writer);
+    int deferred_count = queue_move(&writer->deferred, deferred, WRITER_BATCH_MAX);
+    int urgent_count = queue_move(&writer->urgent, urgent, WRITER_BATCH_MAX);
+    writer->urgent_count -= urgent_count;
     pthread_mutex_unlock(&writer->lock);
-    return count > 0;
+    return deferred_count + urgent_count > 0;
 }
 
 /* Runs one job in its savepoint. Its outcome is in *status and *error; the return value tells whether the transaction is still
@@ -224,6 +250,13 @@ void writer_after_batch(struct writer *writer, void (*flush)(void *context), voi
     pthread_mutex_lock(&writer->lock);
     writer->flush_context = context;
     writer->flush = flush;
+    pthread_mutex_unlock(&writer->lock);
+}
+
+void writer_gather(struct writer *writer, const atomic_int *admitted, int64_t wait_us) {
+    pthread_mutex_lock(&writer->lock);
+    writer->admitted = admitted;
+    writer->gather_us = wait_us;
     pthread_mutex_unlock(&writer->lock);
 }
 

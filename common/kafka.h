@@ -51,10 +51,16 @@ int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t
 int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high,
                      struct error *error) MUST_CHECK;
 
+/* What a producer promises, besides order and acks=all. */
+enum kafka_promise {
+    KAFKA_ONCE,          /* a record is written once (the idempotent producer) */
+    KAFKA_AT_LEAST_ONCE, /* once more where an answer was lost; it sends one request at a time */
+};
+
 /* A client of its own for one purpose. opaque is given to callbacks; delivered may be NULL.
- * Producer: idempotent, acks=all, no delivery time-out, linger.ms 0. Consumer: for assign(), no group management, no auto
- * commit, partition EOF events on, auto.offset.reset=error so that a truncated topic is noticed. */
-rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, void *opaque,
+ * Producer: no delivery time-out, linger.ms 0. Consumer: for assign(), no group management, no auto commit, partition EOF events
+ * on, auto.offset.reset=error so that a truncated topic is noticed. */
+rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, enum kafka_promise promise, void *opaque,
                                void (*delivered)(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque),
                                struct error *error) MUST_CHECK;
 rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque,

@@ -15,6 +15,8 @@ static bool is_fixed(const char *name) {
     static const char *const fixed[] = {"acks",
                                         "request.required.acks",
                                         "enable.idempotence",
+                                        "max.in.flight",
+                                        "max.in.flight.requests.per.connection",
                                         "message.timeout.ms",
                                         "delivery.timeout.ms",
                                         "auto.offset.reset",

@@ -46,6 +46,7 @@ struct ack_sender {
     struct collected collected[SIGNATURE_BATCH_MAX];
     unsigned char leaves[SIGNATURE_BATCH_MAX][32];
     size_t count;
+    size_t in_flight; /* handed to the producer, without a report yet */
     int64_t time_ms; /* of the text below */
     char time[CLOCK_TEXT_SIZE];
     struct refused *refused;
@@ -89,16 +90,6 @@ void ack_sender_free(struct ack_sender *sender) {
     free(sender);
 }
 
-int ack_sender_set_producer(struct ack_sender *sender, rd_kafka_t *producer, struct error *error) {
-    rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, sender->options.topic, NULL);
-    if (!topic)
-        return error_set(error, ERROR_INVALID, "topic %s: %s", sender->options.topic, rd_kafka_err2str(rd_kafka_last_error()));
-    rd_kafka_topic_destroy(sender->topic);
-    sender->topic = topic;
-    sender->options.producer = producer;
-    return 0;
-}
-
 void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation) {
     sender->incarnation = incarnation;
 }
@@ -127,9 +118,31 @@ static void keep_refused(struct ack_sender *sender, const char *key, size_t key_
 /* Copies key and value; takes the headers when it succeeds. */
 static rd_kafka_resp_err_t produce(struct ack_sender *sender, const char *key, size_t key_length, const char *value,
                                    size_t value_length, rd_kafka_headers_t *headers, void *tag) {
-    return rd_kafka_producev(sender->options.producer, RD_KAFKA_V_RKT(sender->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                             RD_KAFKA_V_KEY(key, key_length), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, value_length),
-                             RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t result = rd_kafka_producev(
+        sender->options.producer, RD_KAFKA_V_RKT(sender->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY(key, key_length), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, value_length), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_END);
+    sender->in_flight += result == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return result;
+}
+
+/* Signs and sends what was collected. */
+static void send_collected(struct ack_sender *sender) {
+    struct signed_batch *batch = NULL;
+    if (sender->options.signer)
+        batch = signature_sign(sender->options.signer, (const unsigned char(*)[32])sender->leaves, sender->count);
+    for (size_t i = 0; batch && i < sender->count; i++)
+        signature_add_headers(batch, i, sender->collected[i].headers);
+    signed_batch_free(batch);
+    /* One right behind the other: the first wakes librdkafka, which makes one request of what it finds then. */
+    for (size_t i = 0; i < sender->count; i++) {
+        struct collected *ack = &sender->collected[i];
+        const char *key = sender->texts.bytes + ack->key_at, *value = sender->texts.bytes + ack->value_at;
+        if (produce(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag))
+            keep_refused(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag);
+    }
+    sender->count = 0;
+    text_reset(&sender->texts);
 }
 
 void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message,
@@ -157,7 +170,7 @@ void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum
         .time = sender->time,
     };
     if (sender->count == SIGNATURE_BATCH_MAX)
-        ack_flush(sender);
+        send_collected(sender);
     struct collected *collected = &sender->collected[sender->count];
     collected->key_at = sender->texts.length;
     collected->key_length = strlen(subject->deployment_id);
@@ -185,33 +198,20 @@ void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum
 }
 
 void ack_flush(struct ack_sender *sender) {
-    if (sender->count == 0)
-        return;
-    struct signed_batch *batch = NULL;
-    if (sender->options.signer)
-        batch = signature_sign(sender->options.signer, (const unsigned char(*)[32])sender->leaves, sender->count);
-    for (size_t i = 0; i < sender->count; i++) {
-        struct collected *ack = &sender->collected[i];
-        const char *key = sender->texts.bytes + ack->key_at, *value = sender->texts.bytes + ack->value_at;
-        if (batch)
-            signature_add_headers(batch, i, ack->headers);
-        if (produce(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag))
-            keep_refused(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag);
-    }
-    signed_batch_free(batch);
-    sender->count = 0;
-    text_reset(&sender->texts);
+    if (sender->count > 0 && sender->in_flight == 0)
+        send_collected(sender);
 }
 
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number) {
     uint64_t tag = (uintptr_t)record->_private;
     *number = tag & ((UINT64_C(1) << NUMBER_BITS) - 1);
+    sender->in_flight--;
     if (!record->err) {
         kafka_health_granted(KAFKA_WRITE, sender->options.topic);
         sender->failing = false;
         return (enum ack_kind)((tag >> NUMBER_BITS) & ~(uint64_t)ACK_MARK);
     }
-    /* Also what a producer gives back that has failed for good, or that ends with this process: then the event is read and
+    /* Also what the producer gives back that ends with this process: then the event is read and
      * acked again at the next start. */
     bool purged = record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
     if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)

@@ -22,9 +22,6 @@ struct ack_options {
 };
 struct ack_sender *ack_sender_new(const struct ack_options *options, struct error *error) MUST_CHECK;
 void ack_sender_free(struct ack_sender *sender); /* before the producer is destroyed; NULL is allowed */
-/* Acks from now on go through this producer, which takes the place of one that has failed; the caller serves the old one's
- * reports before it destroys that. */
-int ack_sender_set_producer(struct ack_sender *sender, rd_kafka_t *producer, struct error *error) MUST_CHECK;
 /* Acks from now on belong to this incarnation. */
 void ack_sender_set_incarnation(struct ack_sender *sender, int64_t incarnation);
 
@@ -45,7 +42,8 @@ struct ack_subject {
 void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum ack_status status, const char *message,
               enum ack_kind kind, uint64_t number);
 
-/* Signs and sends what was collected. To be called before waiting for anything. */
+/* Signs and sends what was collected, unless acks are on their way: what comes meanwhile goes out with one signature in one
+ * request. To be called before waiting for anything, and after delivery reports. */
 void ack_flush(struct ack_sender *sender);
 
 /* To be called for each delivery report of an ack (ack_owns() tells them from others). Returns its kind when it was delivered

@@ -145,10 +145,6 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
     return kind == PRESENCE_HEARTBEAT ? ANNOUNCER_HEARTBEAT_DELIVERED : ANNOUNCER_NOTHING;
 }
 
-void announcer_set_producer(struct announcer *announcer, rd_kafka_t *producer) {
-    announcer->options.producer = producer;
-}
-
 bool announcer_is_announced(const struct announcer *announcer) {
     return announcer->announced;
 }

@@ -43,8 +43,6 @@ struct announcement {
 };
 /* Takes an enrolment of the replica key, told from now on. */
 void announcer_enrol_take(struct announcer *announcer, char *enrolment);
-/* As ack_sender_set_producer(). */
-void announcer_set_producer(struct announcer *announcer, rd_kafka_t *producer);
 /* Produces one. A hello takes effect when announcer_delivered() says so. */
 int announcer_say(struct announcer *announcer, enum presence_kind kind, const struct announcement *announcement,
                   struct error *error) MUST_CHECK;

@@ -440,63 +440,28 @@ static void refresh(struct worker *worker) {
 }
 
 /* A producer of its own for acks and presence, whose reports wake the loop. */
-static rd_kafka_t *open_producer(struct worker *worker, struct error *error) {
+static int open_producer(struct worker *worker, struct error *error) {
     static const uint64_t one = 1;
-    rd_kafka_t *producer = kafka_producer_new(&worker->options.kafka, worker, on_delivered, error);
-    if (!producer)
-        return NULL;
-    worker->reports = rd_kafka_queue_get_main(producer);
+    worker->producer = kafka_producer_new(&worker->options.kafka, KAFKA_AT_LEAST_ONCE, worker, on_delivered, error);
+    if (!worker->producer)
+        return -1;
+    worker->reports = rd_kafka_queue_get_main(worker->producer);
     rd_kafka_queue_io_event_enable(worker->reports, worker->options.wake, &one, sizeof one);
-    kafka_health_watch(producer);
-    return worker->producer = producer;
+    kafka_health_watch(worker->producer);
+    return 0;
 }
 
-static void close_producer(rd_kafka_t *producer, rd_kafka_queue_t *reports) {
-    kafka_health_forget(producer);
-    rd_kafka_queue_io_event_enable(reports, -1, NULL, 0);
-    rd_kafka_queue_destroy(reports);
-    rd_kafka_destroy(producer);
-}
-
-/* An idempotent producer that has failed stays so: another one takes its place, and what the old one did not deliver is sent
- * again. The replica serves on meanwhile. */
-static void replace_producer(struct worker *worker) {
-    rd_kafka_t *old = worker->producer;
-    rd_kafka_queue_t *old_reports = worker->reports;
-    struct error problem;
-    if (!open_producer(worker, &problem)) {
-        log_error("the producer can not be made again", "reason", problem.message);
-        return;
-    }
-    rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    rd_kafka_flush(old, RETRY_MS); /* serves the reports of what was purged: acks are kept and sent again */
-    if (ack_sender_set_producer(worker->acks, worker->producer, &problem))
-        end_with(worker, WORKER_FAILED, &problem);
-    announcer_set_producer(worker->announcer, worker->producer);
-    if (!worker->ended)
-        close_producer(old, old_reports);
-}
-
-static void check_producer(struct worker *worker) {
-    char text[512];
-    rd_kafka_resp_err_t failure = rd_kafka_fatal_error(worker->producer, text, sizeof text);
-    if (failure == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return;
-    /* What an idempotent producer is told that may write to no topic at all. */
-    if (failure == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED) {
-        kafka_health_refused(worker->producer, KAFKA_WRITE, worker->topics.acks);
-        kafka_health_refused(worker->producer, KAFKA_WRITE, worker->topics.workers);
-    } else {
-        log_warning("the producer failed; another takes its place", "reason", text);
-    }
-    replace_producer(worker);
+static void close_producer(struct worker *worker) {
+    kafka_health_forget(worker->producer);
+    rd_kafka_queue_io_event_enable(worker->reports, -1, NULL, 0);
+    rd_kafka_queue_destroy(worker->reports);
+    rd_kafka_destroy(worker->producer);
 }
 
 /* What is due by time. Returns when to look again. */
 static int64_t tick(struct worker *worker) {
     int64_t now = clock_monotonic_ms();
     if (now >= worker->heartbeat_at) {
-        check_producer(worker);
         kafka_health_check(worker->producer, UNWELL_TIMEOUT_MS);
         consumer_check_connection(worker->consumer, UNWELL_TIMEOUT_MS);
         kafka_health_stalled(announcer_is_busy(worker->announcer) && now - worker->said_at >= STALLED_MS);
@@ -678,7 +643,7 @@ static int start(struct worker *worker, struct error *error) {
     worker->batch = memory_new(sizeof *worker->batch);
     if (kafka_connect(&worker->options.kafka, -1, options->stop, error))
         return -1;
-    if (!open_producer(worker, error))
+    if (open_producer(worker, error))
         return -1;
     char *group = memory_format("jwk-worker.%s.%s", options->environment, options->replica);
     struct consumer_options consumer = {.kafka = &worker->options.kafka,
@@ -738,8 +703,10 @@ static void finish(struct worker *worker) {
     if (!worker->announcer || !announcer_is_announced(worker->announcer) || worker->end == WORKER_FENCED)
         return;
     settle(worker);
-    ack_flush(worker->acks);
-    rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS);
+    for (int i = 0; i < 2; i++) { /* what waited for acks on their way goes out behind them */
+        ack_flush(worker->acks);
+        rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS);
+    }
     store_positions(worker);
     worker->ready = false;
     announce(worker, PRESENCE_GOODBYE);
@@ -754,7 +721,7 @@ static void clean_up(struct worker *worker) {
     announcer_free(worker->announcer);
     settler_free(worker->settler);
     if (worker->producer)
-        close_producer(worker->producer, worker->reports);
+        close_producer(worker);
     signer_free(worker->signer);
     progress_free(worker->progress);
     batch_free(worker->batch);

@@ -62,10 +62,10 @@ def test_two_installations_share_one_broker_by_their_prefixes(kafka, tmp_path):
 
 
 def test_embedded_broker_has_its_topics_from_the_start_and_ends_on_sigterm(tmp_path):
-    broker = EmbeddedBroker(tmp_path)
+    broker = EmbeddedBroker(tmp_path, partitions=())
     topics = Installation(broker, tmp_path).topics
     try:
-        assert [topics.partition_count(topic) for topic in (topics.events, topics.acks, topics.workers)] == [4, 1, 1]
+        assert [topics.partition_count(topic) for topic in (topics.events, topics.acks, topics.workers)] == [1, 1, 1]
     finally:
         assert broker.stop() == 0
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 
 from harness import http
-from harness.broker import EmbeddedBroker, KafkaBroker
+from harness.broker import SEVERAL_PARTITIONS, EmbeddedBroker, KafkaBroker
 from harness.program import BUILD, PATIENCE, Program, wait_until
 
 from . import shim
@@ -123,7 +123,7 @@ class ApiNode(Node):
     def arguments(self, address_file):
         return [BUILD / "jwk-api", "serve", "--data-dir", self.directory, "--listen", "127.0.0.1:0", "--address-file", address_file,
                 "--master-key-file", self.cluster.master_key_file,
-                "--deploy-timeout", "3s", "--grace", "2s", "--shutdown-timeout", "3s", *self.cluster.broker_options,
+                "--deploy-timeout", "3s", "--grace", "2s", "--shutdown-timeout", "3s", *SEVERAL_PARTITIONS, *self.cluster.broker_options,
                 *self.cluster.api_options]
 
 

@@ -48,7 +48,7 @@ static inline void kafka_open(struct kafka_fixture *kafka) {
     assert_int_equal(rd_kafka_mock_topic_create(kafka->cluster, kafka->topics.audit, 1, 1), 0);
     kafka->settings = (struct kafka_settings){.brokers = rd_kafka_mock_cluster_bootstraps(kafka->cluster), .topic_prefix = "test",
                                               .client_id = "test", .embedded = true};
-    kafka->producer = kafka_producer_new(&kafka->settings, NULL, kafka_note_offset, &error);
+    kafka->producer = kafka_producer_new(&kafka->settings, KAFKA_ONCE, NULL, kafka_note_offset, &error);
     assert_non_null(kafka->producer);
 }
 

@@ -11,7 +11,7 @@ static void expect_refused(const char *pair, const char *message) {
     const struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .properties = &properties, .client_id = "test"};
     struct kafka_settings copy = settings;
     struct error error = {0};
-    assert_null(kafka_producer_new(&settings, NULL, NULL, &error));
+    assert_null(kafka_producer_new(&settings, KAFKA_ONCE, NULL, NULL, &error));
     assert_string_equal(error.message, message);
     assert_int_equal(error.code, ERROR_INVALID);
     assert_null(kafka_consumer_new(&settings, "group", NULL, &error));
@@ -36,18 +36,19 @@ static void no_message_holds_a_value(void **state) {
     (void)state;
     expect_refused("security.protocol=hunter2", "-X security.protocol: librdkafka does not take this value");
     expect_refused("acks=1", "-X acks: this property is fixed, since the promises of an answer rest on it");
+    expect_refused("max.in.flight=5", "-X max.in.flight: this property is fixed, since the promises of an answer rest on it");
     expect_refused("sasl.passwrd=hunter2", "-X sasl.passwrd: librdkafka has no property of this name");
 }
 
 static void a_combination_that_librdkafka_refuses_is_told(void **state) {
     (void)state;
-    char *items[] = {memory_string("max.in.flight=6")};
+    char *items[] = {memory_string("retries=0")};
     const struct option_list properties = {.items = items, .count = 1};
     const struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .properties = &properties, .client_id = "test"};
     struct error error = {0};
-    assert_null(kafka_producer_new(&settings, NULL, NULL, &error));
+    assert_null(kafka_producer_new(&settings, KAFKA_ONCE, NULL, NULL, &error));
     assert_memory_equal(error.message, "Kafka client: ", 14);
-    assert_non_null(strstr(error.message, "in.flight"));
+    assert_non_null(strstr(error.message, "retries"));
     free(items[0]);
 }
 
@@ -64,13 +65,13 @@ static void the_operators_properties_win(void **state) {
     struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .client_id = "test"};
     struct error error = {0};
     char value[64];
-    rd_kafka_t *client = kafka_producer_new(&settings, NULL, NULL, &error);
+    rd_kafka_t *client = kafka_producer_new(&settings, KAFKA_ONCE, NULL, NULL, &error);
     assert_non_null(client);
     assert_string_equal(value_of(client, "reconnect.backoff.max.ms", value), "1000");
     assert_string_equal(value_of(client, "enable.idempotence", value), "true");
     rd_kafka_destroy(client);
     settings.properties = &properties;
-    client = kafka_producer_new(&settings, NULL, NULL, &error);
+    client = kafka_producer_new(&settings, KAFKA_ONCE, NULL, NULL, &error);
     assert_non_null(client);
     assert_string_equal(value_of(client, "reconnect.backoff.max.ms", value), "7000");
     assert_string_equal(value_of(client, "client.id", value), "mine=and=more");

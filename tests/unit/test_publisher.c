@@ -500,6 +500,36 @@ static void events_of_one_commit_share_one_signature(void **state) {
     close_world(&world);
 }
 
+static void what_is_committed_while_events_are_on_their_way_goes_out_together(void **state) {
+    (void)state;
+    struct world world;
+    char jwk_id[UUID_SIZE];
+    open_world(&world);
+    start(&world);
+    await_empty_outbox(&world);
+    /* The first event stays on its way while the others come. */
+    assert_int_equal(rd_kafka_mock_broker_set_rtt(world.kafka.cluster, 1, 1000), RD_KAFKA_RESP_ERR_NO_ERROR);
+    create(&world, "one", jwk_id);
+    create(&world, "two", jwk_id);
+    create(&world, "three", jwk_id);
+    assert_int_equal(rd_kafka_mock_broker_set_rtt(world.kafka.cluster, 1, 0), RD_KAFKA_RESP_ERR_NO_ERROR);
+    await_empty_outbox(&world);
+    rd_kafka_t *reader = kafka_reader(&world.kafka, world.kafka.topics.events, KAFKA_EVENT_PARTITIONS);
+    char signatures[3][512];
+    for (int i = 0; i < 3; i++) {
+        rd_kafka_message_t *record = kafka_read(reader);
+        snprintf(signatures[i], sizeof signatures[i], "%s", header_of(record, "ce_signature"));
+        rd_kafka_message_destroy(record);
+    }
+    rd_kafka_destroy(reader);
+    int equal = 0; /* records of different partitions come in any order */
+    for (int i = 0; i < 3; i++)
+        equal += strcmp(signatures[i], signatures[(i + 1) % 3]) == 0;
+    assert_int_equal(equal, 1); /* two of the three */
+    stop(&world, 1000);
+    close_world(&world);
+}
+
 static void what_is_sent_already_is_left_out_of_a_signature(void **state) {
     (void)state;
     struct world world;
@@ -579,6 +609,7 @@ static void another_key_signs_from_the_next_flush_on(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_of_one_commit_share_one_signature),
+        cmocka_unit_test(what_is_committed_while_events_are_on_their_way_goes_out_together),
         cmocka_unit_test(what_is_sent_already_is_left_out_of_a_signature),
         cmocka_unit_test(a_stored_backlog_and_its_tombstones_are_signed_in_chunks),
         cmocka_unit_test(another_key_signs_from_the_next_flush_on),

@@ -44,12 +44,7 @@ static int set_up(void **state) {
     (void)state;
     struct error error;
     kafka_open(&kafka);
-    /* One that does not count its requests: after a refused one, the mock cluster and one that does wait for each other. */
-    char text[256];
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", kafka.settings.brokers, text, sizeof text), 0);
-    rd_kafka_conf_set_dr_msg_cb(conf, on_delivered);
-    producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    producer = kafka_producer_new(&kafka.settings, KAFKA_AT_LEAST_ONCE, NULL, on_delivered, &error);
     assert_non_null(producer);
     reader = kafka_reader(&kafka, kafka.topics.acks, 1);
     signer = signer_generate();
@@ -116,6 +111,7 @@ static void acks_of_one_flush_share_one_signature(void **state) {
     for (int64_t version = 1; version <= 5; version++)
         send_ack(version);
     ack_flush(sender);
+    assert_int_equal(rd_kafka_flush(producer, KAFKA_WAIT_MS), 0);
     send_ack(6);
     ack_flush(sender);
     ack_flush(sender); /* nothing is collected: nothing happens */
@@ -132,6 +128,46 @@ static void acks_of_one_flush_share_one_signature(void **state) {
     assert_string_not_equal(next, first);
     free(first);
     free(next);
+}
+
+static void what_is_collected_while_acks_are_on_their_way_goes_out_together(void **state) {
+    (void)state;
+    enum signature_verdict verdict;
+    make_sender(signer);
+    send_ack(1);
+    ack_flush(sender);
+    for (int64_t version = 2; version <= 4; version++) {
+        send_ack(version);
+        ack_flush(sender);
+    }
+    assert_int_equal(rd_kafka_outq_len(producer), 1); /* its report is not taken */
+    assert_int_equal(rd_kafka_flush(producer, KAFKA_WAIT_MS), 0);
+    ack_flush(sender);
+    free(receive(1, &verdict));
+    char *first = receive(2, &verdict);
+    assert_int_equal(verdict, SIGNATURE_VALID);
+    for (int64_t version = 3; version <= 4; version++) {
+        char *other = receive(version, &verdict);
+        assert_int_equal(verdict, SIGNATURE_VALID);
+        assert_string_equal(other, first);
+        free(other);
+    }
+    free(first);
+}
+
+/* So many fill a batch, which then goes out though others are on their way. */
+static void a_full_batch_does_not_wait(void **state) {
+    (void)state;
+    make_sender(signer);
+    send_ack(1);
+    ack_flush(sender);
+    for (int64_t version = 0; version <= SIGNATURE_BATCH_MAX; version++)
+        send_ack(2 + version);
+    assert_true(rd_kafka_outq_len(producer) > SIGNATURE_BATCH_MAX);
+    assert_int_equal(rd_kafka_flush(producer, KAFKA_WAIT_MS), 0);
+    ack_flush(sender);
+    assert_int_equal(rd_kafka_flush(producer, KAFKA_WAIT_MS), 0);
+    assert_int_equal(delivered, 2 + SIGNATURE_BATCH_MAX);
 }
 
 static void without_a_key_nothing_is_signed(void **state) {
@@ -178,6 +214,8 @@ static void what_was_not_flushed_is_forgotten_at_the_end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(acks_of_one_flush_share_one_signature),
+        TEST(what_is_collected_while_acks_are_on_their_way_goes_out_together),
+        TEST(a_full_batch_does_not_wait),
         TEST(without_a_key_nothing_is_signed),
         TEST(a_refused_ack_is_sent_again_with_its_signature),
         TEST(what_was_not_flushed_is_forgotten_at_the_end),

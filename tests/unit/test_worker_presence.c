@@ -37,7 +37,7 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
 
 static void one_open(struct one *one, const char *worker, bool enrolled) {
     struct error error;
-    one->producer = kafka_producer_new(&kafka.settings, one, on_delivered, &error);
+    one->producer = kafka_producer_new(&kafka.settings, KAFKA_AT_LEAST_ONCE, one, on_delivered, &error);
     one->signer = enrolled ? signer_generate() : NULL;
     struct announcer_options options = {.producer = one->producer, .topic = kafka.topics.workers, .environment = "production",
                                         .replica = "edge-1", .worker = worker, .version = "test", .interval_ms = 1000,

@@ -2,6 +2,7 @@
 #include "store_fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -462,6 +463,78 @@ struct submitter {
     struct test_job jobs[JOBS];
 };
 
+/* ---- gathering ---- */
+
+static const int64_t FOR_EVER_US = 3600 * (int64_t)1000000;
+
+static struct test_job finishing_job_of(int number, sem_t *finished) {
+    struct test_job job = job_of(number);
+    job.finished = finished;
+    return job;
+}
+
+static void a_transaction_waits_for_as_many_as_are_on_their_way(void **state) {
+    (void)state;
+    struct held held;
+    atomic_int admitted = 1;
+    fixture_open(&held.fixture, 1, environments);
+    held.writer = writer_new(held.fixture.store);
+    writer_after_batch(held.writer, note_flush, NULL);
+    writer_gather(held.writer, &admitted, FOR_EVER_US);
+    sem_init(&held.finished, 0, 0);
+    flushes = 0;
+    struct test_job alone = finishing_job_of(0, &held.finished);
+    assert_int_equal(writer_submit(held.writer, &alone.job), 0);
+    sem_wait(&held.finished); /* nothing is on its way */
+    atomic_store(&admitted, 6);
+    struct test_job jobs[3];
+    for (int i = 0; i < 3; i++) {
+        jobs[i] = finishing_job_of(1 + i, &held.finished);
+        assert_int_equal(writer_submit(held.writer, &jobs[i].job), 0);
+        for (int turns = 0; i < 2 && turns < 1000; turns++)
+            sched_yield(); /* what did not wait would run now */
+        assert_true(i == 2 || sem_trywait(&held.finished) != 0);
+    }
+    for (int i = 0; i < 3; i++)
+        sem_wait(&held.finished);
+    writer_free(held.writer);
+    assert_int_equal(flushes, 2);
+    fixture_remove(&held.fixture);
+    sem_destroy(&held.finished);
+}
+
+static void a_transaction_does_not_wait_for_ever(void **state) {
+    (void)state;
+    struct store_fixture fixture;
+    sem_t finished;
+    atomic_int admitted = 100;
+    fixture_open(&fixture, 1, environments);
+    struct writer *writer = writer_new(fixture.store);
+    writer_gather(writer, &admitted, 1000);
+    sem_init(&finished, 0, 0);
+    struct test_job job = finishing_job_of(1, &finished);
+    assert_int_equal(writer_submit(writer, &job.job), 0);
+    sem_wait(&finished);
+    writer_free(writer);
+    expect_done(&job, 0);
+    fixture_remove(&fixture);
+    sem_destroy(&finished);
+}
+
+static void a_stop_ends_the_gathering(void **state) {
+    (void)state;
+    struct store_fixture fixture;
+    atomic_int admitted = 100;
+    fixture_open(&fixture, 1, environments);
+    struct writer *writer = writer_new(fixture.store);
+    writer_gather(writer, &admitted, FOR_EVER_US);
+    struct test_job job = job_of(1);
+    assert_int_equal(writer_submit(writer, &job.job), 0);
+    writer_free(writer);
+    expect_done(&job, 0);
+    fixture_remove(&fixture);
+}
+
 static void *submit_all(void *context) {
     struct submitter *submitter = context;
     for (int i = 0; i < JOBS; i++) {
@@ -513,6 +586,9 @@ int main(void) {
         cmocka_unit_test(a_deferred_job_that_can_not_be_done_now_is_run_again_in_its_order),
         cmocka_unit_test(a_stop_does_not_wait_for_a_deferred_job_that_never_succeeds),
         cmocka_unit_test(a_stop_runs_what_was_handed_over),
+        cmocka_unit_test(a_transaction_waits_for_as_many_as_are_on_their_way),
+        cmocka_unit_test(a_transaction_does_not_wait_for_ever),
+        cmocka_unit_test(a_stop_ends_the_gathering),
         cmocka_unit_test(many_threads_submit_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,15 +13,19 @@ from .program import BUILD, PATIENCE, REPOSITORY, Program, wait_until
 KAFKA_LIBRARIES = REPOSITORY / "build" / "kafka" / "libs"  # not under BUILD: one copy serves every sanitizer's build
 
 
+# More than the default, so that nothing leans on one order of all events.
+SEVERAL_PARTITIONS = ("--partitions", "4")
+
+
 class EmbeddedBroker(Program):
     kind = "embedded"
 
-    def __init__(self, directory, prefix="jwk", options=()):
+    def __init__(self, directory, prefix="jwk", options=(), partitions=SEVERAL_PARTITIONS):
         directory = pathlib.Path(directory)
         address_file = directory / "broker.address"
         address_file.unlink(missing_ok=True)
         self.prefix = prefix
-        super().__init__("broker", [BUILD / "jwk-api", "broker", "--address-file", address_file, *options], directory)
+        super().__init__("broker", [BUILD / "jwk-api", "broker", "--address-file", address_file, *partitions, *options], directory)
         self.address = self.wait_address(address_file)
 
 

@@ -10,6 +10,7 @@ import urllib.parse
 import uuid
 
 from . import contract, http
+from .broker import SEVERAL_PARTITIONS
 from .keys import new_key
 from .program import BUILD, PATIENCE, Program, wait_until
 from .topics import Topics
@@ -54,7 +55,7 @@ class Api(Program):
         address_file = installation.directory / f"api-{uuid.uuid4().hex}.address"
         super().__init__("api", [BUILD / "jwk-api", "serve", "--data-dir", installation.data_directory, "--listen", "127.0.0.1:0",
                                  "--address-file", address_file, *installation.master_key_options, *installation.broker_options,
-                                 *options], installation.directory)
+                                 *SEVERAL_PARTITIONS, *options], installation.directory)
         self.token = installation.token
         self.context = http.trusting_context(options)
         self.address = self.wait_address(address_file)
