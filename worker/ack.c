@@ -228,10 +228,6 @@ enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t 
     return ACK_KIND_NONE;
 }
 
-bool ack_is_failing(const struct ack_sender *sender) {
-    return sender->failing;
-}
-
 size_t ack_resend(struct ack_sender *sender) {
     struct refused *refused, *next;
     bool one_alone = sender->failing;

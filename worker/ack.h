@@ -50,8 +50,6 @@ void ack_flush(struct ack_sender *sender);
  * and ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */
 _Bool ack_owns(const rd_kafka_message_t *record);
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number);
-/* Whether an ack was refused and none delivered since. */
-_Bool ack_is_failing(const struct ack_sender *sender);
 /* Sends again what was refused: one a second until one is delivered, then all. Returns how many still wait. */
 size_t ack_resend(struct ack_sender *sender);
 

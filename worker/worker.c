@@ -199,9 +199,6 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
             note_state_failure(worker, &problem);
         return;
     }
-    /* That acks are refused too was only concluded when the producer was refused as a whole: the next one tells. */
-    if (!record->err && !ack_is_failing(worker->acks))
-        kafka_health_granted(KAFKA_WRITE, worker->topics.acks);
     switch (announcer_delivered(worker->announcer, record)) {
     case ANNOUNCER_HELLO_DELIVERED: on_hello_delivered(worker); break;
     case ANNOUNCER_HELLO_NEEDED:

@@ -252,7 +252,7 @@ def test_a_permission_to_read_that_comes_back_is_noticed_though_nothing_new_come
 
 
 def test_a_worker_that_may_write_nothing_when_it_starts_serves_and_goes_on_once_it_may(secured, system, project):
-    """The broker gives such a producer no identity, which is fatal for it: another must take its place."""
+    """It can not announce itself, hence has nothing to acknowledge: it tells of the topic that it is refused first."""
     assert system.api.create(project, "before").json["deploymentResult"]["success"]
     worker = system.workers["production", "edge-1"]
     worker.stop()
@@ -262,8 +262,7 @@ def test_a_worker_that_may_write_nothing_when_it_starts_serves_and_goes_on_once_
         secured.grant(each[0], "Describe", each[2])  # which Write includes
     try:
         worker = system.start_worker("production", ready=False)
-        for each in refused:
-            wait_until(lambda e=each: sentence(*e) in worker.log(), f"the worker logs that it may not {each}")
+        wait_until(lambda: sentence(*refused[1]) in worker.log(), "the worker logs that it may not announce itself")
         status, body = readiness(worker)
         assert (status, body["status"]) == (503, "catching up") and body["problems"]
         assert worker.kids(project) == ["before"], "what it has is served"
