@@ -35,7 +35,6 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
         "UPDATE jwk SET project = ?3, name = ?4, type = ?5, kid = ?6, epoch = ?7, version = ?8, sequence = ?9, "
         "partition = ?10, generation = ?11, deleted = ?12, expires = ?13, public_key = ?14, retiring = ?15, verified = ?16, "
         "private = ?17 WHERE number = ?1",
-    [STATEMENT_COUNT_UNPROVEN] = "SELECT count(*) FROM jwk WHERE deleted = 0 AND verified = 0",
     [STATEMENT_MARK_JWK] = "UPDATE jwk SET partition = ?2, generation = ?3 WHERE number = ?1",
     [STATEMENT_ADD_RETIRING] = "INSERT INTO jwk_retiring (jwk, place, public_key, until) VALUES (?1, ?2, ?3, ?4)",
     [STATEMENT_CLEAR_RETIRING] = "DELETE FROM jwk_retiring WHERE jwk = ?1",
@@ -161,6 +160,10 @@ static int query_integer(struct state *state, const char *text, int64_t *value, 
     }
     sqlite3_finalize(statement);
     return status;
+}
+
+int state_count_unproven(struct state *state, int64_t *count, struct error *error) {
+    return query_integer(state, "SELECT count(*) FROM jwk WHERE deleted = 0 AND verified = 0", count, error);
 }
 
 static int make_directory(struct state *state, struct error *error) {

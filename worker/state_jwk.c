@@ -269,17 +269,6 @@ int state_is_unproven(struct state *state, const char *jwk_id, bool *unproven, s
     return status;
 }
 
-int state_count_unproven(struct state *state, int64_t *count, struct error *error) {
-    sqlite3_stmt *statement = state_prepared(state, STATEMENT_COUNT_UNPROVEN, error);
-    if (!statement)
-        return -1;
-    int status = sqlite3_step(statement) == SQLITE_ROW ? 0 : state_fail(state, "counting JWKs", error);
-    if (status == 0)
-        *count = sqlite3_column_int64(statement, 0);
-    sqlite3_reset(statement);
-    return status;
-}
-
 int state_keep(struct state *state, const char *jwk_id, int32_t partition, int64_t generation, struct error *error) {
     sqlite3_stmt *keep = state_prepared(state, STATEMENT_KEEP_JWK, error);
     if (!keep)
