@@ -2,8 +2,7 @@
  * operations, with the program itself in this process, a broker of librdkafka's, a project "p" and no environment, so that
  * nothing waits for an ack. What must hold: there is an answer, it is no failure of ours (500), and JSON where it says so.
  *
- * The input is the request with any line ends. Connection: close is added, and Content-Length where there is a body whose length
- * the head does not tell. The token is "fuzz-token". What earlier inputs have made is there: a finding may need a few of them. */
+ * The input is a request as request.h sends it. The token is "fuzz-token". What earlier inputs have made is there: a finding may need a few of them. */
 #define source_url_fetch source_url_fetch_really
 #include "../../api/source_url.c"
 #undef source_url_fetch
@@ -15,19 +14,17 @@ int api_main(int argc, char **argv);
 #undef main
 
 #include <openssl/crypto.h>
-#include <arpa/inet.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
-#include <netinet/in.h>
 #include <pthread.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/store.h"
 #include "fuzz.h"
+#include "request.h"
 
-enum { ANSWER_MAX = 1 << 20, PATIENCE_US = 100000, START_TRIES = 6000, START_PAUSE_US = 10000 };
+enum { ANSWER_MAX = 1 << 20, START_TRIES = 6000, START_PAUSE_US = 10000 };
 
 static char directory[] = "/tmp/jwk-api-fuzz-XXXXXX", *data_dir, *address_file, *master_key;
 static struct sockaddr_in address = {.sin_family = AF_INET};
@@ -117,43 +114,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     return 0;
 }
 
-/* Where the body begins; the length of the head when there is none. */
-static size_t head_length(const char *text, size_t size) {
-    for (size_t i = 0; i + 1 < size; i++)
-        if (text[i] == '\n' && (text[i + 1] == '\n' || (text[i + 1] == '\r' && i + 2 < size && text[i + 2] == '\n')))
-            return text[i + 1] == '\n' ? i + 2 : i + 3;
-    return size;
-}
-
-static void send_all(int connection, const char *bytes, size_t size) {
-    while (size) {
-        ssize_t sent = send(connection, bytes, size, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return; /* it has answered already and closed */
-        bytes += sent;
-        size -= (size_t)sent;
-    }
-}
-
-static void send_request(int connection, const char *text, size_t size) {
-    size_t head = head_length(text, size);
-    char *upper = memory_bytes(text, head), length[64];
-    bool told = strcasestr(upper, "\nContent-Length:") || strcasestr(upper, "\nTransfer-Encoding:");
-    free(upper);
-    const char *line = memchr(text, '\n', head);
-    size_t first = line ? (size_t)(line - text) + 1 : size;
-    send_all(connection, text, first);
-    if (!line)
-        return;
-    /* Behind the request line. */
-    send_all(connection, "Connection: close\r\n", 19);
-    if (head < size && !told) {
-        int written = snprintf(length, sizeof length, "Content-Length: %zu\r\n", size - head);
-        send_all(connection, length, (size_t)written);
-    }
-    send_all(connection, text + first, size - first);
-}
-
 static void check_answer(const char *answer, size_t size) {
     int status = 0;
     if (size == 0)
@@ -177,20 +137,7 @@ static void check_answer(const char *answer, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     static char answer[ANSWER_MAX + 1];
-    size_t length = 0;
-    int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    REQUIRE(connection >= 0);
-    REQUIRE(connect(connection, (const struct sockaddr *)&address, sizeof address) == 0);
-    /* A request that is cut short is waited for by the server: it has no answer, and is given up. */
-    const struct timeval patience = {.tv_usec = PATIENCE_US};
-    REQUIRE(setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) == 0);
-    char *text = take_rest(bytes, size);
-    send_request(connection, text, size);
-    free(text);
-    shutdown(connection, SHUT_WR);
-    for (ssize_t got; length < ANSWER_MAX && (got = recv(connection, answer + length, ANSWER_MAX - length, 0)) > 0;)
-        length += (size_t)got;
-    close(connection);
+    size_t length = request_exchange(&address, bytes, size, answer, ANSWER_MAX);
     answer[length] = '\0';
     check_answer(answer, length);
     return 0;
