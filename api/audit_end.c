@@ -7,22 +7,13 @@
 #include "common/clock.h"
 #include "common/kafka_health.h"
 #include "common/log.h"
-#include "store_signing.h"
+#include "signing.h"
 
 enum {
     TIMEOUT_MS = 15000,
     POLL_MS = 200,
     CHUNK = 1000, /* records that are read at a time, from the end towards the beginning, until one of ours is among them */
 };
-
-/* Whom the trail is to be signed by: every key that the store ever had. */
-static void trust_key(void *context, const struct store_signing_key *key) {
-    struct error ignored;
-    struct jwk *jwk = jwk_from_text(key->public_key, strlen(key->public_key), NULL, &ignored);
-    if (!jwk || verifier_trust(context, jwk, INT64_MAX, &ignored))
-        log_error("a signing key can not be read", "kid", key->kid, "reason", ignored.message);
-    jwk_free(jwk);
-}
 
 /* What the signature at the end of the record says, when it is of ours and goes further than what is known. Others may have
  * written to the topic: that is for auditors to find, and not to keep the API from its start. */
@@ -92,10 +83,7 @@ int audit_end_read(const struct kafka_settings *settings, const char *topic, str
         return -1;
     struct verifier *verifier = verifier_new();
     int64_t low, high;
-    int status =
-        kafka_watermarks(consumer, topic, 0, &low, &high, error) || store_each_signing_key(store, trust_key, verifier, error)
-            ? -1
-            : 0;
+    int status = kafka_watermarks(consumer, topic, 0, &low, &high, error) || signing_trust_own(verifier, store, error) ? -1 : 0;
     for (int64_t last = high; status == 0 && end->sequence == 0 && last > low; last -= CHUNK)
         status = read_records(consumer, topic, last - low > CHUNK ? last - CHUNK : low, last, verifier, end, error);
     if (status == 0 && high > low && end->sequence == 0)

@@ -146,7 +146,7 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     struct topic_end end;
     if (store_read_identity(store, &identity, error))
         return -1;
-    int status = topic_end_read(&service->kafka, service->topics.events, identity.partitions, identity.uid, &end, error);
+    int status = topic_end_read(&service->kafka, service->topics.events, store, &identity, &end, error);
     if (status == 0)
         status = topic_end_check(&end, &identity, service->topics.events, error);
     service->topic_is_new = status == 0 && is_made_again(&end, &identity);

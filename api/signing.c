@@ -37,6 +37,18 @@ void signing_replace(struct signing *signing, struct signer *signer) {
     signer_free(old);
 }
 
+static void trust_key(void *context, const struct store_signing_key *key) {
+    struct error ignored;
+    struct jwk *jwk = jwk_from_text(key->public_key, strlen(key->public_key), NULL, &ignored);
+    if (!jwk || verifier_trust(context, jwk, INT64_MAX, &ignored))
+        log_error("a signing key can not be read", "kid", key->kid, "reason", ignored.message);
+    jwk_free(jwk);
+}
+
+int signing_trust_own(struct verifier *verifier, struct store *store, struct error *error) {
+    return store_each_signing_key(store, trust_key, verifier, error);
+}
+
 void signing_kid(struct signing *signing, char kid[SHA256_TEXT_SIZE]) {
     pthread_mutex_lock(&signing->lock);
     strcpy(kid, signer_kid(signing->signer)); /* a thumbprint, of that size */

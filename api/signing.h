@@ -24,6 +24,9 @@ struct signed_batch *signing_sign(struct signing *signing, const unsigned char (
 /* As signature_sign_text(): a compact JWS with its payload attached, freed with free(). */
 char *signing_sign_text(struct signing *signing, const char *payload, size_t length) MUST_CHECK;
 
+/* Has the verifier trust every key that the store ever had, without end. */
+int signing_trust_own(struct verifier *verifier, struct store *store, struct error *error) MUST_CHECK;
+
 /* Following the store's active key while serving (notify.h). */
 struct signing_watch;
 struct signing_watch *signing_watch_new(struct signing *signing);

@@ -11,26 +11,50 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/message.h"
+#include "common/signature.h"
+#include "signing.h"
 
-enum { TIMEOUT_MS = 15000, POLL_MS = 200 };
+enum {
+    TIMEOUT_MS = 15000, /* without any record */
+    POLL_MS = 200,
+    CHUNK = 100, /* records of a partition that are read at first; twice as many each time that none of ours was among them */
+};
 
-/* Takes one record at an end into account. One that cannot be read tells nothing; a tombstone tells whose it is. */
-static void look_at(struct topic_end *end, const rd_kafka_message_t *record, const char *own_source) {
+/* What is read of one partition at present: the records from `first` up to before `last`. */
+struct stretch {
+    int64_t low, first, last;
+    bool open;  /* not read to its end yet */
+    bool known; /* one of ours was there: nothing before it tells more */
+};
+
+struct reading {
+    const char *topic;
+    char *own_source;
+    struct verifier *verifier;
+    rd_kafka_t *consumer;
+    struct stretch *stretches; /* by partition */
+    struct topic_end *end;
+    char source[sizeof(((struct topic_end *)0)->source)]; /* of somebody else's event */
+};
+
+/* Takes one record into account. One that cannot be read, or that no key of the store has signed, tells nothing. */
+static void look_at(struct reading *reading, const rd_kafka_message_t *record) {
+    struct topic_end *end = reading->end;
     struct cloudevent_storage storage;
     struct cloudevent attributes;
     struct event event;
-    struct error error;
-    if (cloudevent_read(record, &storage, &attributes, &error)) {
-        log_warning("record can not be read", "topic", rd_kafka_topic_name(record->rkt), "offset", LOG_NUMBER(record->offset),
-                    "reason", error.message);
+    struct error ignored;
+    if (cloudevent_read(record, &storage, &attributes, &ignored))
+        return;
+    if (strcmp(attributes.source, reading->own_source) != 0) {
+        snprintf(reading->source, sizeof reading->source, "%s", attributes.source);
         return;
     }
-    if (strcmp(attributes.source, own_source) != 0) {
-        snprintf(end->source, sizeof end->source, "%s", attributes.source);
+    if (verifier_check(reading->verifier, record, &attributes, 0, NULL, NULL) != SIGNATURE_VALID)
         return;
-    }
-    if (!record->payload || event_decode(record->payload, record->len, &event, &error))
-        return;
+    reading->stretches[record->partition].known = true;
+    if (!record->payload || event_decode(record->payload, record->len, &event, &ignored))
+        return; /* a tombstone of ours */
     if (event.epoch > end->epoch || (event.epoch == end->epoch && event.sequence > end->sequence)) {
         end->epoch = event.epoch;
         end->sequence = event.sequence;
@@ -38,55 +62,95 @@ static void look_at(struct topic_end *end, const rd_kafka_message_t *record, con
     event_free(&event);
 }
 
-/* Assigns the last record of each partition that has one; returns how many partitions there are to read, or -1. */
-static int assign_ends(rd_kafka_t *consumer, const char *topic, struct topic_end *end, struct error *error) {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(end->partitions);
-    int count = 0;
-    for (int32_t i = 0; i < end->partitions; i++) {
-        int64_t low, high;
-        if (kafka_watermarks(consumer, topic, i, &low, &high, error)) {
-            rd_kafka_topic_partition_list_destroy(list);
+static int find_ends(struct reading *reading, struct error *error) {
+    for (int32_t i = 0; i < reading->end->partitions; i++) {
+        struct stretch *stretch = &reading->stretches[i];
+        int64_t high;
+        if (kafka_watermarks(reading->consumer, reading->topic, i, &stretch->low, &high, error))
             return -1;
-        }
-        end->empty[i] = high <= low;
-        if (high <= low)
-            continue;
-        rd_kafka_topic_partition_list_add(list, topic, i)->offset = high - 1;
-        count++;
+        reading->end->empty[i] = high <= stretch->low;
+        stretch->first = high;
     }
-    rd_kafka_assign(consumer, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    return count;
+    return 0;
 }
 
-int topic_end_read(const struct kafka_settings *settings, const char *topic, int partitions, const char *store_uid,
-                   struct topic_end *end, struct error *error) {
-    *end = (struct topic_end){.partitions = partitions, .empty = memory_new((size_t)partitions * sizeof *end->empty)};
-    rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-api", NULL, error);
-    if (!consumer)
-        return -1;
-    char *own_source = memory_format("urn:jwk-api:%s", store_uid);
-    int open = assign_ends(consumer, topic, end, error), status = open < 0 ? -1 : 0;
+/* Assigns the next `count` records towards the beginning, where none of ours was found and there are more; returns of how many
+ * partitions. */
+static int assign_before(struct reading *reading, int64_t count) {
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(reading->end->partitions);
+    for (int32_t i = 0; i < reading->end->partitions; i++) {
+        struct stretch *stretch = &reading->stretches[i];
+        stretch->open = !stretch->known && stretch->first > stretch->low;
+        if (!stretch->open)
+            continue;
+        stretch->last = stretch->first;
+        stretch->first = stretch->last - stretch->low > count ? stretch->last - count : stretch->low;
+        rd_kafka_topic_partition_list_add(list, reading->topic, i)->offset = stretch->first;
+    }
+    int open = list->cnt;
+    rd_kafka_assign(reading->consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    return open;
+}
+
+/* Reads what is assigned, of so many partitions. */
+static int read_stretches(struct reading *reading, int open, struct error *error) {
     int64_t until = clock_monotonic_ms() + TIMEOUT_MS;
-    while (status == 0 && open > 0 && clock_monotonic_ms() < until) {
-        rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, POLL_MS);
+    int status = 0;
+    while (status == 0 && open > 0) {
+        if (clock_monotonic_ms() >= until)
+            return error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", reading->topic);
+        rd_kafka_message_t *record = rd_kafka_consumer_poll(reading->consumer, POLL_MS);
         if (!record)
             continue;
-        if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+        struct stretch *stretch = record->partition >= 0 && record->partition < reading->end->partitions
+                                      ? &reading->stretches[record->partition]
+                                      : NULL;
+        bool is_end = record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF; /* compaction may have taken the last */
+        if (!record->err && stretch && stretch->open) {
+            until = clock_monotonic_ms() + TIMEOUT_MS;
+            if (record->offset < stretch->last)
+                look_at(reading, record);
+            is_end = record->offset >= stretch->last - 1;
+        } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+            status = kafka_refusal_set(reading->consumer, KAFKA_READ, reading->topic, error);
+        } else if (record->err && !is_end && record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) {
+            /* (No group is needed.) */
+            log_warning("consuming failed", "topic", reading->topic, "reason", rd_kafka_message_errstr(record));
+        }
+        if (is_end && stretch && stretch->open) {
+            stretch->open = false;
             open--;
-        else if (!record->err)
-            look_at(end, record, own_source);
-        else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
-            status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
-        else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) /* no group is needed */
-            log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
+        }
         rd_kafka_message_destroy(record);
     }
-    if (status == 0 && open > 0)
-        status = error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", topic);
-    free(own_source);
-    rd_kafka_consumer_close(consumer);
-    rd_kafka_destroy(consumer);
+    return status;
+}
+
+int topic_end_read(const struct kafka_settings *settings, const char *topic, struct store *store,
+                   const struct store_identity *identity, struct topic_end *end, struct error *error) {
+    size_t partitions = (size_t)identity->partitions;
+    *end = (struct topic_end){.partitions = identity->partitions, .empty = memory_new(partitions * sizeof *end->empty)};
+    struct reading reading = {.topic = topic, .end = end, .consumer = kafka_consumer_new(settings, "jwk-api", NULL, error)};
+    if (!reading.consumer)
+        return -1;
+    reading.own_source = memory_format("urn:jwk-api:%s", identity->uid);
+    reading.verifier = verifier_new();
+    reading.stretches = memory_new(partitions * sizeof *reading.stretches);
+    int status = signing_trust_own(reading.verifier, store, error) || find_ends(&reading, error) ? -1 : 0;
+    int64_t count = CHUNK;
+    for (int open; status == 0 && (open = assign_before(&reading, count)) > 0; count *= 2)
+        status = read_stretches(&reading, open, error);
+    if (reading.source[0] && end->epoch > 0)
+        log_error("events of another installation, or in its name, are on the topic: find out who writes there", "topic", topic,
+                  "source", reading.source);
+    else
+        memcpy(end->source, reading.source, sizeof end->source);
+    free(reading.stretches);
+    verifier_free(reading.verifier);
+    free(reading.own_source);
+    rd_kafka_consumer_close(reading.consumer);
+    rd_kafka_destroy(reading.consumer);
     return status;
 }
 

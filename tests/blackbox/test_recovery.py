@@ -1,9 +1,11 @@
 """Recovery: a store put back from a backup, and a topic made again."""
 
 import contextlib
+import json
 import shutil
 import sqlite3
 
+import confluent_kafka
 import pytest
 
 from harness.broker import EmbeddedBroker
@@ -47,6 +49,54 @@ def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_ado
     answer = api.update(project, "renamed", {"name": "after"})
     assert answer.json["deploymentResult"]["success"], answer
     assert worker.names(project) == ["after", "kept"]
+
+
+NEVER = 1_000_000  # changes ahead of every store here
+
+
+def forge_ends(installation, count):
+    """Puts so many records at the end of each partition that only claim to be events of the API: far ahead, or of another installation."""
+    topics = installation.topics
+    topics.forged = True
+    real = next(record for record in topics.read(topics.events) if record.value)
+    value = real.value
+    ahead = json.dumps(value | {"sequence": value["sequence"] + NEVER, "version": value["version"] + NEVER})
+    unsigned = {name: text for name, text in real.headers.items() if not name.startswith("ce_signature")}
+    forged = ((ahead, real.headers), (ahead, unsigned), ("{", None), (ahead, unsigned | {"ce_source": "urn:jwk-api:another"}))
+    producer = confluent_kafka.Producer({"bootstrap.servers": installation.broker.address})
+    partitions = len(producer.list_topics(topics.events, timeout=10).topics[topics.events].partitions)
+    for number in range(count):
+        text, headers = forged[number % len(forged)]
+        for partition in range(partitions):
+            producer.produce(topics.events, text, real.key, partition, headers=headers)
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.parametrize("count", [1, 4, 350])
+def test_what_others_write_to_the_end_of_the_topic_does_not_keep_the_api_from_its_start(started, project, count):
+    assert started.api.create(project, "before").status == 200
+    assert started.api.stop() == 0
+    forge_ends(started, count)
+    started.start_api()
+    answer = started.api.create(project, "after")
+    assert answer.json["deploymentResult"]["success"], answer
+
+
+def test_what_others_write_to_the_end_of_the_topic_does_not_hide_that_the_store_was_put_back(started, project):
+    assert started.api.create(project, "before").status == 200
+    assert started.api.stop() == 0
+    backup = started.directory / "backup"
+    shutil.copytree(started.data_directory, backup)
+    api = started.start_api()
+    for number in range(8):
+        assert api.create(project, f"newer-{number}").status == 200
+    assert api.stop() == 0
+    shutil.rmtree(started.data_directory)
+    shutil.copytree(backup, started.data_directory)
+    forge_ends(started, 3)
+    with pytest.raises(AssertionError, match="is ahead of this store"):
+        started.start_api()
+    started.programs.pop()
 
 
 def test_topic_made_again_is_filled_again_for_new_replicas(started, project, broker, tmp_path):
