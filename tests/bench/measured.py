@@ -1,6 +1,5 @@
 """Processes whose CPU and memory are read from /proc, the broker and the pair of programs under measurement."""
 
-import base64
 import http.client
 import json
 import os
@@ -79,8 +78,7 @@ class Kafka(MeasuredProgram):
         settings.write_text(properties)
         java = ["java", "-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
                 "-cp", f"{libraries}/*"]
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        done = subprocess.run([*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", settings],
+        done = subprocess.run([*java, "kafka.tools.StorageTool", "format", "--cluster-id", uuid.uuid4().hex[:22], "--config", settings],
                               capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failure(f"formatting Kafka's storage: {done.stdout}{done.stderr}")
