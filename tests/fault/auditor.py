@@ -12,6 +12,7 @@ import confluent_kafka
 from .history import now
 
 PARTITIONS_EVERY_S = 1.0
+STUCK_S = 8.0  # a consumer that has not reached an end by then is replaced: some do not get over a topic that was deleted and made again
 
 
 class Auditor:
@@ -24,14 +25,15 @@ class Auditor:
         self.deletions = queue.SimpleQueue()
         self.start(address)
 
-    def start(self, address):
+    def start(self, address, places=None):
+        """places: where to go on, by (topic, partition); from the beginning elsewhere."""
         self.address = address
         self.stopping = threading.Event()
         self.consumer = confluent_kafka.Consumer({
             "bootstrap.servers": address, "group.id": "fault-auditor", "enable.auto.commit": False, "auto.offset.reset": "earliest",
             "log_level": 0, "fetch.wait.max.ms": 20, "topic.metadata.refresh.interval.ms": 1000, "reconnect.backoff.max.ms": 500,
             "enable.partition.eof": True})
-        self.assigned, self.next, self.ends = set(), {}, {}
+        self.assigned, self.next, self.ends = set(), dict(places or {}), {}
         self.thread = threading.Thread(target=self._run, name="auditor", daemon=True)
         self.thread.start()
 
@@ -42,8 +44,8 @@ class Auditor:
             return  # the broker is away
         found = {(name, number) for name in self.names if name in topics for number in topics[name].partitions} - self.assigned
         if found:
-            self.consumer.incremental_assign([confluent_kafka.TopicPartition(name, number, confluent_kafka.OFFSET_BEGINNING)
-                                              for name, number in sorted(found)])
+            self.consumer.incremental_assign([
+                confluent_kafka.TopicPartition(*where, self.next.get(where, confluent_kafka.OFFSET_BEGINNING)) for where in sorted(found)])
             self.assigned |= found
 
     def _forget_deleted(self):
@@ -112,8 +114,13 @@ class Auditor:
         asking = confluent_kafka.Consumer({"bootstrap.servers": self.address, "group.id": "fault-ends", "log_level": 0})
         highs = {where: asking.get_watermark_offsets(confluent_kafka.TopicPartition(*where), timeout=10)[1] for where in sorted(self.assigned)}
         asking.close()
+        replace_at = time.monotonic() + STUCK_S
         for where, high in highs.items():
             while max(self.next.get(where, 0), self.ends.get(where, 0)) < high:
+                if time.monotonic() > replace_at:
+                    replace_at = deadline
+                    self.stop()
+                    self.start(self.address, self.next)
                 assert time.monotonic() < deadline, f"the auditor does not reach the end of {where}"
                 time.sleep(0.02)  # between two looks
         self.file.flush()
