@@ -1,6 +1,5 @@
 """The invariants under faults: fixed seeds, one fresh one, and what a schedule would meet too seldom."""
 
-import contextlib
 import errno
 import os
 import random
@@ -12,33 +11,18 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness.program import wait_until
 
-from . import check, overload
+from . import check
 from .driver import Run
 from .faults import FAULTS, HOURS, POINTS
 from .faults_network import WAYS
 from .faults_topics import TOPICS, admin_client
 from .history import read_lines
+from .judged import judged
 from .load import PROJECTS, Client, Secrets
-from .overload import OVERLOADS
 from .report import summary
 
 SECONDS = float(os.environ.get("JWK_FAULT_SECONDS", "12"))  # of each seed
-FRESH_SEED = int(os.environ.get("JWK_FAULT_SEED", "0")) or random.SystemRandom().randrange(2 ** 31)
-OVERLOAD_SECONDS = float(os.environ.get("JWK_OVERLOAD_SECONDS", "3"))
-RESIDENT_GROWTH_MAX = 200 << 20
-
-
-@contextlib.contextmanager
-def judged(directory, seed, broker, **options):
-    """A run whose every invariant must hold in the end."""
-    run = Run(directory, seed, broker, **options)
-    try:
-        yield run
-        run.finish()
-    finally:
-        run.close()
-    print(summary(directory))
-    assert check.judge(directory) == [], f"seed {seed}"
+FRESH_SEED = int(os.environ["JWK_FAULT_SEED"])  # conftest.py
 
 
 @pytest.mark.parametrize(("broker", "seed"), [("embedded", 3), ("embedded", 7), ("kafka", 11), ("embedded", FRESH_SEED)])
@@ -68,32 +52,6 @@ def test_death_at_every_named_point(tmp_path):
             if not missing:
                 break
     assert not missing
-
-
-# ---- overload ----
-
-@pytest.mark.parametrize("kind", OVERLOADS)
-def test_overload_is_refused_at_once_and_leaves_nothing_behind(kind, tmp_path):
-    """No time is judged, on whatever machine this runs; refused at once means: while what was admitted still waits."""
-    hook_program, _ = overload.hook(tmp_path)
-    with judged(tmp_path, 6, "embedded", clients=1, faults=[], worker_options=["--hook", hook_program] if kind == "slow_worker" else [],
-                api_options=["--waiting", overload.WAITING, "--connections", overload.CONNECTIONS, "--deploy-timeout", "20s"]) as run:
-        client = Client(99, 6, run.cluster, run.history, Secrets(tmp_path / "secrets.txt"), 1)
-        names = [f"c99-{number}" for number in range(50)]
-        for name in names:
-            assert client.create(PROJECTS[0], name)
-        measured = overload.overload(run, kind, PROJECTS[0], names, OVERLOAD_SECONDS)
-        run.history.add("overload", **measured)
-        run.round([])
-        for statuses in (measured["statuses"], measured.get("flood", {}).get("statuses", {})):
-            assert set(statuses) <= {"200", "202", "503"}, "all are answered, and not otherwise"
-        assert measured["statuses"].keys() & {"200", "202"}, "what is admitted is answered"
-        assert measured["statuses"]["503"], "the rest is refused"
-        assert measured["without_retry_after"] == 0
-        assert measured.get("flood", {}).get("unanswered", 0) == 0
-        for node, most in measured["resident_most"].items():
-            assert most - measured["resident"][node] < RESIDENT_GROWTH_MAX, node
-        assert measured["confirmed_before"] == measured["confirmed_after"] == measured["of"]
 
 
 # ---- what happens to topics ----
