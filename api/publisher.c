@@ -19,6 +19,8 @@ enum {
     POLL_MS = 1000,        /* the longest wait for a delivery report before the thread looks at its stop flag */
     OUTGOING_BATCH_MAX = SIGNATURE_BATCH_MAX, /* events of one signature */
     RESTART_MS = 1000, /* between two producers: an error that comes back at once must not become a busy loop */
+    WAITING_MS = 100,  /* with events in flight and none delivered for so long, others do not wait for them: of two partitions one
+                        * may be away */
     STALLED_MS = 5000, /* with events in flight and none delivered for so long, operators are told */
 };
 
@@ -68,7 +70,7 @@ struct publisher {
     int64_t last_sent;    /* highest outbox id handed to the producer */
     bool backlogged;      /* rows above last_sent are in the outbox and belong to the thread */
     int in_flight;
-    struct outgoing_batch *waiting; /* goes out once nothing is in flight; empty when backlogged */
+    struct outgoing_batch *waiting; /* goes out once nothing is in flight or nothing moves; empty when backlogged */
     bool broken;             /* an event was not delivered: the thread makes a new producer */
     bool resending;          /* … which has to send again what is in the outbox, once that is free of what is delivered */
     bool failing;            /* nothing was delivered since: events are sent one at a time until one is */
@@ -167,17 +169,13 @@ static bool judge(rd_kafka_t *producer, rd_kafka_resp_err_t reason, const char *
     return fatal != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* A record of another outbox: was it delivered, or has the producer failed with it? */
+/* A record of another outbox: was it delivered, or has the producer failed with it? The lock is held. */
 static void judge_guest(struct publisher *publisher, rd_kafka_t *producer, rd_kafka_resp_err_t result, const char *topic) {
     char text[512];
-    if (result == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_health_granted(KAFKA_WRITE, topic);
-    } else if (judge(producer, result, topic, text)) {
-        pthread_mutex_lock(&publisher->lock);
-        if (producer == publisher->producer) /* no other one is there yet */
-            publisher->broken = true;
-        pthread_mutex_unlock(&publisher->lock);
-    }
+    else if (judge(producer, result, topic, text) && producer == publisher->producer) /* no other one is there yet */
+        publisher->broken = true;
 }
 
 /* The producer has failed with this event, which stays in the outbox: the thread makes another producer. The lock is held. */
@@ -291,7 +289,9 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
     struct publisher *publisher = opaque;
     if (strcmp(rd_kafka_topic_name(record->rkt), publisher->topic) != 0) {
         struct guest *guest = record->_private;
+        pthread_mutex_lock(&publisher->lock);
         judge_guest(publisher, client, record->err, rd_kafka_topic_name(record->rkt));
+        pthread_mutex_unlock(&publisher->lock);
         guest->delivered(guest->context, record);
         free(guest);
         return;
@@ -344,6 +344,11 @@ static void drop_sent(struct outgoing_batch *batch, int64_t last_sent) {
     memmove(batch->leaves, batch->leaves + sent, batch->count * sizeof *batch->leaves);
 }
 
+/* Whether what is in flight is worth waiting for. The lock is held. */
+static bool is_moving(const struct publisher *publisher) {
+    return publisher->in_flight > 0 && clock_monotonic_ms() - publisher->progress_at < WAITING_MS;
+}
+
 /* Moves a batch behind the one that waits, if there is room. */
 static bool let_wait(struct outgoing_batch *waiting, struct outgoing_batch *batch) {
     if (waiting->count + batch->count > OUTGOING_BATCH_MAX)
@@ -363,12 +368,12 @@ int publisher_produce(struct publisher *publisher, const char *topic, char *valu
     rd_kafka_resp_err_t result = rd_kafka_producev(publisher->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
                                                    RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
                                                    RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(guest), RD_KAFKA_V_END);
-    rd_kafka_t *producer = publisher->producer;
+    if (result != RD_KAFKA_RESP_ERR_NO_ERROR)
+        judge_guest(publisher, publisher->producer, result, topic);
     pthread_mutex_unlock(&publisher->lock);
     if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
         return 0;
     free(guest);
-    judge_guest(publisher, producer, result, topic);
     return error_set(error, ERROR_UNAVAILABLE, "%s", rd_kafka_err2str(result));
 }
 
@@ -387,7 +392,8 @@ void publisher_flush(void *context) {
     drop_sent(batch, publisher->last_sent);
     bool is_taken = !publisher->backlogged && !publisher->broken &&
                     publisher->in_flight + (int)(publisher->waiting->count + batch->count) <= room(publisher) &&
-                    (publisher->in_flight == 0 ? send_gathered(publisher, batch) : let_wait(publisher->waiting, batch));
+                    let_wait(publisher->waiting, batch) &&
+                    (is_moving(publisher) || send_gathered(publisher, publisher->waiting));
     if (!is_taken) {
         leave_to_outbox(batch);
         if (!publisher->backlogged)
@@ -495,14 +501,17 @@ static void *publisher_main(void *context) {
         submit_marks(publisher);
         if (publisher->backlogged)
             send_backlog(publisher);
+        else if (!publisher->broken && !is_moving(publisher) && !send_gathered(publisher, publisher->waiting))
+            fall_back(publisher);
         rd_kafka_t *producer = publisher->producer;
+        int patience = publisher->in_flight > 0 ? WAITING_MS : POLL_MS;
         bool is_other_topic = publisher->is_other_topic;
         publisher->is_other_topic = false;
         kafka_health_stalled(publisher->in_flight > 0 && clock_monotonic_ms() - publisher->progress_at >= STALLED_MS);
         pthread_mutex_unlock(&publisher->lock);
         if (is_other_topic && publisher->made_again)
             publisher->made_again(publisher->context);
-        rd_kafka_poll(producer, POLL_MS);
+        rd_kafka_poll(producer, patience);
         kafka_health_check(producer, POLL_MS);
     }
     return NULL;

@@ -1,6 +1,7 @@
 /* From the outbox to Kafka: an idempotent producer and the marks of what is delivered.
  *
- * What goes out together is signed together: the events of one commit, or a chunk of the outbox.
+ * What goes out together is signed together: the events of one commit, those of several that were made while others were on
+ * their way, or a chunk of the outbox.
  *
  * Order is kept per JWK: events go out in the order of commits, and once one had to stay in the outbox (too many in flight),
  * all later ones wait behind it there. What was not known to be delivered when the process ended is sent again at the next
@@ -26,8 +27,8 @@ void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *co
 void publisher_start(struct publisher *publisher);
 /* Gathers a committed event for the next flush; takes outgoing. Called in the order of commits, from one thread (the writer). */
 void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing);
-/* Signs and sends what was gathered, or leaves it to the outbox; context is the publisher. From the same thread, behind each
- * commit (writer_after_batch()). */
+/* Signs and sends what was gathered, lets it wait for what is on its way, or leaves it to the outbox; context is the publisher.
+ * From the same thread, behind each commit (writer_after_batch()). */
 void publisher_flush(void *context);
 /* Makes the thread look into the outbox: something was written there that is not offered by publisher_send(). Thread-safe. */
 void publisher_look(struct publisher *publisher);

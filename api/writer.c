@@ -54,9 +54,10 @@ static void queue_push(struct queue *queue, struct job *job) {
     queue->tail = &job->next;
 }
 
-/* Whether more are on their way behind the writer than wait for it. The lock is held. */
+/* Whether more are on their way behind the writer than wait for it, and may still join them. The lock is held. */
 static bool is_outnumbered(const struct writer *writer) {
-    return writer->admitted && 2 * writer->urgent_count < atomic_load(writer->admitted);
+    return writer->admitted && writer->urgent_count < WRITER_BATCH_MAX &&
+           2 * writer->urgent_count < atomic_load(writer->admitted);
 }
 
 /* Moves up to limit jobs from one queue behind another; returns how many. */

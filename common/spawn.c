@@ -37,11 +37,11 @@ static char **environment_new(const char *const *variables) {
 }
 
 /* Copies of the streams above the standard descriptors: in a process that was started with one of those closed, a stream may be
- * one of them, and would be overwritten before its turn. 0 or errno. */
+ * one of them, and would be overwritten before its turn. One that is closed itself is none. 0 or errno. */
 static int copy_streams(const struct spawn_streams *streams, int copies[STREAMS]) {
     const int given[STREAMS] = {streams->input, streams->output, streams->messages};
     for (int i = 0; i < STREAMS; i++)
-        if (given[i] >= 0 && (copies[i] = fcntl(given[i], F_DUPFD_CLOEXEC, STREAMS)) < 0)
+        if (given[i] >= 0 && (copies[i] = fcntl(given[i], F_DUPFD_CLOEXEC, STREAMS)) < 0 && errno != EBADF)
             return errno;
     return 0;
 }

@@ -46,7 +46,8 @@ struct ack_sender {
     struct collected collected[SIGNATURE_BATCH_MAX];
     unsigned char leaves[SIGNATURE_BATCH_MAX][32];
     size_t count;
-    size_t in_flight; /* handed to the producer, without a report yet */
+    size_t in_flight;    /* handed to the producer, without a report yet */
+    int64_t progress_at; /* monotonic ms of the last report, or of the first in flight */
     int64_t time_ms; /* of the text below */
     char time[CLOCK_TEXT_SIZE];
     struct refused *refused;
@@ -122,8 +123,11 @@ static rd_kafka_resp_err_t produce(struct ack_sender *sender, const char *key, s
         sender->options.producer, RD_KAFKA_V_RKT(sender->topic), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_KEY(key, key_length), RD_KAFKA_V_VALUE((void *)(uintptr_t)value, value_length), RD_KAFKA_V_HEADERS(headers),
         RD_KAFKA_V_OPAQUE(tag), RD_KAFKA_V_END);
-    sender->in_flight += result == RD_KAFKA_RESP_ERR_NO_ERROR;
-    return result;
+    if (result != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return result;
+    if (sender->in_flight++ == 0)
+        sender->progress_at = clock_monotonic_ms();
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 /* Signs and sends what was collected. */
@@ -198,21 +202,27 @@ void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum
 }
 
 void ack_flush(struct ack_sender *sender) {
-    if (sender->count > 0 && sender->in_flight == 0)
+    bool is_moving = sender->in_flight > 0 && clock_monotonic_ms() - sender->progress_at < ACK_WAITING_MS;
+    if (sender->count > 0 && !is_moving)
         send_collected(sender);
+}
+
+bool ack_is_waiting(const struct ack_sender *sender) {
+    return sender->count > 0;
 }
 
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number) {
     uint64_t tag = (uintptr_t)record->_private;
     *number = tag & ((UINT64_C(1) << NUMBER_BITS) - 1);
     sender->in_flight--;
+    sender->progress_at = clock_monotonic_ms();
     if (!record->err) {
         kafka_health_granted(KAFKA_WRITE, sender->options.topic);
         sender->failing = false;
         return (enum ack_kind)((tag >> NUMBER_BITS) & ~(uint64_t)ACK_MARK);
     }
-    /* Also what the producer gives back that ends with this process: then the event is read and
-     * acked again at the next start. */
+    /* Also what the producer gives back that ends with this process: then the event is read and acked again at the next start.
+     */
     bool purged = record->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || record->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
     if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
         kafka_health_refused(sender->options.producer, KAFKA_WRITE, sender->options.topic);

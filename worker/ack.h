@@ -13,6 +13,8 @@
 #include "common/message.h"
 #include "common/signature.h"
 
+enum { ACK_WAITING_MS = 100 };
+
 struct ack_sender;
 
 struct ack_options {
@@ -43,8 +45,12 @@ void ack_send(struct ack_sender *sender, const struct ack_subject *subject, enum
               enum ack_kind kind, uint64_t number);
 
 /* Signs and sends what was collected, unless acks are on their way: what comes meanwhile goes out with one signature in one
- * request. To be called before waiting for anything, and after delivery reports. */
+ * request. To be called before waiting for anything, after delivery reports, and when nothing was reported for ACK_WAITING_MS:
+ * then it waits no longer. */
 void ack_flush(struct ack_sender *sender);
+
+/* Whether something waits for acks on their way. */
+_Bool ack_is_waiting(const struct ack_sender *sender);
 
 /* To be called for each delivery report of an ack (ack_owns() tells them from others). Returns its kind when it was delivered
  * and ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */

@@ -159,8 +159,7 @@ int32_t announcer_partition(const struct announcer *announcer) {
 }
 
 int64_t announcer_unknown_from(const struct announcer *announcer) {
-    return announcer->said_after > 0 && announcer->said_after <= announcer->incarnation ? announcer->said_after
-                                                                                        : announcer->incarnation + 1;
+    return announcer->said_after <= announcer->incarnation ? announcer->said_after : announcer->incarnation + 1;
 }
 
 /* A hello of this replica by any worker, which the caller frees with presence_free(); false when the record is none. */
@@ -206,8 +205,9 @@ enum announcer_finding announcer_examine(struct announcer *announcer, const rd_k
         return ANNOUNCER_FOUND_NOTHING;
     bool is_own = strcmp(hello.worker, announcer->options.worker) == 0, demanded = announcer->options.trust != NULL;
     if (record->offset < announcer->incarnation) {
-        /* It came between the look at the topic's end and the own hello, which did not know it. */
-        finding = is_own ? ANNOUNCER_FOUND_NOTHING : ANNOUNCER_OVERLOOKED;
+        /* It came between the look at the topic's end and the own hello, which did not know it: another worker's, or the own one,
+         * which was sent again when the answer to it was lost. The first is the one that counts. */
+        finding = is_own && record->offset < announcer->said_after ? ANNOUNCER_FOUND_NOTHING : ANNOUNCER_OVERLOOKED;
     } else if (presence_hello_counts(&hello, record->offset, announcer->incarnation, demanded)) {
         finding = is_own ? ANNOUNCER_OVERLOOKED : ANNOUNCER_FENCED;
         memcpy(other_worker, hello.worker, UUID_SIZE); /* a UUID, as decoding has checked */

@@ -486,6 +486,8 @@ static int64_t tick(struct worker *worker) {
         store_positions(worker);
     bool retrying = worker->batch->refused || ack_resend(worker->acks) > 0;
     int64_t next = worker->heartbeat_at < worker->refresh_at ? worker->heartbeat_at : worker->refresh_at;
+    if (ack_is_waiting(worker->acks) && now + ACK_WAITING_MS < next)
+        next = now + ACK_WAITING_MS;
     if (dirty && worker->store_at < next)
         next = worker->store_at > worker->retry_at ? worker->store_at : worker->retry_at;
     if (retrying && now + RETRY_MS < next)
@@ -700,8 +702,9 @@ static void finish(struct worker *worker) {
     if (!worker->announcer || !announcer_is_announced(worker->announcer) || worker->end == WORKER_FENCED)
         return;
     settle(worker);
-    for (int i = 0; i < 2; i++) { /* what waited for acks on their way goes out behind them */
-        ack_flush(worker->acks);
+    ack_flush(worker->acks);
+    if (rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        ack_flush(worker->acks); /* what waited for those on their way */
         rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS);
     }
     store_positions(worker);

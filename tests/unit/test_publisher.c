@@ -530,6 +530,38 @@ static void what_is_committed_while_events_are_on_their_way_goes_out_together(vo
     close_world(&world);
 }
 
+static void a_partition_that_is_away_does_not_hold_back_the_others(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    char name[16];
+    int elsewhere = 0;
+    open_world(&world);
+    start(&world);
+    await_empty_outbox(&world);
+    rd_kafka_t *reader = kafka_reader(&world.kafka, world.kafka.topics.events, KAFKA_EVENT_PARTITIONS);
+    fixture_create(&world.fixture, "away", &change);
+    int32_t away = change.outgoing->partition;
+    assert_int_equal(rd_kafka_mock_partition_set_leader(world.kafka.cluster, world.kafka.topics.events, away, -1), 0);
+    publish(&world, &change);
+    for (int i = 0; i < 100 && elsewhere < 3; i++) {
+        snprintf(name, sizeof name, "jwk-%d", i);
+        fixture_create(&world.fixture, name, &change);
+        elsewhere += change.outgoing->partition != away;
+        publish(&world, &change);
+    }
+    for (int i = 0; i < elsewhere; i++) {
+        rd_kafka_message_t *record = kafka_read(reader);
+        assert_int_not_equal(record->partition, away);
+        rd_kafka_message_destroy(record);
+    }
+    assert_int_equal(rd_kafka_mock_partition_set_leader(world.kafka.cluster, world.kafka.topics.events, away, 1), 0);
+    await_empty_outbox(&world);
+    rd_kafka_destroy(reader);
+    stop(&world, 1000);
+    close_world(&world);
+}
+
 static void what_is_sent_already_is_left_out_of_a_signature(void **state) {
     (void)state;
     struct world world;
@@ -610,6 +642,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_of_one_commit_share_one_signature),
         cmocka_unit_test(what_is_committed_while_events_are_on_their_way_goes_out_together),
+        cmocka_unit_test(a_partition_that_is_away_does_not_hold_back_the_others),
         cmocka_unit_test(what_is_sent_already_is_left_out_of_a_signature),
         cmocka_unit_test(a_stored_backlog_and_its_tombstones_are_signed_in_chunks),
         cmocka_unit_test(another_key_signs_from_the_next_flush_on),

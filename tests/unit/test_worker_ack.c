@@ -1,6 +1,7 @@
 /* Acks as they go out: collected, signed together, and sent again as they were. */
 #include "kafka_fixture.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -155,6 +156,24 @@ static void what_is_collected_while_acks_are_on_their_way_goes_out_together(void
     free(first);
 }
 
+/* Acks of several partitions: one of them may be away. */
+static void what_does_not_move_is_not_waited_for(void **state) {
+    (void)state;
+    enum signature_verdict verdict;
+    make_sender(signer);
+    send_ack(1);
+    ack_flush(sender);
+    send_ack(2);
+    assert_true(ack_is_waiting(sender));
+    int64_t begin = clock_monotonic_ms();
+    while (clock_monotonic_ms() - begin <= ACK_WAITING_MS) /* its report is not taken */
+        poll(NULL, 0, 10);
+    ack_flush(sender);
+    assert_false(ack_is_waiting(sender));
+    for (int64_t version = 1; version <= 2; version++)
+        free(receive(version, &verdict));
+}
+
 /* So many fill a batch, which then goes out though others are on their way. */
 static void a_full_batch_does_not_wait(void **state) {
     (void)state;
@@ -215,6 +234,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(acks_of_one_flush_share_one_signature),
         TEST(what_is_collected_while_acks_are_on_their_way_goes_out_together),
+        TEST(what_does_not_move_is_not_waited_for),
         TEST(a_full_batch_does_not_wait),
         TEST(without_a_key_nothing_is_signed),
         TEST(a_refused_ack_is_sent_again_with_its_signature),

@@ -150,7 +150,7 @@ static void a_later_hello_that_knew_this_one_fences_it(void **state) {
     one_open(&other, WORKER_B, true);
     say(&one, PRESENCE_HELLO, 0);
     assert_int_equal(one.last, ANNOUNCER_HELLO_DELIVERED);
-    assert_int_equal(announcer_unknown_from(one.announcer), 1);
+    assert_int_equal(announcer_unknown_from(one.announcer), 0);
     say(&other, PRESENCE_HELLO, 1);
     rd_kafka_message_t *first = kafka_read(reader), *second = kafka_read(reader);
     assert_finding(&one, first, ANNOUNCER_FOUND_NOTHING);
@@ -223,6 +223,26 @@ static void a_hello_that_nobody_vouches_for_fences_only_where_nobody_is_enrolled
     one_close(&stranger);
 }
 
+/* The answer to the first was lost. */
+static void a_hello_that_was_sent_twice_is_said_again(void **state) {
+    (void)state;
+    struct one one;
+    one_open(&one, WORKER_A, true);
+    say(&one, PRESENCE_HELLO, 0);
+    say(&one, PRESENCE_HELLO, 0);
+    assert_int_equal(announcer_incarnation(one.announcer), 1);
+    assert_int_equal(announcer_unknown_from(one.announcer), 0);
+    rd_kafka_message_t *first = kafka_read(reader), *second = kafka_read(reader);
+    assert_finding(&one, first, ANNOUNCER_OVERLOOKED);
+    assert_finding(&one, second, ANNOUNCER_FOUND_NOTHING);
+    say(&one, PRESENCE_HELLO, 2);
+    assert_finding(&one, first, ANNOUNCER_FOUND_NOTHING);
+    assert_finding(&one, second, ANNOUNCER_FOUND_NOTHING);
+    rd_kafka_message_destroy(first);
+    rd_kafka_message_destroy(second);
+    one_close(&one);
+}
+
 static void an_unsigned_worker_answers_a_copy_of_its_own_hello(void **state) {
     (void)state;
     struct one one;
@@ -245,6 +265,7 @@ int main(void) {
         TEST(a_hello_that_lost_the_race_does_not_fence_and_is_said_again),
         TEST(a_copy_of_an_old_hello_fences_nobody),
         TEST(a_hello_that_nobody_vouches_for_fences_only_where_nobody_is_enrolled),
+        TEST(a_hello_that_was_sent_twice_is_said_again),
         TEST(an_unsigned_worker_answers_a_copy_of_its_own_hello),
     };
     return cmocka_run_group_tests_name("worker presence", tests, NULL, NULL);
