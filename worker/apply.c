@@ -118,15 +118,13 @@ static void mark_refused(struct apply_record *record, struct arena *arena) {
     struct error ignored;
     record->outcome = APPLY_REFUSED;
     record->is_readable = record->value && decode_event(record, arena, &ignored) == 0;
-    log_skipped("event refused", record, signature_verdict_name(record->verdict), record->refusal);
-    metric_add(&metric_events_refused[record->verdict], 1);
 }
 
 void apply_decode(struct apply_record *record, struct arena *arena) {
     struct error problem;
     record->event = (struct event){0};
     record->event_id[0] = record->traceparent[0] = '\0';
-    record->is_readable = record->is_failure = record->made_good = record->is_opened = false;
+    record->is_readable = record->is_failure = record->made_good = record->is_opened = record->is_unproven = false;
     record->outcome = APPLY_PENDING;
     if (record->verdict != SIGNATURE_VALID) {
         mark_refused(record, arena);
@@ -176,6 +174,7 @@ static void invalidate(const struct apply_target *target, const struct stale_set
 static int apply_refused(struct state *state, struct apply_record *record, struct error *error) {
     char id[UUID_SIZE];
     bool has;
+    record->outcome = APPLY_REFUSED;
     if (trust_verdict_may_change(record->verdict) && record->key && record->key_length == UUID_SIZE - 1) {
         memcpy(id, record->key, UUID_SIZE - 1);
         id[UUID_SIZE - 1] = '\0';
@@ -195,12 +194,52 @@ static int apply_refused(struct state *state, struct apply_record *record, struc
     return has || !may_be_genuine ? 0 : state_store_refused(state, event->jwk_id, record->event_id, error);
 }
 
-/* Whether it is the unsigned delete of a JWK that was taken unsigned, when the replica had no credentials. What is served by
- * nobody's word may go by nobody's word too: else a key that was deleted before events were signed, while the replica was away,
- * would be served on. Should it be a forgery, the JWK's next signed event brings it back, whatever its version. */
-static int is_delete_of_unproven(struct state *state, const struct apply_record *record, bool *is, struct error *error) {
-    *is = record->is_readable && record->verdict == SIGNATURE_MISSING && record->event.operation == EVENT_DELETE;
-    return *is ? state_is_unproven(state, record->event.jwk_id, is, error) : 0;
+struct unproven {
+    struct apply_record *record;
+    struct arena *arena;
+};
+
+/* From here on the event tells what the state has: whoever wrote it may name any project and any version in it. */
+static void note_unproven(void *context, const struct state_jwk *jwk) {
+    struct unproven *unproven = context;
+    struct apply_record *record = unproven->record;
+    struct event *event = &record->event;
+    event->project_id = arena_string(unproven->arena, jwk->project_id);
+    event->project_name = arena_string(unproven->arena, jwk->project_name);
+    event->name = arena_string(unproven->arena, jwk->name);
+    event->type = arena_string(unproven->arena, jwk->type);
+    event->kid = arena_string(unproven->arena, jwk->kid);
+    event->public_key = event->private_key = NULL;
+    event->retiring = NULL;
+    event->retiring_count = 0;
+    event->epoch = jwk->epoch;
+    event->version = jwk->version;
+    event->sequence = jwk->sequence;
+    record->is_unproven = record->is_opened = true;
+    record->outcome = jwk->deleted ? APPLY_EQUAL : APPLY_NEWER;
+}
+
+/* Follows the unsigned delete of a JWK that was taken unsigned, when the replica had no credentials. What is served by nobody's
+ * word may go by nobody's word too: else a key that was deleted before events were signed, while the replica was away, would be
+ * served on. Should it be a forgery, the JWK's next signed event, whatever its version, puts the row right; a JWK that nobody
+ * changes stays gone until it is published again. One that comes again is no news, and is not refused either. */
+static int follow_unproven(const struct apply_target *target, struct apply_record *record, const struct state_changes *changes,
+                           struct error *error) {
+    struct unproven unproven = {.record = record, .arena = target->arena};
+    record->is_unproven = false;
+    if (!record->is_readable || record->verdict != SIGNATURE_MISSING || record->event.operation != EVENT_DELETE)
+        return 0;
+    return state_delete_unproven(target->state, record->event.jwk_id, changes, note_unproven, &unproven, error);
+}
+
+/* What is not signed as it should be. */
+static int apply_unverified(const struct apply_target *target, struct apply_record *record, const struct state_changes *changes,
+                            struct error *error) {
+    if (follow_unproven(target, record, changes, error))
+        return -1;
+    if (!record->is_unproven)
+        return apply_refused(target->state, record, error);
+    return state_keep(target->state, record->event.jwk_id, record->partition, record->generation, error);
 }
 
 static void note_replayed(struct apply_record *record) {
@@ -212,18 +251,13 @@ static void note_replayed(struct apply_record *record) {
     metric_add(&metric_events_replayed, 1);
 }
 
-static int apply_one(struct state *state, struct apply_record *record, const struct state_changes *changes,
+static int apply_one(const struct apply_target *target, struct apply_record *record, const struct state_changes *changes,
                      struct error *error) {
+    struct state *state = target->state;
     if (record->outcome == APPLY_MALFORMED || record->outcome == APPLY_END)
         return 0;
-    if (record->verdict != SIGNATURE_VALID) {
-        bool is_followed;
-        if (is_delete_of_unproven(state, record, &is_followed, error))
-            return -1;
-        if (!is_followed)
-            return apply_refused(state, record, error);
-        log_info("the unsigned delete of a JWK that was taken unsigned is followed", "jwk", record->event.jwk_id);
-    }
+    if (record->verdict != SIGNATURE_VALID)
+        return apply_unverified(target, record, changes, error);
     if (record->outcome == APPLY_TOMBSTONE)
         return state_forget(state, record->event_id, changes, error);
     const struct event *event = &record->event;
@@ -245,7 +279,7 @@ static int apply_one(struct state *state, struct apply_record *record, const str
         .partition = record->partition,
         .generation = record->generation,
         .deleted = event->operation == EVENT_DELETE,
-        .verified = record->verified && record->verdict == SIGNATURE_VALID,
+        .verified = record->verified,
     };
     struct state_outcome outcome;
     if (state_put(state, &jwk, &outcome, changes, error))
@@ -282,10 +316,28 @@ static int fail(const struct apply_target *target) {
     return -1;
 }
 
-static void count_outcomes(const struct apply_record *records, size_t count) {
+static void tell_refused(const struct apply_record *record) {
+    log_skipped("event refused", record, signature_verdict_name(record->verdict), record->refusal);
+    metric_add(&metric_events_refused[record->verdict], 1);
+}
+
+static void tell_unproven(const struct apply_record *record) {
+    log_info("the unsigned delete of a JWK that was taken unsigned is followed", "jwk", record->event.jwk_id, "project",
+             record->event.project_name, "name", record->event.name, "partition", LOG_NUMBER(record->partition), "offset",
+             LOG_NUMBER(record->offset));
+    metric_add(&metric_deletes_unproven, 1);
+}
+
+/* After the commit, so that what is applied again after a failure is told once. */
+static void tell_outcomes(const struct apply_record *records, size_t count) {
     int64_t applied = 0, duplicate = 0, tombstones = 0;
     for (size_t i = 0; i < count; i++) {
-        applied += records[i].outcome == APPLY_NEWER;
+        bool is_newer = records[i].outcome == APPLY_NEWER;
+        if (records[i].outcome == APPLY_REFUSED)
+            tell_refused(&records[i]);
+        else if (is_newer && records[i].is_unproven)
+            tell_unproven(&records[i]);
+        applied += is_newer && !records[i].is_unproven;
         duplicate += records[i].outcome == APPLY_EQUAL || records[i].outcome == APPLY_OLDER;
         tombstones += records[i].outcome == APPLY_TOMBSTONE;
     }
@@ -311,13 +363,13 @@ int apply_batch(const struct apply_target *target, struct apply_record *records,
     struct state_changes changes = {.changed = note_changed, .context = &sets};
     int status = state_begin(target->state, error);
     for (size_t i = 0; status == 0 && i < count; i++)
-        status = apply_one(target->state, &records[i], &changes, error);
+        status = apply_one(target, &records[i], &changes, error);
     if (status || store_refused_by(target, records, count, error) || store_positions(target, error) ||
         state_commit(target->state, error)) {
         status = fail(target);
     } else {
         invalidate(target, &sets);
-        count_outcomes(records, count);
+        tell_outcomes(records, count);
         metric_set(&metric_keys, state_keys(target->state));
     }
     free(sets.slots);

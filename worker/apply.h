@@ -6,7 +6,10 @@
  *
  * An event that somebody puts on the topic again is one like any that the API sends again, and changes nothing: it is older, or
  * equal, or its JWK was deleted for good. Only in the last case it is certain that the API did not send it, and it counts as
- * replayed. */
+ * replayed.
+ *
+ * One kind of event is followed though it is unsigned: the delete of a JWK that was taken unsigned, before the replica had
+ * credentials. Anybody can write one, so that nothing but the JWK's id is taken from it. */
 #ifndef WORKER_APPLY_H
 #define WORKER_APPLY_H
 
@@ -55,14 +58,16 @@ struct apply_record {
     bool is_failure;  /* … unless the state has that version of the JWK, or a later one */
     bool made_good;   /* it was refused before, and told so */
     bool is_opened;   /* its private half was opened before, or there is none */
+    bool is_unproven; /* an unsigned delete that is followed: the event tells what the state has of the JWK, and nobody is acked */
 };
 
-/* Decodes one record; what does not fit becomes APPLY_MALFORMED, and what was refused APPLY_REFUSED, logged. Never fails. */
+/* Decodes one record; what does not fit becomes APPLY_MALFORMED, and what was refused APPLY_REFUSED. Never fails. */
 void apply_decode(struct apply_record *record, struct arena *arena);
 
 struct apply_target {
     struct state *state;
     struct key_set_cache *cache;
+    struct arena *arena;       /* of the records */
     struct progress *progress; /* whose acked positions are stored with the batch */
     int64_t now_ms;            /* wall; stored as the last contact */
     const char *judged_by;     /* trust_keys() */

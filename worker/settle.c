@@ -130,7 +130,9 @@ void settle_batch(struct settler *settler, const struct apply_record *records, c
     for (size_t i = 0; i < count; i++) {
         const struct apply_record *record = &records[i];
         int64_t next_offset = record->offset + 1;
-        bool live = places[i].live || record->made_good;
+        /* Who waits for an event would not send it unsigned, and what it says of itself is not believed. */
+        bool live = (places[i].live || record->made_good) && !record->is_unproven;
+        int64_t sequence = record->is_unproven ? 0 : record->event.sequence;
         if (record->outcome == APPLY_REFUSED && live && record->is_failure) {
             settle_refused(settler, record);
             continue;
@@ -141,10 +143,10 @@ void settle_batch(struct settler *settler, const struct apply_record *records, c
         }
         bool effect = has_effect(settler, record, &places[i]);
         if (!effect && !live) {
-            progress_pass(progress, record->partition, next_offset, record->event.sequence);
+            progress_pass(progress, record->partition, next_offset, sequence);
             continue;
         }
-        uint64_t ticket = progress_add(progress, record->partition, next_offset, record->event.sequence);
+        uint64_t ticket = progress_add(progress, record->partition, next_offset, sequence);
         if (effect) {
             submit(settler, record, live, ticket);
             continue;
@@ -160,7 +162,7 @@ void settle_batch(struct settler *settler, const struct apply_record *records, c
 void settle_failed_batch(struct settler *settler, const struct apply_record *records, const struct consumer_place *places,
                          size_t count, const char *message) {
     for (size_t i = 0; i < count; i++) {
-        if (!places[i].live || !is_event(&records[i]))
+        if (!places[i].live || !is_event(&records[i]) || records[i].is_unproven)
             continue;
         char hash[SHA256_TEXT_SIZE];
         struct ack_subject subject;

@@ -42,6 +42,11 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_STORE_PRIVATE] = "INSERT OR REPLACE INTO jwk_private (jwk, sealed) VALUES (?1, ?2)",
     [STATEMENT_CLEAR_PRIVATE] = "DELETE FROM jwk_private WHERE jwk = ?1",
     [STATEMENT_MARK_OPENED] = "UPDATE jwk SET private = 2 WHERE id = ?1 AND epoch = ?2 AND version = ?3 AND private = 1",
+    [STATEMENT_FIND_UNPROVEN] =
+        "SELECT j.number, p.id, p.name, j.name, j.type, j.kid, j.epoch, j.version, j.sequence, j.partition, j.generation, "
+        "j.deleted FROM jwk j JOIN project p ON p.number = j.project WHERE j.id = ?1 AND j.verified = 0",
+    [STATEMENT_DELETE_UNPROVEN] =
+        "UPDATE jwk SET deleted = 1, expires = NULL, public_key = NULL, retiring = 0, private = 0 WHERE number = ?1",
     [STATEMENT_FORGET_JWK] =
         "DELETE FROM jwk WHERE id = ?1 RETURNING deleted, (SELECT name FROM project WHERE number = project), epoch, version",
     [STATEMENT_ADD_FORGOTTEN] = "INSERT OR REPLACE INTO forgotten (id, epoch, version) VALUES (?1, ?2, ?3)",

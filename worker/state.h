@@ -138,9 +138,12 @@ int state_clear_refused(struct state *state, const char *jwk_id, const char *eve
 /* Calls visit for at most limit of them. */
 int state_each_refused(struct state *state, size_t limit, void (*visit)(void *context, const char *jwk_id), void *context,
                        struct error *error) MUST_CHECK;
-/* Whether it holds the JWK, not deleted, by the word of an event that was not verified. */
-int state_is_unproven(struct state *state, const char *jwk_id, bool *unproven, struct error *error) MUST_CHECK;
-/* How many such JWKs it holds. */
+/* Marks the JWK as deleted when it is held by the word of an event that was not verified, and leaves its project, name, epoch and
+ * version as they are. Then visit is called with what the state has of it, without keys; jwk->deleted: it was deleted before. */
+int state_delete_unproven(struct state *state, const char *jwk_id, const struct state_changes *changes,
+                          void (*visit)(void *context, const struct state_jwk *jwk), void *context,
+                          struct error *error) MUST_CHECK;
+/* How many JWKs it holds, not deleted, by the word of events that were not verified. */
 int state_count_unproven(struct state *state, int64_t *count, struct error *error) MUST_CHECK;
 /* Whether the state has that version of the JWK, or a later one. */
 int state_has(struct state *state, const char *jwk_id, int64_t epoch, int64_t version, bool *has, struct error *error) MUST_CHECK;

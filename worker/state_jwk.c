@@ -257,14 +257,52 @@ int state_has(struct state *state, const char *jwk_id, int64_t epoch, int64_t ve
     return status;
 }
 
-int state_is_unproven(struct state *state, const char *jwk_id, bool *unproven, struct error *error) {
-    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_JWK, error);
+/* Takes the keys of a JWK out of the state, and leaves all else that it has of it. */
+static int empty_jwk(struct state *state, int64_t number, struct error *error) {
+    static const enum state_statement steps[] = {STATEMENT_CLEAR_RETIRING, STATEMENT_CLEAR_PRIVATE, STATEMENT_DELETE_UNPROVEN};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        sqlite3_stmt *statement = state_prepared(state, steps[i], error);
+        if (!statement)
+            return -1;
+        sqlite3_bind_int64(statement, 1, number);
+        if (state_run(state, statement, "deleting a JWK that was taken unsigned", error))
+            return -1;
+    }
+    state->counters.keys--;
+    return 0;
+}
+
+int state_delete_unproven(struct state *state, const char *jwk_id, const struct state_changes *changes,
+                          void (*visit)(void *context, const struct state_jwk *jwk), void *context, struct error *error) {
+    sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_UNPROVEN, error);
     if (!find)
         return -1;
     state_bind_text(find, 1, jwk_id);
     int code = sqlite3_step(find);
-    *unproven = code == SQLITE_ROW && sqlite3_column_int(find, 6) == 0 && sqlite3_column_int(find, 8) == 0;
     int status = code == SQLITE_ROW || code == SQLITE_DONE ? 0 : state_fail(state, "finding a JWK", error);
+    if (code == SQLITE_ROW) {
+        struct state_jwk jwk = {
+            .id = jwk_id,
+            .project_id = (const char *)sqlite3_column_text(find, 1),
+            .project_name = (const char *)sqlite3_column_text(find, 2),
+            .name = (const char *)sqlite3_column_text(find, 3),
+            .type = (const char *)sqlite3_column_text(find, 4),
+            .kid = (const char *)sqlite3_column_text(find, 5),
+            .epoch = sqlite3_column_int64(find, 6),
+            .version = sqlite3_column_int64(find, 7),
+            .sequence = sqlite3_column_int64(find, 8),
+            .partition = sqlite3_column_int(find, 9),
+            .generation = sqlite3_column_int64(find, 10),
+            .deleted = sqlite3_column_int(find, 11) != 0,
+            .expires = INT64_MAX,
+        };
+        if (!jwk.deleted) {
+            status = empty_jwk(state, sqlite3_column_int64(find, 0), error);
+            tell_changed(changes, jwk.project_name);
+        }
+        if (status == 0)
+            visit(context, &jwk);
+    }
     sqlite3_reset(find);
     return status;
 }

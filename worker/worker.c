@@ -91,6 +91,7 @@ static void note_state_failure(struct worker *worker, const struct error *proble
 static struct apply_target apply_target_of(const struct worker *worker) {
     return (struct apply_target){.state = worker->options.state,
                                  .cache = worker->options.cache,
+                                 .arena = &worker->batch->arena,
                                  .progress = worker->progress,
                                  .now_ms = clock_wall_ms(),
                                  .judged_by = trust_keys(worker->options.trust)};

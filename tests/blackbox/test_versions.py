@@ -180,9 +180,53 @@ def test_a_key_that_was_deleted_before_events_were_signed_goes_from_a_replica_th
     wait_until(lambda: worker.names("P") == ["renamed"], "what is signed takes the place of what was not")
     api.signer = None
     api.publish(api.event("delete", kept, 3, "renamed", two))
-    refused = 'jwk_worker_events_refused_total{reason="missing"} 3'
+    refused = 'jwk_worker_events_refused_total{reason="missing"} 2'
     wait_until(lambda: refused in worker.request("GET", "/metrics").body.decode(), "the unsigned delete is read")
     assert worker.names("P") == ["renamed"]
+
+
+def test_an_unsigned_delete_tells_a_replica_nothing_but_which_key_goes(installation):
+    """Whoever can write to the topic can write one, once a key that was taken unsigned is left."""
+    api, victim = OtherApi(installation, "earlier"), str(uuid.uuid4())
+    one, two = new_key("EC", kid="one"), new_key("EC", kid="two")
+    worker = installation.start_worker("production")
+    api.publish(api.event("create", victim, 1, "a", one))
+    wait_until(lambda: worker.names("P") == ["a"], "it is served")
+    worker.stop()
+    installation.add_environment_with_keys("production")
+    api.signer, keys = Signer(), installation.directory / "keys.json"
+    keys.write_text(json.dumps({"keys": [api.signer.public]}))
+    keys.chmod(0o644)
+    record, hook = installation.directory / "ran", installation.directory / "hook"
+    hook.write_text(f'#!/bin/sh\necho "$JWK_OPERATION $JWK_PROJECT $JWK_NAME $JWK_ID $JWK_VERSION" >> "{record}"\n')
+    hook.chmod(0o755)
+    worker = installation.start_worker("production", "edge-1", "--api-keys", keys, "--hook", hook, "--heartbeat-interval", "100ms")
+    other = {"id": "0199b3c4-5a10-7c3e-8f21-0000000000bb", "name": "Q"}
+    kept = str(uuid.uuid4())
+    api.publish(api.event("create", kept, 1, "b", two, project=other))
+    wait_until(lambda: worker.names("Q") == ["b"], "a signed key of another project is served")
+    signer, api.signer, sequence = api.signer, None, api.sequence
+    forged = api.event("delete", victim, 1 << 50, "b", two, epoch=1000, sequence=1 << 50, project=other | {"name": "P"})
+    api.publish(forged)
+    wait_until(lambda: worker.names("P") == [] and f"delete P a {victim} 1\n" in record.read_text(), "the hook is told of the key that has gone")
+    assert worker.names("Q") == ["b"] and worker.kids("Q") == ["two"]
+    assert record.read_text().count("delete") == 1
+
+    def heartbeat():
+        told = [each.value for each in installation.topics.read(installation.topics.workers) if each.value and "positions" in each.value]
+        return next((each for each in told if each["worker"] == told[-1]["worker"]
+                     and any(place["partition"] == 0 and place["offset"] == 3 for place in each["positions"])), None)
+    told = wait_until(heartbeat, "a heartbeat tells of the place behind it")
+    assert next(place["sequence"] for place in told["positions"] if place["partition"] == 0) == sequence and told["epoch"] == 1
+    deployment = json.loads(forged[2])["deploymentId"]
+    assert not any(ack.value["deploymentId"] == deployment for ack in installation.topics.read(installation.topics.acks))
+    metrics = worker.request("GET", "/metrics").body.decode()
+    assert 'jwk_worker_events_total{result="unproven-delete"} 1' in metrics
+    assert 'jwk_worker_events_refused_total{reason="missing"} 0' in metrics
+    assert worker.log().count("taken unsigned is followed") == 1 and "event refused" not in worker.log()
+    api.signer = signer
+    api.publish(api.event("redeploy", victim, 1, "a", one))
+    wait_until(lambda: worker.names("P") == ["a"], "its next signed event brings it back, whatever its version")
 
 
 @pytest.mark.parametrize("kind, keys", [(OtherWorker, False), (LaterWorker, False), (LaterWorker, True)],

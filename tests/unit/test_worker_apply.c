@@ -69,7 +69,7 @@ static void unmake(struct made *made) { text_free(&made->value); }
 
 static struct apply_target target_of(void) {
     return (struct apply_target){
-        .state = fixture->state, .cache = cache, .progress = progress, .now_ms = 1000000, .judged_by = "a key"};
+        .state = fixture->state, .cache = cache, .arena = &arena, .progress = progress, .now_ms = 1000000, .judged_by = "a key"};
 }
 
 /* Decodes and applies one event in a batch of its own. */
@@ -367,6 +367,74 @@ static void an_unsigned_delete_is_followed_for_what_was_taken_unsigned_alone(voi
     assert_int_equal(apply_judged(delete_of(JWK_B, 4), SIGNATURE_MISSING, true).outcome, APPLY_REFUSED);
 }
 
+/* Renames another project, if it were believed, and outruns all that comes after it. */
+static struct event forged_delete(void) {
+    struct event event = delete_of(JWK_A, INT64_C(1) << 50);
+    event.project_id = JWK_C;
+    event.project_name = "Taken";
+    event.name = "somebody else's";
+    event.type = "EC";
+    event.kid = "forged";
+    event.epoch = 1000;
+    event.sequence = INT64_C(1) << 50;
+    return event;
+}
+
+static void an_unsigned_delete_that_is_followed_is_believed_nothing_but_its_id(void **state) {
+    (void)state;
+    struct event other = event_of(JWK_B, "other", 1);
+    other.project_id = JWK_C;
+    other.project_name = "Other";
+    other.public_key = PUBLIC_B;
+    apply_judged(other, SIGNATURE_VALID, true);
+    struct event own = event_of(JWK_A, "one", 1);
+    own.retiring = &(struct event_retiring){.public_key = PUBLIC_B, .until = INT64_C(4102444800)};
+    own.retiring_count = 1;
+    apply_one(own); /* as without credentials */
+    struct apply_record record = apply_judged(forged_delete(), SIGNATURE_MISSING, true);
+    assert_int_equal(record.outcome, APPLY_NEWER);
+    assert_true(record.is_unproven);
+    assert_true(record.is_opened);
+    assert_string_equal(record.event.project_id, PROJECT_ID);
+    assert_string_equal(record.event.project_name, "MyProject");
+    assert_string_equal(record.event.name, "one");
+    assert_string_equal(record.event.type, "OKP");
+    assert_string_equal(record.event.kid, "a");
+    assert_int_equal(record.event.epoch, 1);
+    assert_int_equal(record.event.version, 1);
+    assert_int_equal(record.event.sequence, 1);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[]}");
+    assert_key_set(fixture, "Other", "{\"keys\":[" PUBLIC_B "]}");
+    assert_key_set(fixture, "Taken", "");
+    assert_int_equal(state_epoch(fixture->state), 1);
+    assert_int_equal(state_keys(fixture->state), 1);
+    assert_int_equal(fixture_count(fixture, "SELECT count(*) FROM jwk_retiring"), 0);
+    assert_int_equal(fixture_count(fixture, "SELECT version FROM jwk WHERE id = '" JWK_A "'"), 1);
+    /* What is signed comes back, whatever its version. */
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true).outcome, APPLY_NEWER);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+}
+
+static void an_unsigned_delete_that_is_followed_is_counted_once_as_what_it_is(void **state) {
+    (void)state;
+    int64_t refused = metric_value(&metric_events_refused[SIGNATURE_MISSING]), followed = metric_value(&metric_deletes_unproven);
+    apply_one(event_of(JWK_A, "one", 1));
+    int64_t applied = metric_value(&metric_events_applied), duplicate = metric_value(&metric_events_duplicate);
+    apply_judged(forged_delete(), SIGNATURE_MISSING, true);
+    assert_int_equal(metric_value(&metric_deletes_unproven), followed + 1);
+    assert_int_equal(metric_value(&metric_events_duplicate), duplicate);
+    /* After a restart before its hook has run it comes again. */
+    struct apply_record again = apply_judged(forged_delete(), SIGNATURE_MISSING, false);
+    assert_int_equal(again.outcome, APPLY_EQUAL);
+    assert_true(again.is_unproven);
+    assert_string_equal(again.event.project_name, "MyProject");
+    assert_int_equal(metric_value(&metric_events_duplicate), duplicate + 1);
+    assert_int_equal(metric_value(&metric_deletes_unproven), followed + 1);
+    assert_int_equal(metric_value(&metric_events_applied), applied);
+    assert_int_equal(metric_value(&metric_events_refused[SIGNATURE_MISSING]), refused);
+    assert_int_equal(state_keys(fixture->state), 0);
+}
+
 static void only_what_is_not_applied_is_a_failure(void **state) {
     (void)state;
     apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_VALID, true);
@@ -462,6 +530,8 @@ int main(void) {
         TEST(a_project_that_was_renamed_is_stale_under_both_names),
         TEST(what_was_refused_changes_nothing),
         TEST(an_unsigned_delete_is_followed_for_what_was_taken_unsigned_alone),
+        TEST(an_unsigned_delete_that_is_followed_is_believed_nothing_but_its_id),
+        TEST(an_unsigned_delete_that_is_followed_is_counted_once_as_what_it_is),
         TEST(only_what_is_not_applied_is_a_failure),
         TEST(what_other_keys_would_take_is_remembered_and_made_good),
         TEST(what_can_not_be_judged_is_not_swept),
