@@ -64,6 +64,7 @@ void answer_too_many(struct call *call, int64_t wait_us) {
 void answer_fail(struct call *call, unsigned status, const char *message) {
     if (status == 403)
         refusals_note(call->api->refusals, call, status);
+    idempotency_end(call); /* before the caller can come again with the same key */
     http_respond(call->request, status, answer_error(status, message));
 }
 
