@@ -1,5 +1,5 @@
 /* posix_spawn(3), and what a program must not get from us. */
-#include "spawn.h"
+#include "common/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
