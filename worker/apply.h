@@ -58,7 +58,7 @@ struct apply_record {
     bool is_failure;  /* … unless the state has that version of the JWK, or a later one */
     bool made_good;   /* it was refused before, and told so */
     bool is_opened;   /* its private half was opened before, or there is none */
-    bool is_unproven; /* an unsigned delete that is followed: the event tells what the state has of the JWK, and nobody is acked */
+    bool is_unproven; /* an unsigned delete that is followed: event is what the state has of the JWK, and nobody is acked */
 };
 
 /* Decodes one record; what does not fit becomes APPLY_MALFORMED, and what was refused APPLY_REFUSED. Never fails. */

@@ -138,8 +138,9 @@ int state_clear_refused(struct state *state, const char *jwk_id, const char *eve
 /* Calls visit for at most limit of them. */
 int state_each_refused(struct state *state, size_t limit, void (*visit)(void *context, const char *jwk_id), void *context,
                        struct error *error) MUST_CHECK;
-/* Marks the JWK as deleted when it is held by the word of an event that was not verified, and leaves its project, name, epoch and
- * version as they are. Then visit is called with what the state has of it, without keys; jwk->deleted: it was deleted before. */
+/* Marks the JWK as deleted when it is held by the word of an event that was not verified, and leaves its project, name, epoch
+ * and version as they are. Then visit is called with what the state has of it, without keys; jwk->deleted: it was deleted
+ * before. */
 int state_delete_unproven(struct state *state, const char *jwk_id, const struct state_changes *changes,
                           void (*visit)(void *context, const struct state_jwk *jwk), void *context,
                           struct error *error) MUST_CHECK;

@@ -68,8 +68,12 @@ static void make(struct made *made, struct event event) {
 static void unmake(struct made *made) { text_free(&made->value); }
 
 static struct apply_target target_of(void) {
-    return (struct apply_target){
-        .state = fixture->state, .cache = cache, .arena = &arena, .progress = progress, .now_ms = 1000000, .judged_by = "a key"};
+    return (struct apply_target){.state = fixture->state,
+                                 .cache = cache,
+                                 .arena = &arena,
+                                 .progress = progress,
+                                 .now_ms = 1000000,
+                                 .judged_by = "a key"};
 }
 
 /* Decodes and applies one event in a batch of its own. */
@@ -417,7 +421,8 @@ static void an_unsigned_delete_that_is_followed_is_believed_nothing_but_its_id(v
 
 static void an_unsigned_delete_that_is_followed_is_counted_once_as_what_it_is(void **state) {
     (void)state;
-    int64_t refused = metric_value(&metric_events_refused[SIGNATURE_MISSING]), followed = metric_value(&metric_deletes_unproven);
+    int64_t refused = metric_value(&metric_events_refused[SIGNATURE_MISSING]),
+            followed = metric_value(&metric_deletes_unproven);
     apply_one(event_of(JWK_A, "one", 1));
     int64_t applied = metric_value(&metric_events_applied), duplicate = metric_value(&metric_events_duplicate);
     apply_judged(forged_delete(), SIGNATURE_MISSING, true);
