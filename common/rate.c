@@ -92,10 +92,17 @@ void rate_table_free(struct rate_table *table) {
     free(table);
 }
 
-/* Multiplies and folds: each half of the key reaches every bit of the result. */
+/* The halves of the product, one on the other. */
+static uint64_t fold(uint64_t one, uint64_t other) {
+    unsigned __int128 product = (unsigned __int128)one * other;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Twice: of neighbouring addresses, which differ in a few bits alone, one product leaves many in few sets. The constant is the
+ * golden ratio's fraction. */
 static size_t set_of(const struct rate_table *table, const uint64_t key[2]) {
-    unsigned __int128 product = (unsigned __int128)(key[0] ^ table->secret[0]) * (key[1] ^ table->secret[1]);
-    return (size_t)((uint64_t)product ^ (uint64_t)(product >> 64)) & table->set_mask;
+    uint64_t mixed = fold(key[0] ^ table->secret[0], key[1] ^ table->secret[1]);
+    return (size_t)fold(mixed ^ table->secret[1], UINT64_C(0x9e3779b97f4a7c15)) & table->set_mask;
 }
 
 /* With the set's mutex held: the key's bucket, or NULL. */
