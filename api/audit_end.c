@@ -63,6 +63,8 @@ static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, 
             status = 0; /* the last are gone */
         } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
+        } else if (kafka_is_gone(record->err)) {
+            status = error_set(error, ERROR_NOT_FOUND, "reading the end of topic %s: it was deleted", topic);
         } else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         }

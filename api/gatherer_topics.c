@@ -155,6 +155,8 @@ void gatherer_check_partitions(struct gatherer *gatherer, int64_t now) {
                     rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition);
                 entry->offset = RD_KAFKA_OFFSET_BEGINNING;
                 log_info("partition found", "topic", specs[i].name, "partition", LOG_NUMBER(partition));
+                if (!gatherer->caught_up && is_of_workers(gatherer, entry))
+                    gatherer->workers_partitions++; /* it was away at the start */
                 if ((gatherer->caught_up || is_of_workers(gatherer, entry)) && read_partition(gatherer, entry, false, &error))
                     log_error("partition can not be read", "reason", error.message);
             }

@@ -33,6 +33,7 @@
 #include "topic_end.h"
 
 enum {
+    TOPIC_ATTEMPTS_MAX = 5,     /* at making topics and looking at their ends */
     REPLICAS_TIMEOUT_MS = 5000, /* the longest that a start waits for the workers topic to be read */
     ANSWER_HEADERS = 2048,      /* bytes that the headers of an answer take at most */
     FLUSH_TIMEOUT_MS = 5000,    /* the longest that a stop waits for events in flight; the outbox has what is left */
@@ -151,6 +152,25 @@ static int check_topic_end(struct service *service, struct store *store, struct 
         status = topic_end_check(&end, &identity, service->topics.events, error);
     service->topic_is_new = status == 0 && is_made_again(&end, &identity);
     topic_end_free(&end);
+    return status;
+}
+
+/* Makes the topics that are missing, and checks what is on them: again when one goes away meanwhile, since somebody is deleting
+ * it at this moment. */
+static int start_topics(struct service *service, struct store *store, struct error *error) {
+    int status = -1;
+    for (int attempt = 0; attempt < TOPIC_ATTEMPTS_MAX; attempt++) {
+        int partitions;
+        bool events_created; /* what its end tells says more */
+        status = create_topics(service, &partitions, &events_created, error) ||
+                         fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error) ||
+                         audit_end_check(&service->kafka, service->topics.audit, store, error)
+                     ? -1
+                     : 0;
+        if (status == 0 || error->code != ERROR_NOT_FOUND)
+            break;
+        log_warning("a topic went away; making it again", "reason", error->message);
+    }
     return status;
 }
 
@@ -279,13 +299,9 @@ static int start_audit(struct service *service, struct store *store, struct erro
 
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
-    int partitions;
-    bool events_created; /* what its end tells says more */
     struct store *store = service->store, *reader = NULL;
     if (store_seal_clear_text(store, error) || kafka_connect(&service->kafka, -1, &stop_requested, error) ||
-        create_topics(service, &partitions, &events_created, error) || fix_partitions(service, store, partitions, error) ||
-        check_topic_end(service, store, error) || start_signing(service, store, error) ||
-        audit_end_check(&service->kafka, service->topics.audit, store, error) || start_audit(service, store, error))
+        start_signing(service, store, error) || start_topics(service, store, error) || start_audit(service, store, error))
         return -1;
     service->api.readers = readers_new(settings->data_dir, service->sealing);
     service->api.writer = writer_new(store);

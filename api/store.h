@@ -227,6 +227,9 @@ int store_rotate_jwk(struct store *store, const struct store_author *author, con
                      struct error *error) MUST_CHECK;
 int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
                      struct error *error) MUST_CHECK;
+/* Records the deletion of a deleted JWK again, as the next version: its event is lost. ERROR_NOT_FOUND when there is none. */
+int store_delete_jwk_again(struct store *store, const struct store_author *author, int64_t id, struct store_change *change,
+                           struct error *error) MUST_CHECK;
 /* Deploys the present state again, as the next version, so that each replica applies and acknowledges it. environment: the one
  * whose result is expected; NULL: all. */
 int store_redeploy_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *environment,

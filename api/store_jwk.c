@@ -316,6 +316,21 @@ out:
     return status;
 }
 
+static int record_deletion(struct store *store, const struct store_author *author, const struct store_jwk *jwk, int64_t now,
+                           struct store_change *change, struct error *error) {
+    struct deployment_subject subject = {.operation = EVENT_DELETE,
+                                         .id = jwk->id,
+                                         .uid = jwk->uid,
+                                         .version = jwk->version + 1,
+                                         .partition = jwk->partition,
+                                         .name = jwk->name,
+                                         .description = jwk->description,
+                                         .type = jwk->type,
+                                         .kid = jwk->kid,
+                                         .now = now};
+    return store_record_deployment(store, author, &subject, change, error);
+}
+
 int store_delete_jwk(struct store *store, const struct store_author *author, const char *jwk_name, struct store_change *change,
                      struct error *error) {
     struct store_jwk jwk;
@@ -337,19 +352,29 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
         store_run(store, material, "deleting a JWK's material", error) ||
         (jwk.retiring_until && store_retiring_end(store, jwk.id, error)))
         goto out;
-    struct deployment_subject subject = {.operation = EVENT_DELETE,
-                                         .id = jwk.id,
-                                         .uid = jwk.uid,
-                                         .version = jwk.version + 1,
-                                         .partition = jwk.partition,
-                                         .name = jwk.name,
-                                         .description = jwk.description,
-                                         .type = jwk.type,
-                                         .kid = jwk.kid,
-                                         .now = now};
-    status = store_record_deployment(store, author, &subject, change, error);
+    status = record_deletion(store, author, &jwk, now, change, error);
 out:
     store_jwk_free(&jwk);
+    return status;
+}
+
+int store_delete_jwk_again(struct store *store, const struct store_author *author, int64_t id, struct store_change *change,
+                           struct error *error) {
+    sqlite3_stmt *find = store_statement(store, "SELECT " JWK_COLUMNS " FROM jwk WHERE id = ?1 AND deleted_at IS NOT NULL", error);
+    sqlite3_stmt *update = store_statement(store, "UPDATE jwk SET version = version + 1 WHERE id = ?1", error);
+    if (!find || !update)
+        return -1;
+    store_bind_integer(find, 1, id);
+    int row = store_step(store, find, "reading a deleted JWK", error);
+    if (row <= 0)
+        return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "no deleted JWK has the id %lld", (long long)id);
+    struct store_jwk jwk;
+    read_columns(store, find, &jwk);
+    store_bind_integer(update, 1, id);
+    int status = store_run(store, update, "deleting a JWK again", error);
+    if (status == 0)
+        status = record_deletion(store, author, &jwk, clock_wall_ms(), change, error);
+    sqlite3_reset(find);
     return status;
 }
 

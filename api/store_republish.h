@@ -4,11 +4,11 @@
 
 #include "store.h"
 
-/* Notes that every JWK is to be published again, from the first. */
+/* Notes that every JWK is to be published again, from the first, and every deletion that an environment has not confirmed. */
 int store_republish_begin(struct store *store, struct error *error) MUST_CHECK;
 /* Whether something is left to be published again: 1, 0, or -1 with an error. */
 int store_republish_is_due(struct store *store, struct error *error) MUST_CHECK;
-/* Records a redeployment of the next JWKs, at most limit; visit takes what each record holds. *left: there are more. Inside a
+/* Records a deployment of the next of them, at most limit; visit takes what each record holds. *left: there are more. Inside a
  * transaction. */
 int store_republish_next(struct store *store, int limit, void (*visit)(void *context, struct store_change *change),
                          void *context, bool *left, struct error *error) MUST_CHECK;

@@ -18,6 +18,7 @@ enum {
     ADMIN_TIMEOUT_MS = 15000,
     ERROR_TEXT_SIZE = 640,
     LEADER_RETRY_MS = 100,
+    UNKNOWN_TIMEOUT_MS = 3000, /* a topic that no broker knows for so long is not just new to it */
 };
 
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics) {
@@ -248,19 +249,29 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
     return status;
 }
 
+bool kafka_is_gone(rd_kafka_resp_err_t reason) {
+    return reason == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           reason == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+}
+
 int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high,
                      struct error *error) {
     rd_kafka_resp_err_t result = RD_KAFKA_RESP_ERR_NO_ERROR;
-    for (int waited = 0; waited < ADMIN_TIMEOUT_MS; waited += LEADER_RETRY_MS) {
+    bool is_unknown = false;
+    int patience_ms = ADMIN_TIMEOUT_MS;
+    for (int waited = 0; waited < patience_ms; waited += LEADER_RETRY_MS) {
         result = rd_kafka_query_watermark_offsets(client, topic, partition, low, high, ADMIN_TIMEOUT_MS);
         if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
             return 0;
-        if (result != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION && result != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE &&
-            result != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && result != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+        is_unknown = kafka_is_gone(result);
+        if (!is_unknown && result != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION &&
+            result != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
             break;
+        patience_ms = is_unknown ? UNKNOWN_TIMEOUT_MS : ADMIN_TIMEOUT_MS;
         poll(NULL, 0, LEADER_RETRY_MS); /* the broker tells nobody when a leader is there: it can only be asked again */
     }
-    return error_set(error, ERROR_UNAVAILABLE, "asking for the end of topic %s: %s", topic, rd_kafka_err2str(result));
+    return error_set(error, is_unknown ? ERROR_NOT_FOUND : ERROR_UNAVAILABLE, "asking for the end of topic %s: %s", topic,
+                     rd_kafka_err2str(result));
 }
 
 rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, enum kafka_promise promise, void *opaque,

@@ -46,8 +46,10 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
 int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms,
                       struct error *error) MUST_CHECK;
 
+/* Whether the error says that the topic, or a partition of it, is not there. */
+bool kafka_is_gone(rd_kafka_resp_err_t reason);
 /* The first offset of a partition and the one behind its last record. Waits for a leader: a partition that was just made has
- * none for a moment. */
+ * none for a moment. ERROR_NOT_FOUND when the broker does not know the topic. */
 int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high,
                      struct error *error) MUST_CHECK;
 

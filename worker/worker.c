@@ -392,14 +392,14 @@ static void update_readiness(struct worker *worker) {
         if (effects)
             effects_export_all(effects);
     }
-    /* Before its hello is known nobody would wait for its acks. */
-    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker) &&
-                    announcer_is_announced(worker->announcer);
-    if (worker->ready == atomic_load(&worker->options.status->ready))
+    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
+    /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. */
+    bool is_open = worker->ready && announcer_is_announced(worker->announcer);
+    if (is_open == atomic_load(&worker->options.status->ready))
         return;
-    atomic_store(&worker->options.status->ready, worker->ready);
-    metric_set(&metric_ready, worker->ready);
-    log_info(worker->ready ? "ready" : "not ready", "keys", LOG_NUMBER(state_keys(worker->options.state)));
+    atomic_store(&worker->options.status->ready, is_open);
+    metric_set(&metric_ready, is_open);
+    log_info(is_open ? "ready" : "not ready", "keys", LOG_NUMBER(state_keys(worker->options.state)));
     if (announcer_is_announced(worker->announcer))
         announce(worker, PRESENCE_HEARTBEAT);
 }

@@ -132,6 +132,21 @@ def test_topic_deleted_while_serving_is_made_again_and_filled(started, project, 
     wait_until(lambda: started.topics.config(started.topics.events)["cleanup.policy"] == "compact", "it has the right settings")
 
 
+def test_workers_that_announce_themselves_anew_stay_waited_for(started, project, broker):
+    """Else a deployment would be told as successful in the moment in which a replica that serves is not counted."""
+    if broker.kind != "kafka":
+        pytest.skip("the embedded broker cannot delete a topic")
+    assert started.api.create(project, "a").status == 200
+    started.topics.delete(started.topics.workers)
+
+    def hellos():
+        topics = started.topics
+        records = topics.read(topics.workers) if topics.exists(topics.workers) else []
+        return [record.value for record in records if record.headers["ce_type"] == "jwk.worker.hello.v1"]
+    said = wait_until(hellos, "the topic is made again, and the replicas announce themselves", 120)
+    assert all(each["ready"] for each in said)
+
+
 MANY = 12000  # takes seconds to publish: 200 a transaction, and callers' changes in between
 
 

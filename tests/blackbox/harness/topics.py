@@ -44,10 +44,13 @@ class Topics:
         admin = self.admin()
         admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(PATIENCE)
 
+    def exists(self, topic):
+        return topic in self.admin().list_topics(timeout=PATIENCE).topics
+
     def delete(self, topic):
         admin = self.admin()
         admin.delete_topics([topic])[topic].result(PATIENCE)
-        wait_until(lambda: topic not in admin.list_topics(timeout=PATIENCE).topics, f"{topic} is gone")
+        wait_until(lambda: not self.exists(topic), f"{topic} is gone")
 
     def read(self, topic):
         """All records of a topic up to its present end, in order within each partition, each one judged."""
