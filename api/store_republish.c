@@ -82,14 +82,16 @@ static void free_chunk(struct next *chunk, int count) {
 }
 
 /* Reads the next JWKs; the count, or -1. The rows are collected first, since they are changed under the statement. Of those that
- * are deleted only what somebody still waits for: the sweep that takes the others from a replica tells nobody of it. */
+ * are deleted only what was lost and somebody still waits for: the sweep that takes the others from a replica tells nobody. */
 static int read_chunk(struct store *store, struct next *chunk, int limit, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
         "SELECT jwk.id, jwk.name, project.id, project.uid, project.name, deleted_at IS NOT NULL FROM jwk"
         " JOIN project ON project.id = project_id WHERE jwk.id > (SELECT republish_after FROM store WHERE store.id = 1)"
-        " AND (deleted_at IS NULL OR tombstoned_at IS NULL AND EXISTS (SELECT 1 FROM deployment JOIN deployment_result"
-        " ON deployment_id = deployment.id WHERE deployment.jwk_id = jwk.id AND state <> 1)) ORDER BY jwk.id LIMIT ?1",
+        " AND (deleted_at IS NULL OR tombstoned_at IS NULL"
+        " AND jwk.deployment <= (SELECT republish_from FROM store WHERE store.id = 1)"
+        " AND EXISTS (SELECT 1 FROM deployment JOIN deployment_result ON deployment_id = deployment.id"
+        " WHERE deployment.jwk_id = jwk.id AND state <> 1)) ORDER BY jwk.id LIMIT ?1",
         error);
     if (!statement)
         return -1;
