@@ -7,7 +7,7 @@ SAN ?=
 VERSION := 0.1.0
 comma := ,
 
-PACKAGES := rdkafka libcjson libmicrohttpd gnutls sqlite3 libcrypto libssl libcurl
+PACKAGES := rdkafka libcjson libmicrohttpd gnutls sqlite3 libcrypto libssl libcurl libsodium
 CFLAGS_WARN := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Werror
 CFLAGS_HARD := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 CPPFLAGS_ALL := -D_GNU_SOURCE -DJWK_VERSION='"$(VERSION)"' -I. $(shell pkg-config --cflags $(PACKAGES)) $(CPPFLAGS)

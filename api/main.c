@@ -319,6 +319,7 @@ static const struct program_spec program = {
 
 int main(int argc, char **argv) {
     process_protect();
+    process_prepare_sqlite();
     memory_init();
     return options_run(&program, argc, argv);
 }

@@ -1,6 +1,7 @@
 /* What holds for the whole process. */
 #include "process.h"
 
+#include <sqlite3.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -28,4 +29,8 @@ void process_protect(void) {
 void process_allow_core_dumps(void) {
     set_core_limit(core_limit);
     prctl(PR_SET_DUMPABLE, 1);
+}
+
+void process_prepare_sqlite(void) {
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* refused only when it is used already */
 }

@@ -7,5 +7,8 @@
 void process_protect(void);
 /* For developers: core dumps as the limits allow, and debuggers. Before threads start. */
 void process_allow_core_dumps(void);
+/* Before SQLite is used: it need not count its memory, under one lock of all threads, which nobody asks for. 4 % less processor
+ * time per update. */
+void process_prepare_sqlite(void);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,8 @@ enum {
 };
 
 struct signer {
-    EVP_PKEY *key;
-    EVP_MD_CTX *signing, *hashing;
+    unsigned char *secret; /* crypto_sign_SECRETKEYBYTES in memory that is neither dumped nor swapped */
+    EVP_MD_CTX *hashing;
     char kid[SHA256_TEXT_SIZE];
     char *public_key;
     char header[BASE64URL_LENGTH(HEADER_SIZE) + 1]; /* the protected header, encoded, with the dot behind it */
@@ -39,8 +40,12 @@ struct signed_batch {
 static void need(bool done) {
     if (done)
         return;
-    log_error("Ed25519 failed", "error", "the cryptographic library has no Ed25519 or no memory");
+    log_error("Ed25519 failed", "error", "the cryptographic library does not work or has no memory");
     exit(EX_OSERR);
+}
+
+void signature_prepare(void) {
+    need(sodium_init() >= 0);
 }
 
 /* ---- the signer ---- */
@@ -56,12 +61,22 @@ static struct jwk *public_jwk(EVP_PKEY *key, const char *kid) {
     return jwk;
 }
 
+/* The secret key in the form that signs. */
+static unsigned char *secret_of(EVP_PKEY *key) {
+    unsigned char seed[crypto_sign_SEEDBYTES], public_key[crypto_sign_PUBLICKEYBYTES];
+    size_t size = sizeof seed;
+    signature_prepare();
+    unsigned char *secret = sodium_malloc(crypto_sign_SECRETKEYBYTES);
+    need(secret && EVP_PKEY_get_raw_private_key(key, seed, &size) == 1 && size == sizeof seed &&
+         crypto_sign_seed_keypair(public_key, secret, seed) == 0);
+    sodium_memzero(seed, sizeof seed);
+    return secret;
+}
+
 /* Takes the key. */
 static struct signer *signer_of_key(EVP_PKEY *key) {
     struct signer *signer = memory_new(sizeof *signer);
-    signer->key = key;
-    signer->signing = EVP_MD_CTX_new();
-    need(signer->signing != NULL);
+    signer->secret = secret_of(key);
     signer->hashing = merkle_context_new();
 
     struct jwk *nameless = public_jwk(key, NULL);
@@ -70,6 +85,7 @@ static struct signer *signer_of_key(EVP_PKEY *key) {
     signer->public_key = memory_string(jwk_public_text(named));
     jwk_free(named);
     jwk_free(nameless);
+    EVP_PKEY_free(key); /* wipes it */
 
     char header[HEADER_SIZE];
     int length = snprintf(header, sizeof header, "{\"alg\":\"EdDSA\",\"kid\":\"%s\"}", signer->kid);
@@ -97,9 +113,8 @@ struct signer *signer_generate(void) {
 void signer_free(struct signer *signer) {
     if (!signer)
         return;
-    EVP_MD_CTX_free(signer->signing);
     EVP_MD_CTX_free(signer->hashing);
-    EVP_PKEY_free(signer->key); /* wipes it */
+    sodium_free(signer->secret); /* wipes it */
     free(signer->public_key);
     free(signer);
 }
@@ -151,11 +166,7 @@ void signature_leaf(const char *key, const struct cloudevent *attributes, const 
 /* Writes the signature of the signing input, BASE64URL_LENGTH(SIGNATURE_SIZE) characters and a NUL. */
 static void write_signature(struct signer *signer, const char *input, size_t length, char *out) {
     unsigned char signature[SIGNATURE_SIZE];
-    size_t size = sizeof signature;
-    /* Later versions of OpenSSL refuse a second signature without this; it costs next to nothing beside one. */
-    need(EVP_DigestSignInit(signer->signing, NULL, NULL, NULL, signer->key) == 1 &&
-         EVP_DigestSign(signer->signing, signature, &size, (const unsigned char *)input, length) == 1 &&
-         size == sizeof signature);
+    need(crypto_sign_detached(signature, NULL, (const unsigned char *)input, length, signer->secret) == 0);
     base64url_encode(signature, sizeof signature, out);
 }
 

@@ -24,7 +24,7 @@ enum {
 
 struct signer; /* an Ed25519 key that signs; used by one thread at a time */
 
-/* From a private Ed25519 JWK; the key is not taken. ERROR_INVALID for another. Where OpenSSL has no Ed25519, or no memory, the
+/* From a private Ed25519 JWK; the key is not taken. ERROR_INVALID for another. Where Ed25519 does not work, or there is no memory, the
  * process exits with a message: nothing may be published unsigned. */
 struct signer *signer_new(const struct jwk *key, struct error *error) MUST_CHECK;
 /* With a new key, which only lives in memory. */

@@ -15,6 +15,9 @@ enum {
     SIGNATURE_PATH_TEXT_MAX = sizeof "4095/4096:" + (MERKLE_PATH_MAX * MERKLE_HASH_SIZE * 4 + 2) / 3,
 };
 
+/* To be called before anything is signed or verified; as often as anybody likes, by any thread. Where Ed25519 does not work the
+ * process exits with a message. */
+void signature_prepare(void);
 /* signature_leaf() with a key that may hold any bytes, and a hashing context that is used again. */
 void signature_hash_record(EVP_MD_CTX *context, struct octets key, const struct cloudevent *attributes, struct octets value,
                            unsigned char leaf[MERKLE_HASH_SIZE]);

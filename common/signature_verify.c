@@ -1,27 +1,25 @@
 /* Verifying: from a record, by its path, to the root of its batch, and from the root to a key that is trusted. All that is read
  * here may come from someone who wishes us ill. */
 #include <openssl/crypto.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 #include <uthash.h>
 
 #include "common/base64url.h"
 #include "common/json.h"
-#include "common/log.h"
 #include "common/memory.h"
 #include "common/signature_internal.h"
 #include "common/text.h"
 
 /* Batches of several producers stand between each other in a topic; a slot for each of so many costs a comparison of 32 bytes.
  */
-enum { REMEMBERED_MAX = 32, PROTECTED_HEADER_MAX = 1024, PUBLIC_KEY_SIZE = 32 };
+enum { REMEMBERED_MAX = 32, PROTECTED_HEADER_MAX = 1024 };
 
 struct trusted_key {
     char kid[SHA256_TEXT_SIZE]; /* the thumbprint */
-    EVP_PKEY *key;
+    unsigned char key[crypto_sign_PUBLICKEYBYTES];
     int64_t until; /* the second at which trust is over */
     UT_hash_handle hh;
 };
@@ -38,7 +36,7 @@ struct verifier {
     struct trusted_key *keys; /* a table by kid */
     struct remembered remembered[REMEMBERED_MAX];
     size_t next; /* the slot that is overwritten next */
-    EVP_MD_CTX *verifying, *hashing;
+    EVP_MD_CTX *hashing;
 };
 
 /* A compact JWS taken apart. */
@@ -51,9 +49,9 @@ struct jws {
 /* ---- trusted keys ---- */
 
 struct verifier *verifier_new(void) {
+    signature_prepare();
     struct verifier *verifier = memory_new(sizeof *verifier);
     verifier->hashing = merkle_context_new();
-    verifier->verifying = merkle_context_new();
     return verifier;
 }
 
@@ -61,23 +59,20 @@ void verifier_free(struct verifier *verifier) {
     if (!verifier)
         return;
     verifier_forget_all(verifier);
-    EVP_MD_CTX_free(verifier->verifying);
     EVP_MD_CTX_free(verifier->hashing);
     free(verifier);
 }
 
-/* The public half alone: what verifies has no use for a private one. NULL when it is no Ed25519 key. */
-static EVP_PKEY *public_key_of(const struct jwk *jwk) {
+/* The public half alone: what verifies has no use for a private one. False when it is no Ed25519 key. */
+static bool read_public_key(const struct jwk *jwk, unsigned char public_key[crypto_sign_PUBLICKEYBYTES]) {
     const char *curve = jwk_curve(jwk);
     if (!curve || strcmp(curve, "Ed25519") != 0)
-        return NULL;
-    unsigned char octets[PUBLIC_KEY_SIZE];
-    size_t size = sizeof octets;
-    EVP_PKEY *whole = jwk_to_key(jwk), *public_key = NULL;
-    if (EVP_PKEY_get_raw_public_key(whole, octets, &size) == 1)
-        public_key = EVP_PKEY_new_raw_public_key_ex(NULL, "ED25519", NULL, octets, size);
+        return false;
+    size_t size = crypto_sign_PUBLICKEYBYTES;
+    EVP_PKEY *whole = jwk_to_key(jwk);
+    bool read = EVP_PKEY_get_raw_public_key(whole, public_key, &size) == 1 && size == crypto_sign_PUBLICKEYBYTES;
     EVP_PKEY_free(whole);
-    return public_key;
+    return read;
 }
 
 int verifier_trust(struct verifier *verifier, const struct jwk *key, int64_t not_after, struct error *error) {
@@ -86,12 +81,12 @@ int verifier_trust(struct verifier *verifier, const struct jwk *key, int64_t not
     jwk_thumbprint(key, kid);
     HASH_FIND_STR(verifier->keys, kid, trusted);
     if (!trusted) {
-        EVP_PKEY *public_key = public_key_of(key);
-        if (!public_key)
+        unsigned char public_key[crypto_sign_PUBLICKEYBYTES];
+        if (!read_public_key(key, public_key))
             return error_set(error, ERROR_INVALID, "The key can not verify signatures: it must be an Ed25519 JWK");
         trusted = memory_new(sizeof *trusted);
         memcpy(trusted->kid, kid, sizeof kid);
-        trusted->key = public_key;
+        memcpy(trusted->key, public_key, sizeof public_key);
         HASH_ADD_STR(verifier->keys, kid, trusted);
     }
     trusted->until = jwk_expires(key) < not_after ? jwk_expires(key) : not_after;
@@ -102,7 +97,6 @@ void verifier_forget_all(struct verifier *verifier) {
     struct trusted_key *key, *next;
     HASH_ITER (hh, verifier->keys, key, next) {
         HASH_DEL(verifier->keys, key);
-        EVP_PKEY_free(key->key);
         free(key);
     }
     memset(verifier->remembered, 0, sizeof verifier->remembered);
@@ -199,18 +193,8 @@ static enum signature_verdict find_key(const struct verifier *verifier, const st
     return verdict;
 }
 
-static bool signature_fits(const struct verifier *verifier, const struct trusted_key *key, const char *input, size_t length,
-                           const unsigned char *signature) {
-    ERR_set_mark();
-    /* One that was used before goes on with the key of before, whichever it is given. */
-    EVP_MD_CTX_reset(verifier->verifying);
-    if (EVP_DigestVerifyInit(verifier->verifying, NULL, NULL, NULL, key->key) != 1) {
-        log_error("Ed25519 failed", "error", "the cryptographic library has no Ed25519 or no memory");
-        exit(EX_OSERR);
-    }
-    bool fits = EVP_DigestVerify(verifier->verifying, signature, SIGNATURE_SIZE, (const unsigned char *)input, length) == 1;
-    ERR_pop_to_mark();
-    return fits;
+static bool signature_fits(const struct trusted_key *key, const char *input, size_t length, const unsigned char *signature) {
+    return crypto_sign_verify_detached(signature, (const unsigned char *)input, length, key->key) == 0;
 }
 
 enum signature_verdict verifier_check_text(struct verifier *verifier, const char *text, size_t length, int64_t now,
@@ -226,7 +210,7 @@ enum signature_verdict verifier_check_text(struct verifier *verifier, const char
     if (verdict != SIGNATURE_VALID)
         return verdict;
     size_t input_length = jws.header_length + 1 + jws.payload_length;
-    if (!signature_fits(verifier, key, text, input_length, jws.signature))
+    if (!signature_fits(key, text, input_length, jws.signature))
         return refuse(error, SIGNATURE_WRONG, "The signature by the key %s is wrong", key->kid);
     char *decoded = memory_new(jws.payload_length * 3 / 4 + 1);
     long size = base64url_decode(jws.payload, jws.payload_length, (unsigned char *)decoded);
@@ -304,7 +288,7 @@ static enum signature_verdict check_root(const struct verifier *verifier, const 
     char input[SIGNATURE_DETACHED_MAX + BASE64URL_LENGTH(MERKLE_HASH_SIZE) + 1];
     memcpy(input, jws->header, jws->header_length + 1); /* with the dot */
     base64url_encode(root, MERKLE_HASH_SIZE, input + jws->header_length + 1);
-    if (!signature_fits(verifier, *key, input, jws->header_length + 1 + BASE64URL_LENGTH(MERKLE_HASH_SIZE), jws->signature))
+    if (!signature_fits(*key, input, jws->header_length + 1 + BASE64URL_LENGTH(MERKLE_HASH_SIZE), jws->signature))
         return refuse(error, SIGNATURE_WRONG, "The signature by the key %s does not fit the record", (*key)->kid);
     return SIGNATURE_VALID;
 }
