@@ -145,6 +145,29 @@ int store_republish_next(struct store *store, int limit, void (*visit)(void *con
     return status;
 }
 
+int store_read_published_ends(struct store *store, int64_t *ends, int partitions, struct error *error) {
+    /* Of JWKs whose latest event waits the one before counts: those that are changed all the time may be all that a partition
+     * has. The latest of each partition is found here, since grouping would sort all rows, which takes longer. */
+    sqlite3_stmt *statement = store_statement(
+        store,
+        "SELECT partition, deployment FROM jwk WHERE tombstoned_at IS NULL"
+        " AND deployment < (SELECT ifnull(min(id), 1 << 62) FROM outbox)"
+        " UNION ALL SELECT jwk.partition, previous FROM outbox JOIN deployment ON deployment.id = outbox.id"
+        " JOIN jwk ON jwk.id = jwk_id WHERE previous < (SELECT min(id) FROM outbox)",
+        error);
+    if (!statement)
+        return -1;
+    memset(ends, 0, (size_t)partitions * sizeof *ends);
+    int row;
+    while ((row = store_step(store, statement, "reading what the topic must hold", error)) == 1) {
+        int partition = sqlite3_column_int(statement, 0);
+        int64_t sequence = sqlite3_column_int64(statement, 1);
+        if (partition < partitions && sequence > ends[partition])
+            ends[partition] = sequence;
+    }
+    return row;
+}
+
 int store_adopt(struct store *store, int64_t topic_epoch, int64_t topic_sequence, struct error *error) {
     if (run_with(store, "UPDATE store SET epoch = max(epoch, ?1) + 1, sequence = max(sequence, ?2) WHERE id = 1", topic_epoch,
                  topic_sequence, "beginning a new epoch", error))

@@ -426,6 +426,34 @@ static void tombstones_are_added_a_bounded_number_at_a_time(void **state) {
     assert_int_equal(rows_above(fixture->store, 0, 64).tombstones, JWKS);
 }
 
+static void expect_end(struct store *store, int partition, int64_t sequence) {
+    int64_t ends[4]; /* partitions of the fixture */
+    SUCCEEDS(store_read_published_ends(store, ends, 4, &error));
+    assert_int_equal(ends[partition], sequence);
+}
+
+static void the_end_of_a_partition_is_the_last_event_that_is_published_and_stays(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change created, updated, deleted;
+    fixture_create(fixture, "my-jwk", &created);
+    int partition = created.outgoing->partition;
+    expect_end(fixture->store, partition, 0);
+    SUCCEEDS(store_remove_outgoing(fixture->store, 0, created.outbox_id, &error));
+    expect_end(fixture->store, partition, created.sequence);
+    expect_end(fixture->store, (partition + 1) % 4, 0);
+    fixture_update(fixture, "my-jwk", NULL, "x", &updated);
+    expect_end(fixture->store, partition, created.sequence);
+    fixture_delete(fixture, "my-jwk", &deleted);
+    SUCCEEDS(store_remove_outgoing(fixture->store, 0, deleted.outbox_id, &error));
+    expect_end(fixture->store, partition, deleted.sequence);
+    assert_int_equal(add_tombstones(fixture->store, INT64_MAX, 10), 1);
+    SUCCEEDS(store_remove_outgoing(fixture->store, 0, INT64_MAX, &error));
+    expect_end(fixture->store, partition, 0);
+    store_change_clear(&created);
+    store_change_clear(&updated);
+    store_change_clear(&deleted);
+}
+
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -446,6 +474,7 @@ int main(void) {
         WITH_STORE(ids_of_the_outbox_are_not_used_again),
         WITH_STORE(a_deleted_jwk_gets_one_tombstone_when_it_is_due),
         WITH_STORE(tombstones_are_added_a_bounded_number_at_a_time),
+        WITH_STORE(the_end_of_a_partition_is_the_last_event_that_is_published_and_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
