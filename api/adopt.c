@@ -19,6 +19,7 @@
 #include "logging.h"
 #include "settings.h"
 #include "store_republish.h"
+#include "topic_end.h"
 
 enum { CONNECT_TIMEOUT_MS = 10000, SILENCE_MS = 15000 };
 
@@ -33,6 +34,7 @@ struct last_event {
 struct topic_content {
     struct last_event *events; /* by JWK id */
     int64_t epoch, sequence;   /* of the latest */
+    struct store_identity identity;
 };
 
 static void forget(struct topic_content *content, struct last_event *last) {
@@ -41,12 +43,28 @@ static void forget(struct topic_content *content, struct last_event *last) {
     free(last);
 }
 
+/* Whether the record is an event that the store can have published since the backup. Who forges one can thus not use up what
+ * epoch, sequence and version can count. */
+static bool read_event(const struct topic_content *content, const rd_kafka_message_t *record, struct event *event) {
+    struct error error;
+    if (event_decode(record->payload, record->len, event, &error))
+        return false;
+    if (topic_end_is_plausible(&content->identity, event->epoch, event->sequence) &&
+        topic_end_is_plausible(&content->identity, event->epoch, event->version))
+        return true;
+    log_error("an event that can not be this store's own is left out of account", "topic", rd_kafka_topic_name(record->rkt),
+              "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset));
+    event_free(event);
+    return false;
+}
+
 /* Keeps the record as the last one of its JWK; a tombstone takes it away. */
 static void take_record(struct topic_content *content, const rd_kafka_message_t *record) {
     struct event event;
-    struct error error;
     char key[UUID_SIZE];
     if (record->key_len != UUID_SIZE - 1)
+        return;
+    if (record->payload && !read_event(content, record, &event))
         return;
     memcpy(key, record->key, UUID_SIZE - 1);
     key[UUID_SIZE - 1] = '\0';
@@ -54,7 +72,7 @@ static void take_record(struct topic_content *content, const rd_kafka_message_t 
     HASH_FIND_STR(content->events, key, last);
     if (last)
         forget(content, last);
-    if (!record->payload || event_decode(record->payload, record->len, &event, &error))
+    if (!record->payload)
         return;
     if (event.epoch > content->epoch || (event.epoch == content->epoch && event.sequence > content->sequence)) {
         content->epoch = event.epoch;
@@ -155,6 +173,7 @@ int adopt_run(void *context, char **operands, int count) {
     if (status == 0 && (status = store_lock_serving(settings->data_dir, &error)) == 0)
         status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;
     if (status == 0 && (status = kafka_connect(&kafka, CONNECT_TIMEOUT_MS, NULL, &error)) == 0 &&
+        (status = store_read_identity(store, &content.identity, &error)) == 0 &&
         (status = read_topic(&kafka, topics.events, &content, &error)) == 0)
         status = adopt(settings, &kafka, topics.audit, store, &content, &error);
     while (content.events)

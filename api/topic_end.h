@@ -12,19 +12,32 @@
 #include "common/kafka.h"
 #include "store.h"
 
+struct topic_change { /* what orders the changes of one store; zeros: none */
+    int64_t epoch, sequence;
+};
+
 struct topic_end {
-    int64_t epoch, sequence; /* of the latest event that this store has signed, found towards the partitions' ends; 0: none */
-    char source[256];        /* ce_source of an event of another installation, where none of ours was found; "" for none */
+    struct topic_change last;    /* the latest that a key of this store has signed, found towards the partitions' ends */
+    struct topic_change claimed; /* the latest in this store's name that may be of a key which it does not have */
+    bool reached;                /* the last event that the store knows to be in a partition was found there, or a later one */
+    char source[256];            /* ce_source of an event of another installation, where none of ours was found; "" for none */
     int partitions;
     bool *empty; /* by partition: it holds no record at all; owned */
 };
 
-/* Reads each partition of topic from its end back to where there is an event that a key of the store has signed. Others may have
- * written to the topic: what they say of themselves must not keep the API from its start, nor hide how far the topic goes. */
+/* Whether a store can have got so far since the backup that identity is of; number: a sequence or a JWK's version. What is not
+ * plausible is no event of ours: it would only use up what the numbers can count. */
+bool topic_end_is_plausible(const struct store_identity *identity, int64_t epoch, int64_t number);
+
+/* Reads each partition of topic from its end back to the last event that the store knows to be there, or a later one, with a
+ * signature of a key of the store; without one the whole partition. Others may have written to the topic: what they say of
+ * themselves must not keep the API from its start, nor hide how far the topic goes. (A copy of that very event at the end still
+ * hides what is between the two.) */
 int topic_end_read(const struct kafka_settings *settings, const char *topic, struct store *store,
                    const struct store_identity *identity, struct topic_end *end, struct error *error) MUST_CHECK;
 void topic_end_free(struct topic_end *end);
-/* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store, or is another installation's. */
+/* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store, or is another installation's. Logs
+ * what could be either that or a forgery. */
 int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic,
                     struct error *error) MUST_CHECK;
 

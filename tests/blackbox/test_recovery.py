@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import sqlite3
+import uuid
 
 import confluent_kafka
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from harness.broker import EmbeddedBroker
 from harness.keys import new_key
 from harness.program import wait_until
+from harness.signing import Signer
 
 
 @pytest.fixture
@@ -22,25 +24,38 @@ def started(installation):
     return installation
 
 
+@pytest.fixture
+def new_topic(installation, broker, tmp_path):
+    """A function that gives an installation whose API has ended an empty topic of events."""
+    fresh = []
+
+    def make():
+        if broker.kind == "kafka":
+            installation.topics.delete(installation.topics.events)
+        else:  # the embedded broker forgets everything when it ends
+            fresh.append(EmbeddedBroker(tmp_path, installation.prefix))
+            installation.use_broker(fresh[-1])
+    yield make
+    installation.stop()
+    for each in fresh:
+        each.stop()
+
+
 def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_adopted(started, project, broker):
     api, worker = started.api, started.workers["production", "edge-1"]
     assert api.create(project, "kept", new_key("EC", kid="kept")).status == 200
     assert api.create(project, "renamed", new_key("EC", kid="renamed")).status == 200
     assert api.stop() == 0
-    backup = started.directory / "backup"
-    shutil.copytree(started.data_directory, backup)
+    put_back = back_up(started)
 
     api = started.start_api()
     assert api.create(project, "newer", new_key("EC", kid="newer")).status == 200
     for number in range(5):
         assert api.update(project, "renamed" if number == 0 else f"renamed-{number - 1}", {"name": f"renamed-{number}"}).status == 200
     assert api.stop() == 0
-    shutil.rmtree(started.data_directory)
-    shutil.copytree(backup, started.data_directory)
+    put_back()
 
-    with pytest.raises(AssertionError, match="jwk-api adopt"):
-        started.start_api()
-    started.programs.pop()
+    expect_refused(started, "jwk-api adopt")
     adopted = started.admin("adopt", *started.broker_options)
     assert "epoch 2" in adopted.stdout
     api = started.start_api()
@@ -54,6 +69,33 @@ def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_ado
 NEVER = 1_000_000  # changes ahead of every store here
 
 
+def append(installation, records):
+    """Puts records, each (key, headers, text), at the end of every partition."""
+    topic = installation.topics.events
+    producer = confluent_kafka.Producer({"bootstrap.servers": installation.broker.address})
+    partitions = len(wait_until(lambda: producer.list_topics(topic, timeout=10).topics[topic].partitions, "the topic has partitions"))
+    for number, (key, headers, text) in enumerate(records, 1):
+        for partition in range(partitions):
+            producer.produce(topic, text, key, partition, headers=headers)
+        if number % 100 == 0:
+            assert producer.flush(30) == 0
+    assert producer.flush(30) == 0
+
+
+def append_new(installation, records):
+    """The same on a topic that was deleted."""
+    topics = installation.topics
+    if topics.events not in topics.admin().list_topics(timeout=10).topics:
+        topics.create(topics.events, 4)
+    append(installation, records)
+
+
+def claim(record, **members):
+    """The record as it would be with other members, signed by a key that nobody has trusted: (key, headers, text)."""
+    unsigned = {name: text for name, text in record.headers.items() if not name.startswith("ce_signature")}
+    return Signer().sign([(record.key, unsigned, json.dumps(record.value | members))])[0]
+
+
 def forge_ends(installation, count):
     """Puts so many records at the end of each partition that only claim to be events of the API: far ahead, or of another installation."""
     topics = installation.topics
@@ -62,17 +104,29 @@ def forge_ends(installation, count):
     value = real.value
     ahead = json.dumps(value | {"sequence": value["sequence"] + NEVER, "version": value["version"] + NEVER})
     unsigned = {name: text for name, text in real.headers.items() if not name.startswith("ce_signature")}
-    forged = ((ahead, real.headers), (ahead, unsigned), ("{", None), (ahead, unsigned | {"ce_source": "urn:jwk-api:another"}))
-    producer = confluent_kafka.Producer({"bootstrap.servers": installation.broker.address})
-    partitions = len(producer.list_topics(topics.events, timeout=10).topics[topics.events].partitions)
-    for number in range(count):
-        text, headers = forged[number % len(forged)]
-        for partition in range(partitions):
-            producer.produce(topics.events, text, real.key, partition, headers=headers)
-    assert producer.flush(30) == 0
+    forged = ((real.key, real.headers, ahead), (real.key, unsigned, ahead), (real.key, None, "{"),
+              (real.key, unsigned | {"ce_source": "urn:jwk-api:another"}, ahead), claim(real, sequence=value["sequence"] + NEVER))
+    append(installation, [forged[number % len(forged)] for number in range(count)])
 
 
-@pytest.mark.parametrize("count", [1, 4, 350])
+def back_up(installation):
+    """Copies the store of an API that has ended; returns what puts it back."""
+    backup = installation.directory / "backup"
+    shutil.copytree(installation.data_directory, backup)
+
+    def put_back():
+        shutil.rmtree(installation.data_directory)
+        shutil.copytree(backup, installation.data_directory)
+    return put_back
+
+
+def expect_refused(installation, reason):
+    with pytest.raises(AssertionError, match=reason):
+        installation.start_api()
+    installation.programs.pop()
+
+
+@pytest.mark.parametrize("count", [1, 5, 350])
 def test_what_others_write_to_the_end_of_the_topic_does_not_keep_the_api_from_its_start(started, project, count):
     assert started.api.create(project, "before").status == 200
     assert started.api.stop() == 0
@@ -82,41 +136,125 @@ def test_what_others_write_to_the_end_of_the_topic_does_not_keep_the_api_from_it
     assert answer.json["deploymentResult"]["success"], answer
 
 
-def test_what_others_write_to_the_end_of_the_topic_does_not_hide_that_the_store_was_put_back(started, project):
-    assert started.api.create(project, "before").status == 200
-    assert started.api.stop() == 0
-    backup = started.directory / "backup"
-    shutil.copytree(started.data_directory, backup)
+def put_back_behind(started, project, records):
+    """A store that is put back from a backup while the topic has gone further and then ends with these records, in each partition."""
+    put_back = back_up(started)
     api = started.start_api()
     for number in range(8):
         assert api.create(project, f"newer-{number}").status == 200
     assert api.stop() == 0
-    shutil.rmtree(started.data_directory)
-    shutil.copytree(backup, started.data_directory)
+    put_back()
+    append(started, records)
+
+
+def test_what_others_write_to_the_end_of_the_topic_does_not_hide_that_the_store_was_put_back(started, project):
+    assert started.api.create(project, "before").status == 200
+    assert started.api.stop() == 0
+    put_back_behind(started, project, [])
     forge_ends(started, 3)
-    with pytest.raises(AssertionError, match="is ahead of this store"):
-        started.start_api()
-    started.programs.pop()
+    expect_refused(started, "is ahead of this store")
 
 
-def test_topic_made_again_is_filled_again_for_new_replicas(started, project, broker, tmp_path):
+MORE_THAN_A_CHUNK = 250  # records that are read of a partition at first
+
+
+def test_copies_of_old_events_do_not_hide_that_the_store_was_put_back(started, project):
+    assert started.api.create(project, "copied").status == 200
+    old = started.topics.wait_event(lambda value: value["jwk"]["name"] == "copied", "its event")
+    assert started.api.update(project, "copied", {"description": "x"}).status == 200
+    assert started.api.stop() == 0
+    put_back_behind(started, project, [(old.key, old.headers, old.raw)] * MORE_THAN_A_CHUNK)
+    expect_refused(started, "is ahead of this store")
+
+
+def make_tombstone(installation, project):
+    """Has the API, which then has ended, publish one; returns it as it is appended."""
+    api, topics = installation.api, installation.topics
+    assert api.create(project, "gone", prefer="respond-async").status == 202
+    assert api.delete(project, "gone", prefer="respond-async").status == 202
+    assert api.stop() == 0
+    with contextlib.closing(sqlite3.connect(installation.data_directory / "jwk-api.db")) as store, store:
+        store.execute("UPDATE jwk SET deleted_at = deleted_at - 60000 WHERE deleted_at IS NOT NULL")
+    api = installation.start_api("--tombstone-delay", "1s")
+    record = wait_until(lambda: next((record for record in topics.read(topics.events) if record.raw is None), None), "the tombstone is there")
+    assert api.stop() == 0
+    return record.key, record.headers, None
+
+
+def test_tombstones_do_not_hide_that_the_store_was_put_back(started, project):
+    tombstone = make_tombstone(started, project)
+    put_back_behind(started, project, [tombstone] * MORE_THAN_A_CHUNK)
+    expect_refused(started, "is ahead of this store")
+
+
+def test_a_tombstone_of_ours_tells_that_the_topic_is_not_another_installations(installation, project, new_topic):
+    installation.add_environment("production")
+    installation.start_api()
+    key, headers, _ = tombstone = make_tombstone(installation, project)
+    new_topic()
+    append_new(installation, [tombstone, (key, headers | {"ce_source": "urn:jwk-api:another"}, None)])
+    assert "in its name, are on the topic" in installation.start_api().log()
+
+
+def test_store_of_before_the_key_of_all_events_is_refused_and_is_the_truth_again_once_adopted(installation, project, new_topic):
+    installation.add_environment("production")
+    assert installation.start_api().create(project, "kept", prefer="respond-async").status == 202
+    assert installation.api.stop() == 0
+    put_back = back_up(installation)
+    # All that was published again under the other key is what compaction leaves some time after.
+    installation.admin("signing-key", "activate", installation.admin("signing-key", "add").stdout.strip())
+    new_topic()
+    assert installation.start_api().create(project, "newer", prefer="respond-async").status == 202
+    installation.topics.wait_event(lambda value: value["jwk"]["name"] == "newer", "the event of the newer key")
+    assert installation.api.stop() == 0
+    put_back()
+    expect_refused(installation, "under a key that the store does not have.*jwk-api adopt")
+    assert "epoch 2" in installation.admin("adopt", *installation.broker_options).stdout
+    installation.start_api()
+    for name, operation in {"kept": "redeploy", "newer": "delete"}.items():
+        installation.topics.wait_event(lambda value, name=name, operation=operation:
+                                       (value["epoch"], value["jwk"]["name"], value["operation"]) == (2, name, operation), f"{operation} of {name}")
+
+
+def test_one_event_of_an_unknown_key_behind_the_end_is_told_and_does_not_keep_the_api_from_its_start(started, project):
+    assert started.api.create(project, "before").status == 200
+    assert started.api.stop() == 0
+    real = started.topics.wait_event(lambda value: value["jwk"]["name"] == "before", "its event")
+    append(started, [claim(real, sequence=real.value["sequence"] + NEVER)])
+    assert "the end of the topic is in doubt" in started.start_api().log()
+
+
+ABSURD = 1 << 52  # more than any store gets to
+
+
+def test_events_that_can_not_be_of_this_store_use_up_no_numbers(installation, project, new_topic):
+    installation.add_environment("production")
+    assert installation.start_api().create(project, "before", prefer="respond-async").status == 202
+    real = installation.topics.wait_event(lambda value: value["jwk"]["name"] == "before", "its event")
+    assert installation.api.stop() == 0
+    new_topic()
+    real.key = str(uuid.uuid4())  # of a JWK that the store does not know
+    jwk = real.value["jwk"] | {"id": real.key}
+    append_new(installation, [claim(real, jwk=jwk, **{member: ABSURD}) for member in ("epoch", "sequence", "version")])
+    assert "in this store's name that can not be its own" in installation.start_api().log()
+    assert installation.api.stop() == 0
+    adopted = installation.admin("adopt", *installation.broker_options)
+    assert "epoch 2" in adopted.stdout and "deletes 0" in adopted.stdout
+    with contextlib.closing(sqlite3.connect(installation.data_directory / "jwk-api.db")) as store:
+        assert store.execute("SELECT sequence < 1000 FROM store").fetchone() == (1,)
+        assert store.execute("SELECT max(version) FROM jwk").fetchone() == (1,)
+
+
+def test_topic_made_again_is_filled_again_for_new_replicas(started, project, new_topic):
     api = started.api
     for name in ("a", "b", "c"):
         assert api.create(project, name).status == 200
     assert api.stop() == 0
     assert started.workers["production", "edge-1"].stop() == 0
-    fresh = None
-    if broker.kind == "kafka":
-        started.topics.delete(started.topics.events)
-    else:  # the embedded broker forgets everything when it ends
-        fresh = EmbeddedBroker(tmp_path, started.prefix)
-        started.use_broker(fresh)
+    new_topic()
     started.start_api()
     worker = started.start_worker("production", "edge-2")
     wait_until(lambda: worker.names(project) == ["a", "b", "c"], "a replica that has never seen the old topic has every key")
-    started.stop()
-    if fresh:
-        fresh.stop()
 
 
 def test_topic_deleted_while_serving_is_made_again_and_filled(started, project, broker):
