@@ -161,6 +161,7 @@ def measure_size(pair, size, options):
     """All figures at one size; the pair runs when called and when it returns."""
     projects, keys = min(size, SPREAD), max(1, size // SPREAD)
     figures = {"size": size}
+    run_load(pair, connections=64, projects=projects, keys=keys, duration=options.duration)  # the broker's JVM compiles its hot paths
     update = run_load(pair, connections=1, projects=projects, keys=keys, duration=options.duration)
     figures |= {name: update[name] for name in ("p50_us", "p99_us", "rate")}
     figures["rate_64"] = run_load(pair, connections=64, projects=projects, keys=keys, duration=options.duration)["rate"]
