@@ -8,7 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 
-enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
+enum { WATERMARK_TIMEOUT_MS = 10000, SHOW_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
 
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
@@ -35,6 +35,9 @@ struct consumer {
     int64_t workers_offset;              /* from where on it is watched */
     bool workers_refused;                /* it may not be read at present */
     bool refused;                        /* a partition was refused and nothing was read since */
+    char *group;                         /* where positions are shown */
+    rd_kafka_queue_t *showing;           /* for the answer of the group's coordinator … */
+    bool is_showing;                     /* … which is waited for */
     int64_t shown_sum;                   /* of the offsets that the group was told last */
 };
 
@@ -69,6 +72,9 @@ struct consumer *consumer_open(const struct consumer_options *options, struct er
     kafka_health_watch(consumer->client);
     static const uint64_t one = 1;
     consumer->queue = rd_kafka_queue_get_consumer(consumer->client);
+    consumer->group = memory_string(options->group);
+    consumer->options.group = NULL; /* the caller's */
+    consumer->showing = rd_kafka_queue_new(consumer->client);
     rd_kafka_queue_io_event_enable(consumer->queue, options->wake, &one, sizeof one);
     return consumer;
 }
@@ -79,9 +85,11 @@ void consumer_close(struct consumer *consumer) {
     kafka_health_forget(consumer->client);
     rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(consumer->queue);
+    rd_kafka_queue_destroy(consumer->showing);
     rd_kafka_consumer_close(consumer->client);
     rd_kafka_destroy(consumer->client);
     free(consumer->partitions);
+    free(consumer->group);
     free(consumer);
 }
 
@@ -463,7 +471,7 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
         /* Nothing is read back from the group. */
         log_info("Kafka's tools will not show the lag of this replica: reading its group is not permitted", "group",
-                 consumer->options.group);
+                 consumer->group);
         return 0;
     default: log_warning("reading failed", "topic", topic, "reason", rd_kafka_message_errstr(record)); return 0;
     }
@@ -598,7 +606,38 @@ void consumer_swept(struct consumer *consumer, int32_t partition) {
     consumer->partitions[partition].stored.sweep_offset = -1;
 }
 
+/* Asks the group's coordinator to take the offsets. */
+static void begin_showing(struct consumer *consumer, const rd_kafka_topic_partition_list_t *offsets) {
+    char text[512];
+    rd_kafka_AlterConsumerGroupOffsets_t *group = rd_kafka_AlterConsumerGroupOffsets_new(consumer->group, offsets);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(consumer->client, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_set_request_timeout(options, SHOW_TIMEOUT_MS, text, sizeof text);
+    rd_kafka_AlterConsumerGroupOffsets(consumer->client, &group, 1, options, consumer->showing);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_AlterConsumerGroupOffsets_destroy(group);
+    consumer->is_showing = true;
+}
+
+/* Whether the coordinator owes no answer. */
+static bool end_showing(struct consumer *consumer) {
+    rd_kafka_event_t *event = consumer->is_showing ? rd_kafka_queue_poll(consumer->showing, 0) : NULL;
+    if (!event)
+        return !consumer->is_showing;
+    consumer->is_showing = false;
+    if (rd_kafka_event_error(event)) {
+        log_debug("positions not shown", "reason", rd_kafka_event_error_string(event));
+        consumer->shown_sum = 0; /* once more */
+    }
+    rd_kafka_event_destroy(event);
+    return true;
+}
+
+/* Not by rd_kafka_commit(): while a coordinator that is away owes the answer to a commit, up to a minute, librdkafka starts no
+ * partition. */
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count) {
+    if (!end_showing(consumer))
+        return;
     int64_t sum = 0; /* offsets only grow, but where a topic is made again: then the sum changes too */
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
     for (size_t i = 0; i < count; i++) {
@@ -607,9 +646,7 @@ void consumer_show_positions(struct consumer *consumer, const struct position *p
         sum += positions[i].offset;
     }
     if (count > 0 && sum != consumer->shown_sum) {
-        rd_kafka_resp_err_t result = rd_kafka_commit(consumer->client, list, 1);
-        if (result)
-            log_debug("positions not shown", "reason", rd_kafka_err2str(result));
+        begin_showing(consumer, list);
         consumer->shown_sum = sum;
     }
     rd_kafka_topic_partition_list_destroy(list);
