@@ -35,7 +35,8 @@ struct consumer {
     int64_t workers_offset;              /* from where on it is watched */
     bool workers_refused;                /* it may not be read at present */
     bool refused;                        /* a partition was refused and nothing was read since */
-    char *group;                         /* where positions are shown */
+    char *group;                         /* where positions are shown, by … */
+    rd_kafka_t *group_client;            /* … a client of its own */
     rd_kafka_queue_t *showing;           /* for the answer of the group's coordinator … */
     bool is_showing;                     /* … which is waited for */
     int64_t shown_sum;                   /* of the offsets that the group was told last */
@@ -69,12 +70,18 @@ struct consumer *consumer_open(const struct consumer_options *options, struct er
         free(consumer);
         return NULL;
     }
+    consumer->group_client = kafka_producer_new(options->kafka, KAFKA_AT_LEAST_ONCE, NULL, NULL, error);
+    if (!consumer->group_client) {
+        rd_kafka_destroy(consumer->client);
+        free(consumer);
+        return NULL;
+    }
     kafka_health_watch(consumer->client);
     static const uint64_t one = 1;
     consumer->queue = rd_kafka_queue_get_consumer(consumer->client);
     consumer->group = memory_string(options->group);
     consumer->options.group = NULL; /* the caller's */
-    consumer->showing = rd_kafka_queue_new(consumer->client);
+    consumer->showing = rd_kafka_queue_new(consumer->group_client);
     rd_kafka_queue_io_event_enable(consumer->queue, options->wake, &one, sizeof one);
     return consumer;
 }
@@ -86,6 +93,7 @@ void consumer_close(struct consumer *consumer) {
     rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(consumer->queue);
     rd_kafka_queue_destroy(consumer->showing);
+    rd_kafka_destroy(consumer->group_client);
     rd_kafka_consumer_close(consumer->client);
     rd_kafka_destroy(consumer->client);
     free(consumer->partitions);
@@ -611,9 +619,9 @@ static void begin_showing(struct consumer *consumer, const rd_kafka_topic_partit
     char text[512];
     rd_kafka_AlterConsumerGroupOffsets_t *group = rd_kafka_AlterConsumerGroupOffsets_new(consumer->group, offsets);
     rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(consumer->client, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
+        rd_kafka_AdminOptions_new(consumer->group_client, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
     rd_kafka_AdminOptions_set_request_timeout(options, SHOW_TIMEOUT_MS, text, sizeof text);
-    rd_kafka_AlterConsumerGroupOffsets(consumer->client, &group, 1, options, consumer->showing);
+    rd_kafka_AlterConsumerGroupOffsets(consumer->group_client, &group, 1, options, consumer->showing);
     rd_kafka_AdminOptions_destroy(options);
     rd_kafka_AlterConsumerGroupOffsets_destroy(group);
     consumer->is_showing = true;
@@ -634,7 +642,7 @@ static bool end_showing(struct consumer *consumer) {
 }
 
 /* Not by rd_kafka_commit(): while a coordinator that is away owes the answer to a commit, up to a minute, librdkafka starts no
- * partition. */
+ * partition. And not over the connection that records come by, which would wait for a slow one. */
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count) {
     if (!end_showing(consumer))
         return;

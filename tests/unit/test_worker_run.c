@@ -322,6 +322,34 @@ static void a_restart_goes_on_where_it_was(void **state) {
     stop_worker(running);
 }
 
+static void await_beats(struct running *running, int count) {
+    for (int beat = 0; beat < count; beat++)
+        await_ready(running);
+}
+
+/* What is shown to Kafka's tools may never be confirmed. */
+static void a_coordinator_that_owes_an_answer_keeps_no_partition_from_being_read(void **state) {
+    enum { OFFSET_COMMIT = 8, BEATS_UNTIL_IT_LOOKS_BACK = 110 }; /* the request's number in Kafka's protocol; of 100 ms */
+    struct running *running = *state;
+    size_t left = 1;
+    start_worker(running, NULL);
+    await_ready(running);
+    publish(JWK_A, "one", 1, 1, 0);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    stop_worker(running);
+    rd_kafka_mock_broker_push_request_error_rtts(cluster, 1, OFFSET_COMMIT, 1, RD_KAFKA_RESP_ERR_NO_ERROR, 2 * PATIENCE_MS);
+    start_worker(running, NULL);
+    for (int beat = 0; left > 0 && beat < BEATS_UNTIL_IT_LOOKS_BACK; beat++) {
+        await_ready(running);
+        assert_int_equal(rd_kafka_mock_broker_error_stack_cnt(cluster, 1, OFFSET_COMMIT, &left), RD_KAFKA_RESP_ERR_NO_ERROR);
+    }
+    assert_int_equal(left, 0);
+    await_beats(running, BEATS_UNTIL_IT_LOOKS_BACK); /* and reads the partition from another place */
+    publish(JWK_A, "one", 2, 2, 0);
+    assert_ack(running, JWK_A, 2, ACK_APPLIED, NULL);
+    stop_worker(running);
+}
+
 static void what_is_not_an_event_is_passed_over(void **state) {
     struct running *running = *state;
     start_worker(running, NULL);
@@ -501,6 +529,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(it_catches_up_without_acks_and_acks_each_event_from_then_on),
         TEST(a_restart_goes_on_where_it_was),
+        TEST(a_coordinator_that_owes_an_answer_keeps_no_partition_from_being_read),
         TEST(what_is_not_an_event_is_passed_over),
         TEST(a_later_start_of_the_same_replica_fences_this_one),
         TEST(a_failing_hook_is_told_then_named_then_corrected),
