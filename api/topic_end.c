@@ -159,6 +159,8 @@ static int read_stretches(struct reading *reading, int open, struct error *error
             is_end = record->offset >= stretch->last - 1;
         } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(reading->consumer, KAFKA_READ, reading->topic, error);
+        } else if (kafka_is_gone(record->err)) {
+            status = error_set(error, ERROR_NOT_FOUND, "reading the end of topic %s: it was deleted", reading->topic);
         } else if (record->err && !is_end && record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) {
             /* (No group is needed.) */
             log_warning("consuming failed", "topic", reading->topic, "reason", rd_kafka_message_errstr(record));
