@@ -10,9 +10,9 @@
 #include "signing.h"
 
 enum {
-    TIMEOUT_MS = 15000,
-    POLL_MS = 200,
-    CHUNK = 1000, /* records that are read at a time, from the end towards the beginning, until one of ours is among them */
+    TIMEOUT_MS = 15000, /* without any record */
+    POLL_MS = 1000,     /* … and so long before the topic is looked for */
+    CHUNK = 1000,       /* records that are read at a time, from the end towards the beginning, until one of ours is among them */
 };
 
 /* What the signature at the end of the record says, when it is of ours and goes further than what is known. Others may have
@@ -51,6 +51,8 @@ static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, 
         status = error_set(error, ERROR_UNAVAILABLE, "reading topic %s: %s", topic, rd_kafka_error_string(failure));
     while (status > 0 && clock_monotonic_ms() < until) {
         rd_kafka_message_t *record = rd_kafka_consumer_poll(consumer, POLL_MS);
+        if (!record && kafka_topic_is_gone(consumer, topic))
+            status = error_set(error, ERROR_NOT_FOUND, "reading the end of topic %s: it was deleted", topic);
         if (!record)
             continue;
         if (!record->err) {
@@ -63,8 +65,6 @@ static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, 
             status = 0; /* the last are gone */
         } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(consumer, KAFKA_READ, topic, error);
-        } else if (kafka_is_gone(record->err)) {
-            status = error_set(error, ERROR_NOT_FOUND, "reading the end of topic %s: it was deleted", topic);
         } else if (record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* no group is needed */
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         }
@@ -92,8 +92,7 @@ int audit_end_read(const struct kafka_settings *settings, const char *topic, str
         log_error("the audit topic has records, and none that this store has signed: find out who writes there", "topic",
                   topic);
     verifier_free(verifier);
-    rd_kafka_consumer_close(consumer);
-    rd_kafka_destroy(consumer);
+    kafka_consumer_free(consumer);
     return status;
 }
 

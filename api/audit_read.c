@@ -119,7 +119,6 @@ int audit_read_topic(const struct kafka_settings *settings, const char *topic, b
         }
         rd_kafka_message_destroy(record);
     }
-    rd_kafka_consumer_close(consumer);
-    rd_kafka_destroy(consumer);
+    kafka_consumer_free(consumer);
     return status;
 }

@@ -93,7 +93,7 @@ static void write_positions(struct text *body, const struct replica *replica) {
 }
 
 static bool is_in_sync(const struct finding *finding) {
-    return finding->replica->connected && finding->replica->ready && finding->missing_count == 0 && finding->failing_count == 0 &&
+    return replica_is_live(finding->replica) && finding->missing_count == 0 && finding->failing_count == 0 &&
            !finding->replica->failing_truncated;
 }
 

@@ -387,12 +387,13 @@ void gatherer_stop(struct gatherer *gatherer) {
 void gatherer_free(struct gatherer *gatherer) {
     if (!gatherer)
         return;
-    if (gatherer->queue)
+    if (gatherer->queue) {
+        rd_kafka_queue_io_event_enable(gatherer->queue, -1, NULL, 0);
         rd_kafka_queue_destroy(gatherer->queue);
+    }
     if (gatherer->consumer) {
         kafka_health_forget(gatherer->consumer);
-        rd_kafka_consumer_close(gatherer->consumer);
-        rd_kafka_destroy(gatherer->consumer);
+        kafka_consumer_free(gatherer->consumer);
     }
     rd_kafka_topic_partition_list_destroy(gatherer->assigned);
     settler_free(gatherer->settler);

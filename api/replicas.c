@@ -56,13 +56,6 @@ static struct replica *find_or_make(struct replica_table *table, const struct pr
     return replica;
 }
 
-static void note_worker(struct replica *replica, const struct presence *presence, int64_t incarnation) {
-    replica->incarnation = incarnation;
-    if (strcmp(replica->worker, presence->worker) != 0)
-        replica->was_ready = false;
-    snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
-}
-
 static void note_state(struct replica *replica, const struct presence *presence) {
     replica->epoch = presence->epoch;
     replica->keys = presence->keys;
@@ -133,7 +126,8 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;
     bool was_live = replica_is_live(replica);
     if (presence->kind == PRESENCE_GOODBYE) {
-        note_worker(replica, presence, incarnation);
+        replica->incarnation = incarnation;
+        snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
         note_state(replica, presence);
         if (replica->connected || replica->offline_wall == 0)
             disconnect(replica, true, now);
@@ -144,12 +138,12 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     if (!replica->connected || incarnation != replica->incarnation)
         log_info("replica connected", "environment", presence->environment, "replica", presence->replica, "worker",
                  presence->worker, "incarnation", LOG_NUMBER(incarnation), "ready", presence->ready ? "true" : "false");
-    note_worker(replica, presence, incarnation);
+    replica->incarnation = incarnation;
+    snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
     note_state(replica, presence);
     replica->connected = true;
     replica->left = false;
     replica->ready = presence->ready;
-    replica->was_ready = replica->was_ready || presence->ready;
     replica->seen_at = now;
     bool is_live = replica_is_live(replica);
     if (is_live && !was_live)

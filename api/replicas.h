@@ -2,9 +2,8 @@
  *
  * Owned by the gatherer's thread. A replica is known by environment and name; each start of its worker is a new incarnation,
  * ordered by the offset of its hello. It is connected from its hello or heartbeat until its goodbye or until its heartbeats
- * stop. It is live (its ack is expected) while it is connected and its worker is ready, or was: one that reads everything again
- * still serves what it has. Replicas are kept for the life of the process, so pointers to them stay valid; their number is
- * bounded. */
+ * stop, and live (its ack is expected) while it is connected and ready. Replicas are kept for the life of the process, so
+ * pointers to them stay valid; their number is bounded. */
 #ifndef API_REPLICAS_H
 #define API_REPLICAS_H
 
@@ -38,7 +37,6 @@ struct replica {
     struct enrolled *enrolled;          /* of the current worker; NULL: it is not enrolled. Owned */
     int64_t epoch;
     bool connected, ready, left;      /* left: said goodbye */
-    bool was_ready;                   /* the current worker was ready at some time */
     int64_t seen_at;                  /* monotonic ms of its last record */
     int64_t interval_ms;              /* of its heartbeats */
     int64_t offline_wall, offline_at; /* wall and monotonic ms since when it is not connected */
@@ -95,7 +93,7 @@ void replicas_reset(struct replica_table *table, int64_t now);
 struct replica_environment *replicas_environment(struct replica_table *table, const char *name);
 struct replica *replicas_find(const struct replica_table *table, const char *environment, const char *replica);
 static inline bool replica_is_live(const struct replica *replica) {
-    return replica->connected && replica->was_ready;
+    return replica->connected && replica->ready;
 }
 /* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its
  * hook. False as well when it has more failing hooks than it names, and not this one. */

@@ -133,8 +133,10 @@ static int fix_partitions(struct service *service, struct store *store, int foun
     return 0;
 }
 
-/* Whether the topic has nothing in it although JWKs were published: it was made again. */
+/* Whether the topic has not what was published: it was made again, or has lost some. */
 static bool is_made_again(const struct topic_end *end, const struct store_identity *identity) {
+    if (end->lacking)
+        return true;
     for (int i = 0; i < end->partitions; i++)
         if (!end->empty[i])
             return false;
@@ -169,7 +171,7 @@ static int start_topics(struct service *service, struct store *store, struct err
                      : 0;
         if (status == 0 || error->code != ERROR_NOT_FOUND)
             break;
-        log_warning("a topic went away; making it again", "reason", error->message);
+        log_warning("a topic went away", "reason", error->message);
     }
     return status;
 }
@@ -301,7 +303,7 @@ static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     struct store *store = service->store, *reader = NULL;
     if (store_seal_clear_text(store, error) || kafka_connect(&service->kafka, -1, &stop_requested, error) ||
-        start_signing(service, store, error) || start_topics(service, store, error) || start_audit(service, store, error))
+        start_topics(service, store, error) || start_signing(service, store, error) || start_audit(service, store, error))
         return -1;
     service->api.readers = readers_new(settings->data_dir, service->sealing);
     service->api.writer = writer_new(store);

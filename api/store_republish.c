@@ -90,8 +90,11 @@ static int read_chunk(struct store *store, struct next *chunk, int limit, struct
         " JOIN project ON project.id = project_id WHERE jwk.id > (SELECT republish_after FROM store WHERE store.id = 1)"
         " AND (deleted_at IS NULL OR tombstoned_at IS NULL"
         " AND jwk.deployment <= (SELECT republish_from FROM store WHERE store.id = 1)"
-        " AND EXISTS (SELECT 1 FROM deployment JOIN deployment_result ON deployment_id = deployment.id"
-        " WHERE deployment.jwk_id = jwk.id AND state <> 1)) ORDER BY jwk.id LIMIT ?1",
+        " AND EXISTS (WITH RECURSIVE chain (id) AS (SELECT jwk.deployment"
+        " UNION ALL SELECT previous FROM deployment JOIN chain USING (id) WHERE previous IS NOT NULL)"
+        " SELECT 1 FROM chain CROSS JOIN deployment_result ON deployment_id = chain.id"
+        " CROSS JOIN environment ON environment.id = environment_id WHERE state <> 1 AND removed_at IS NULL))"
+        " ORDER BY jwk.id LIMIT ?1",
         error);
     if (!statement)
         return -1;

@@ -21,7 +21,7 @@
 
 enum {
     TIMEOUT_MS = 15000, /* without any record */
-    POLL_MS = 200,
+    POLL_MS = 1000,     /* … and so long before the topic is looked for */
     CHUNK = 100, /* records of a partition that are read at first; twice as many each time that its end is not known then */
 };
 
@@ -29,6 +29,7 @@ enum {
 struct stretch {
     int64_t low, first, last;
     int64_t expected; /* sequence of the last event that the store knows to be there, or that it knows at all */
+    bool is_there;    /* … of the former sort */
     bool open;        /* not read to its end yet */
     bool known;       /* that event of ours was there, or a later one: nothing before it tells more */
 };
@@ -101,8 +102,10 @@ static void look_at(struct reading *reading, const rd_kafka_message_t *record) {
 static int find_expected(struct reading *reading, struct store *store, struct error *error) {
     int64_t *ends = memory_new((size_t)reading->end->partitions * sizeof *ends);
     int status = store_read_published_ends(store, ends, reading->end->partitions, error);
-    for (int i = 0; i < reading->end->partitions; i++)
+    for (int i = 0; i < reading->end->partitions; i++) {
+        reading->stretches[i].is_there = ends[i] > 0;
         reading->stretches[i].expected = ends[i] > 0 ? ends[i] : reading->identity->sequence;
+    }
     free(ends);
     return status;
 }
@@ -146,6 +149,8 @@ static int read_stretches(struct reading *reading, int open, struct error *error
         if (clock_monotonic_ms() >= until)
             return error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", reading->topic);
         rd_kafka_message_t *record = rd_kafka_consumer_poll(reading->consumer, POLL_MS);
+        if (!record && kafka_topic_is_gone(reading->consumer, reading->topic))
+            return error_set(error, ERROR_NOT_FOUND, "reading the end of topic %s: it was deleted", reading->topic);
         if (!record)
             continue;
         struct stretch *stretch = record->partition >= 0 && record->partition < reading->end->partitions
@@ -159,8 +164,6 @@ static int read_stretches(struct reading *reading, int open, struct error *error
             is_end = record->offset >= stretch->last - 1;
         } else if (record->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
             status = kafka_refusal_set(reading->consumer, KAFKA_READ, reading->topic, error);
-        } else if (kafka_is_gone(record->err)) {
-            status = error_set(error, ERROR_NOT_FOUND, "reading the end of topic %s: it was deleted", reading->topic);
         } else if (record->err && !is_end && record->err != RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) {
             /* (No group is needed.) */
             log_warning("consuming failed", "topic", reading->topic, "reason", rd_kafka_message_errstr(record));
@@ -192,6 +195,8 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, str
     int64_t count = CHUNK;
     for (int open; status == 0 && (open = assign_before(&reading, count)) > 0; count *= 2)
         status = read_stretches(&reading, open, error);
+    for (size_t i = 0; i < partitions; i++)
+        end->lacking = end->lacking || (reading.stretches[i].is_there && !reading.stretches[i].known);
     if (reading.absurd)
         log_error("the topic has events in this store's name that can not be its own: find out who writes there", "topic",
                   topic);
@@ -203,8 +208,7 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, str
     free(reading.stretches);
     verifier_free(reading.verifier);
     free(reading.own_source);
-    rd_kafka_consumer_close(reading.consumer);
-    rd_kafka_destroy(reading.consumer);
+    kafka_consumer_free(reading.consumer);
     return status;
 }
 

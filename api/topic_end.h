@@ -22,7 +22,8 @@ struct topic_end {
     bool reached;                /* the last event that the store knows to be in a partition was found there, or a later one */
     char source[256];            /* ce_source of an event of another installation, where none of ours was found; "" for none */
     int partitions;
-    bool *empty; /* by partition: it holds no record at all; owned */
+    bool *empty;  /* by partition: it holds no record at all; owned */
+    bool lacking; /* a partition has not the last event that the store knows to be there, nor a later one */
 };
 
 /* Whether a store can have got so far since the backup that identity is of; number: a sequence or a JWK's version. What is not

@@ -1,7 +1,9 @@
 /* librdkafka, set up the same way everywhere. */
 #include "kafka.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@ enum {
     ADMIN_TIMEOUT_MS = 15000,
     ERROR_TEXT_SIZE = 640,
     LEADER_RETRY_MS = 100,
+    CLOSE_TIMEOUT_MS = 5000,
     UNKNOWN_TIMEOUT_MS = 3000, /* a topic that no broker knows for so long is not just new to it */
 };
 
@@ -249,7 +252,13 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
     return status;
 }
 
-bool kafka_is_gone(rd_kafka_resp_err_t reason) {
+bool kafka_topic_is_gone(rd_kafka_t *client, const char *topic) {
+    struct kafka_topic_spec spec = {.name = topic};
+    struct error ignored;
+    return kafka_find_topics(client, &spec, 1, ADMIN_TIMEOUT_MS, &ignored) == 0 && spec.partitions_found == 0;
+}
+
+static bool says_unknown(rd_kafka_resp_err_t reason) {
     return reason == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || reason == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
            reason == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
 }
@@ -263,7 +272,7 @@ int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, i
         result = rd_kafka_query_watermark_offsets(client, topic, partition, low, high, ADMIN_TIMEOUT_MS);
         if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
             return 0;
-        is_unknown = kafka_is_gone(result);
+        is_unknown = says_unknown(result);
         if (!is_unknown && result != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION &&
             result != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
             break;
@@ -320,4 +329,69 @@ rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char
     if (client)
         rd_kafka_poll_set_consumer(client); /* all events on one queue */
     return client;
+}
+
+/* ---- the end of a consumer ---- */
+
+/* Owned by the thread once it is given up, by kafka_consumer_free() before. */
+struct ending {
+    rd_kafka_t *client;
+    pthread_mutex_t lock; /* guards the two below */
+    pthread_cond_t changed;
+    bool ended, is_given_up;
+};
+
+static void ending_free(struct ending *ending) {
+    pthread_cond_destroy(&ending->changed);
+    pthread_mutex_destroy(&ending->lock);
+    free(ending);
+}
+
+static void *end_consumer(void *context) {
+    struct ending *ending = context;
+    rd_kafka_consumer_close(ending->client);
+    rd_kafka_destroy(ending->client);
+    pthread_mutex_lock(&ending->lock);
+    ending->ended = true;
+    bool is_given_up = ending->is_given_up;
+    pthread_cond_signal(&ending->changed);
+    pthread_mutex_unlock(&ending->lock);
+    if (is_given_up)
+        ending_free(ending);
+    return NULL;
+}
+
+/* Waits for it; false when it takes too long. */
+static bool await_end(struct ending *ending) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += CLOSE_TIMEOUT_MS / 1000;
+    pthread_mutex_lock(&ending->lock);
+    while (!ending->ended &&
+           pthread_cond_clockwait(&ending->changed, &ending->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT) {
+    }
+    ending->is_given_up = !ending->ended;
+    bool ended = ending->ended;
+    pthread_mutex_unlock(&ending->lock);
+    return ended;
+}
+
+void kafka_consumer_free(rd_kafka_t *consumer) {
+    if (!consumer)
+        return;
+    struct ending *ending = memory_new(sizeof *ending);
+    ending->client = consumer;
+    pthread_mutex_init(&ending->lock, NULL);
+    pthread_cond_init(&ending->changed, NULL);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, end_consumer, ending) != 0) {
+        end_consumer(ending);
+        ending_free(ending);
+        return;
+    }
+    pthread_detach(thread);
+    if (await_end(ending))
+        ending_free(ending);
+    else
+        log_warning("a consumer does not end, and is left behind", "hint", "was its topic deleted?");
 }

@@ -46,8 +46,8 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
 int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms,
                       struct error *error) MUST_CHECK;
 
-/* Whether the error says that the topic, or a partition of it, is not there. */
-bool kafka_is_gone(rd_kafka_resp_err_t reason);
+/* Whether the broker says that it has no such topic; asks it. A consumer is not told that what it reads was deleted. */
+bool kafka_topic_is_gone(rd_kafka_t *client, const char *topic);
 /* The first offset of a partition and the one behind its last record. Waits for a leader: a partition that was just made has
  * none for a moment. ERROR_NOT_FOUND when the broker does not know the topic. */
 int kafka_watermarks(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *low, int64_t *high,
@@ -67,5 +67,8 @@ rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, enum kafka
                                struct error *error) MUST_CHECK;
 rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque,
                                struct error *error) MUST_CHECK;
+/* Closes and destroys it; NULL is allowed. librdkafka (2.0.2) does not come back from that while a topic that the consumer was
+ * reading is deleted and not made again: after 5 s it is left behind. */
+void kafka_consumer_free(rd_kafka_t *consumer);
 
 #endif

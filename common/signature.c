@@ -22,7 +22,7 @@ enum {
 };
 
 struct signer {
-    unsigned char *secret; /* crypto_sign_SECRETKEYBYTES in memory that is neither dumped nor swapped */
+    unsigned char *secret; /* crypto_sign_SECRETKEYBYTES; not dumped, and not swapped where it may be locked */
     EVP_MD_CTX *hashing;
     char kid[SHA256_TEXT_SIZE];
     char *public_key;

@@ -94,8 +94,7 @@ void consumer_close(struct consumer *consumer) {
     rd_kafka_queue_destroy(consumer->queue);
     rd_kafka_queue_destroy(consumer->showing);
     rd_kafka_destroy(consumer->group_client);
-    rd_kafka_consumer_close(consumer->client);
-    rd_kafka_destroy(consumer->client);
+    kafka_consumer_free(consumer->client);
     free(consumer->partitions);
     free(consumer->group);
     free(consumer);

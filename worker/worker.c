@@ -59,6 +59,7 @@ struct worker {
     struct settler *settler;
     struct batch *batch;
     bool ready, caught_up;
+    bool was_ready;    /* … since this process began: from then on the API waits for it, also while it reads everything again */
     bool hello_needed; /* to be said at the next heartbeat's time */
     bool contact;      /* a heartbeat was delivered and not looked at */
     bool swollen;      /* much was fetched ahead since memory was last given back */
@@ -155,7 +156,7 @@ static void announce(struct worker *worker, enum presence_kind kind) {
     struct announcement announcement = {
         .epoch = state_epoch(state),
         .keys = state_keys(state),
-        .ready = worker->ready,
+        .ready = worker->was_ready && kind != PRESENCE_GOODBYE,
         .positions = positions,
         .position_count = count,
         .failing = failing.pointers,
@@ -393,6 +394,7 @@ static void update_readiness(struct worker *worker) {
             effects_export_all(effects);
     }
     worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
+    worker->was_ready = worker->was_ready || worker->ready;
     /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. */
     bool is_open = worker->ready && announcer_is_announced(worker->announcer);
     if (is_open == atomic_load(&worker->options.status->ready))

@@ -99,27 +99,6 @@ static void a_restart_that_is_not_ready_is_gone_until_it_is(void **state) {
     replicas_free(&table);
 }
 
-/* It serves what it has meanwhile. */
-static void a_worker_that_reads_everything_again_is_still_waited_for(void **state) {
-    (void)state;
-    struct replica_table table = {0};
-    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, false), 5, 0);
-    apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 6, 0);
-    struct step step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, false), 7, 0);
-    assert_int_equal(step.change, REPLICA_POSITION);
-    assert_false(step.replica->ready);
-    step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, false), 8, 0); /* jwk.workers was made again, say */
-    assert_int_equal(step.change, REPLICA_POSITION);
-    assert_true(replica_is_live(step.replica));
-    /* Also when it was out of reach for a while. */
-    gone_count = 0;
-    replicas_expire(&table, OFFLINE_AFTER, count_gone, &gone_count);
-    assert_int_equal(gone_count, 1);
-    step = apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, false), 9, 2 * OFFLINE_AFTER);
-    assert_int_equal(step.change, REPLICA_ARRIVED);
-    replicas_free(&table);
-}
-
 static void a_goodbye_is_gone_and_not_offline(void **state) {
     (void)state;
     struct replica_table table = {0};
@@ -288,7 +267,6 @@ int main(void) {
         cmocka_unit_test(a_later_hello_fences_the_earlier_worker),
         cmocka_unit_test(a_heartbeat_alone_makes_a_replica_known),
         cmocka_unit_test(a_restart_that_is_not_ready_is_gone_until_it_is),
-        cmocka_unit_test(a_worker_that_reads_everything_again_is_still_waited_for),
         cmocka_unit_test(a_goodbye_is_gone_and_not_offline),
         cmocka_unit_test(heartbeats_that_stop_make_it_offline_once),
         cmocka_unit_test(nobody_is_offline_because_this_process_stood_still),
