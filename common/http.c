@@ -89,6 +89,12 @@ void http_request_defer(struct http_request *request) {
     MHD_suspend_connection(request->connection);
 }
 
+void http_request_resume(struct http_request *request) {
+    struct MHD_Connection *connection = request->connection;
+    atomic_store_explicit(&request->resumed, true, memory_order_release);
+    MHD_resume_connection(connection); /* the request may be gone from here on */
+}
+
 /* Gives up the answer's reference, if the request has one. */
 static void release_response(struct http_request *request) {
     if (request->response != NULL && !request->shared)
@@ -264,13 +270,15 @@ static enum MHD_Result handle_body(struct http_request *request, const char *byt
 static enum MHD_Result handle_request(struct http_request *request) {
     const struct http_server_options *options = &request->server->options;
     if (!atomic_load_explicit(&request->answered, memory_order_acquire)) {
+        if (atomic_exchange(&request->resumed, false))
+            request->dispatched = request->deferred = false;
         if (request->dispatched)
             return MHD_YES;
         if (!http_connection_enter(request->peer, HTTP_PHASE_WORK))
             return MHD_NO;
         request->dispatched = true;
         options->on_request(options->context, request);
-        /* A deferred one may have been answered by now, but it is still suspended: the resume brings it back here. */
+        /* A deferred one may have been answered or resumed by now, but it is still suspended: that brings it back here. */
         if (request->deferred)
             return MHD_YES;
         if (!request->answered) {

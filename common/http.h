@@ -1,7 +1,7 @@
 /* HTTP plumbing on libmicrohttpd, shared by both programs: a server of epoll threads, requests with whole bodies, answers now
  * or later from any thread.
  *
- * A deferred request costs no thread: its connection is suspended until http_respond() resumes it. */
+ * A deferred request costs no thread: its connection is suspended until http_respond() or http_request_resume(). */
 #ifndef COMMON_HTTP_H
 #define COMMON_HTTP_H
 
@@ -105,8 +105,12 @@ bool http_request_is_cross_origin(const struct http_request *request);
 void http_request_set_data(struct http_request *request, void *data);
 void *http_request_data(const struct http_request *request);
 
-/* Suspends the connection; only from on_request, and http_respond() must follow later, from any thread. */
+/* Suspends the connection; only from on_request, and http_respond() or http_request_resume() must follow later, from any
+ * thread. */
 void http_request_defer(struct http_request *request);
+/* Goes on with a deferred request in the thread of its connection: on_request is called for it again. From any thread, which
+ * may touch neither request nor its data after it. */
+void http_request_resume(struct http_request *request);
 /* Answers. Takes one reference of response (MHD_destroy_response). Exactly once per request. On a deferred request it may be
  * called from any thread, and neither request nor its data may be touched after it. */
 void http_respond(struct http_request *request, unsigned status, struct MHD_Response *response);

@@ -28,6 +28,7 @@ struct http_request {
 
     bool dispatched;       /* on_request was called */
     bool deferred;         /* written by the connection's thread before the request is handed to another one */
+    _Atomic bool resumed;  /* on_request is to be called again; set from any thread when deferred */
     bool queued;           /* libmicrohttpd has the answer */
     _Atomic bool answered; /* response and status are valid; set with release order, from any thread when deferred */
     unsigned status;

@@ -72,6 +72,17 @@ static void inspect(struct http_request *request) {
     http_respond(request, 200, http_response_take("text/plain", answer, strlen(answer)));
 }
 
+/* Leaves the request to the tests, which answer or resume it. */
+static void defer(struct http_request *request) {
+    http_request_drop_body(request);
+    http_request_defer(request);
+    pthread_mutex_lock(&fixture.mutex);
+    assert_true(fixture.deferred_count < DEFERRED_MAX);
+    fixture.deferred[fixture.deferred_count++] = request;
+    pthread_cond_broadcast(&fixture.changed);
+    pthread_mutex_unlock(&fixture.mutex);
+}
+
 static void on_request(void *context, struct http_request *request) {
     const char *path = http_request_path(request);
     size_t length;
@@ -81,13 +92,12 @@ static void on_request(void *context, struct http_request *request) {
     fixture.requests++;
     pthread_mutex_unlock(&fixture.mutex);
     if (strcmp(path, "/defer") == 0) {
-        http_request_drop_body(request);
+        defer(request);
+    } else if (strcmp(path, "/defer-twice") == 0 && fixture.requests <= 2) {
+        defer(request);
+    } else if (strcmp(path, "/resume-here") == 0 && fixture.requests == 1) {
         http_request_defer(request);
-        pthread_mutex_lock(&fixture.mutex);
-        assert_true(fixture.deferred_count < DEFERRED_MAX);
-        fixture.deferred[fixture.deferred_count++] = request;
-        pthread_cond_broadcast(&fixture.changed);
-        pthread_mutex_unlock(&fixture.mutex);
+        http_request_resume(request);
     } else if (strcmp(path, "/defer-here") == 0) {
         http_request_defer(request);
         http_respond(request, 200, text_response("at once"));
@@ -434,6 +444,32 @@ static void answering_inside_the_deferring_handler_works(void **state) {
     close(fd);
 }
 
+static void resumed_requests_are_handled_again(void **state) {
+    (void)state;
+    int fd = dial();
+    send_text(fd, "GET /defer-twice HTTP/1.1\r\nHost: x\r\n\r\n");
+    for (unsigned i = 0; i < 2; i++) {
+        wait_for(&fixture.deferred_count, i + 1);
+        http_request_resume(fixture.deferred[i]);
+    }
+    assert_int_equal(receive(fd), 200);
+    assert_non_null(strstr(answer.body, "GET /defer-twice"));
+    assert_int_equal(fixture.requests, 3);
+    assert_keeps_alive(fd);
+    close(fd);
+}
+
+static void resuming_inside_the_deferring_handler_works(void **state) {
+    (void)state;
+    int fd = dial();
+    send_text(fd, "GET /resume-here HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_int_equal(receive(fd), 200);
+    assert_non_null(strstr(answer.body, "GET /resume-here"));
+    assert_int_equal(fixture.requests, 2);
+    assert_keeps_alive(fd);
+    close(fd);
+}
+
 static void pipelined_requests_are_answered_in_order(void **state) {
     (void)state;
     unsigned count = 1;
@@ -679,6 +715,8 @@ int main(void) {
         SERVED(ambiguous_framing_is_refused),
         SERVED(deferred_requests_are_answered_by_another_thread),
         SERVED(answering_inside_the_deferring_handler_works),
+        SERVED(resumed_requests_are_handled_again),
+        SERVED(resuming_inside_the_deferring_handler_works),
         SERVED(pipelined_requests_are_answered_in_order),
         SERVED(deferred_connection_is_suspended),
         SERVED(requests_that_break_http_are_refused),
