@@ -45,6 +45,7 @@ struct call {
     bool respond_async;
     struct etag_conditions conditions; /* If-Match and If-None-Match; owned */
     struct idempotent *idempotent; /* the first request with an Idempotency-Key (idempotency.h); NULL: it has none */
+    bool results_stored;           /* that were told in answers before this call came (deployments.c) */
     bool counted;                  /* in api->waiting, and its connection suspended (change_admit()) */
 };
 

@@ -12,10 +12,48 @@
 
 static const char *const result_names[] = {"IN_PROGRESS", "SUCCEEDED", "FAILED"};
 
+/* ---- results that are on their way into the store ---- */
+
+/* A job behind them: it writes nothing, and once its transaction is over so is theirs. */
+struct look {
+    struct job job;
+    struct http_request *request;
+};
+
+static int run_look(struct job *job, struct store *store, struct error *error) {
+    (void)job, (void)store, (void)error;
+    return 0;
+}
+
+static void look_done(struct job *job, int status, const struct error *reason) {
+    struct http_request *request = ((struct look *)job)->request;
+    (void)status, (void)reason; /* whatever became of the transaction: what is stored is the answer */
+    free(job);
+    http_request_resume(request);
+}
+
+/* An answer leaves before its result is committed: whoever asks afterwards is to find here what it told. True when the
+ * operation is to return, and is called again once those results are stored. */
+static bool defer_until_stored(struct call *call) {
+    if (call->results_stored || gatherer_all_stored(call->api->gatherer))
+        return false;
+    call->results_stored = true;
+    struct look *look = memory_new(sizeof *look);
+    *look = (struct look){.job = {.run = run_look, .done = look_done}, .request = call->request};
+    http_request_defer(call->request);
+    if (writer_submit(call->api->writer, &look->job)) {
+        free(look);
+        answer_fail(call, 503, "The service is stopping");
+    }
+    return true;
+}
+
+/* ---- one deployment ---- */
+
 struct view {
     struct text body;
     int64_t project_id;
-    bool found, pending;
+    bool found;
 };
 
 /* The state of the whole: failed when one environment failed, in progress while one is pending. */
@@ -104,7 +142,6 @@ static void view_deployment(void *context, const struct store_deployment *deploy
     if (deployment->project_id != view->project_id)
         return;
     view->found = true;
-    view->pending = state_of(deployment) == RESULT_PENDING;
     listing_open(&view->body);
     write_deployment(&view->body, deployment);
     listing_close(&view->body);
@@ -121,52 +158,16 @@ static int read_view(struct call *call, struct view *view, struct error *error) 
     return status;
 }
 
-static void answer_view(struct call *call, int status, struct view *view, const struct error *error) {
-    if (status == 0)
-        answer_json(call, &view->body);
-    else
-        answer_fail_error(call, error);
-    text_free(&view->body);
-}
-
-/* A second look behind the results that are on their way into the store. */
-struct look {
-    struct job job;
-    struct call *call;
-};
-
-static int run_look(struct job *job, struct store *store, struct error *error) {
-    (void)job, (void)store, (void)error;
-    return 0;
-}
-
-static void look_done(struct job *job, int status, const struct error *reason) {
-    struct call *call = ((struct look *)job)->call;
-    struct error error;
-    struct view view;
-    (void)status, (void)reason; /* whatever became of the transaction: what is stored is the answer */
-    free(job);
-    status = read_view(call, &view, &error);
-    answer_view(call, status, &view, &error);
-}
-
 void deployments_get(struct call *call) {
     struct error error;
     struct view view;
-    int status = read_view(call, &view, &error);
-    if (status != 0 || !view.pending) {
-        answer_view(call, status, &view, &error);
+    if (defer_until_stored(call))
         return;
-    }
-    /* An answer leaves before its result is committed: whoever follows its Location at once is to find the same there. */
+    if (read_view(call, &view, &error) == 0)
+        answer_json(call, &view.body);
+    else
+        answer_fail_error(call, &error);
     text_free(&view.body);
-    struct look *look = memory_new(sizeof *look);
-    *look = (struct look){.job = {.run = run_look, .done = look_done}, .call = call};
-    http_request_defer(call->request);
-    if (writer_submit(call->api->writer, &look->job)) {
-        free(look);
-        answer_fail(call, 503, "The service is stopping");
-    }
 }
 
 /* ---- lists ---- */
@@ -189,6 +190,8 @@ static void list(struct call *call, const char *name, const char *uid) {
     struct error error;
     int64_t jwk_id = 0;
     int status = 0;
+    if (defer_until_stored(call))
+        return;
     if (name || uid) {
         struct store *store = readers_take(call->api->readers, &error);
         status = !store ? -1

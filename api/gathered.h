@@ -22,7 +22,7 @@ void gathered_add_outcome(struct gathered *gathered, const struct deployment *de
 void gathered_add_late(struct gathered *gathered, const struct ack *ack, const struct replica *replica);
 /* All acks before next_offset of that partition are accounted for by what was added so far. */
 void gathered_set_offset(struct gathered *gathered, int32_t partition, int64_t next_offset);
-/* Whether all that was added is in the store. */
+/* Whether all that was added is in the store. Thread-safe. */
 bool gathered_all_stored(struct gathered *gathered);
 /* Hands what there is to the writer; waits while GATHERED_MAX is exceeded. */
 void gathered_flush(struct gathered *gathered);

@@ -329,6 +329,10 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
         wake(gatherer->inbox_event);
 }
 
+bool gatherer_all_stored(struct gatherer *gatherer) {
+    return gathered_all_stored(gatherer->gathered);
+}
+
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count) {
     pthread_mutex_lock(&gatherer->replicas_lock);
     struct replica *copy = replicas_copy(&gatherer->replicas, count);

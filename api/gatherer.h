@@ -30,6 +30,8 @@ void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
 /* Takes a deployment whose commit is done, before its event goes out. Its settled() will be called once. Thread-safe; how many
  * wait is bounded by the caller's admission. */
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
+/* Whether every result that was told in an answer is in the store. Thread-safe. */
+bool gatherer_all_stored(struct gatherer *gatherer);
 /* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count);
 /* Tells what positions are worth after a topic was made again, and that every environment may have results that only they
