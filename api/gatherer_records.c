@@ -131,13 +131,14 @@ static int check_presence(struct gatherer *gatherer, const rd_kafka_message_t *r
 }
 
 /* Takes a presence into account; takes enrolled. */
-static int apply_presence(struct gatherer *gatherer, const struct presence *presence, int64_t offset, bool is_proven,
-                          struct enrolled *enrolled, int64_t now, struct replica **replica, enum replica_change *change,
-                          struct error *error) {
+static int apply_presence(struct gatherer *gatherer, const struct presence *presence, const rd_kafka_message_t *record,
+                          bool is_proven, struct enrolled *enrolled, int64_t now, struct replica **replica,
+                          enum replica_change *change, struct error *error) {
+    int64_t written = rd_kafka_message_timestamp(record, NULL);
     pthread_mutex_lock(&gatherer->replicas_lock);
-    int status = replicas_apply(&gatherer->replicas, presence, offset, is_proven, now, replica, change, error);
+    int status = replicas_apply(&gatherer->replicas, presence, record->offset, written, is_proven, now, replica, change, error);
     /* What a fenced worker still says is sound, but it is not the present one. */
-    if (status == 0 && enrolled && replica_is_of(*replica, presence, offset)) {
+    if (status == 0 && enrolled && replica_is_of(*replica, presence, record->offset)) {
         enrolled_free((*replica)->enrolled);
         (*replica)->enrolled = enrolled;
         enrolled = NULL;
@@ -179,8 +180,7 @@ void gatherer_on_presence(struct gatherer *gatherer, const rd_kafka_message_t *r
         metric_add(&presence_refused, 1);
         tell_bad(&gatherer->presence_limit, "presence is refused", record, presence.environment, presence.replica,
                  error.message);
-    } else if (apply_presence(gatherer, &presence, record->offset, demand == DEMAND_PROOF, enrolled, now, &replica, &change,
-                              &error)) {
+    } else if (apply_presence(gatherer, &presence, record, demand == DEMAND_PROOF, enrolled, now, &replica, &change, &error)) {
         tell_bad(&gatherer->presence_limit, "presence is ignored", record, presence.environment, presence.replica,
                  error.message);
     } else {

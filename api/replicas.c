@@ -73,6 +73,13 @@ static void note_state(struct replica *replica, const struct presence *presence)
         snprintf(replica->failing[i], UUID_SIZE, "%s", presence->failing[i]);
 }
 
+/* Notes when the last record was written: by another clock, so never after now, and now when it is not told. */
+static void note_written(struct replica *replica, int64_t written, int64_t now) {
+    int64_t wall = clock_wall_ms();
+    replica->offline_wall = written > 0 && written < wall ? written : wall;
+    replica->offline_at = now - (wall - replica->offline_wall);
+}
+
 static bool has_live(const struct replica_environment *environment) {
     for (const struct replica *replica = environment->replicas; replica; replica = replica->next)
         if (replica_is_live(replica))
@@ -85,8 +92,6 @@ static void disconnect(struct replica *replica, bool left, int64_t now) {
     bool was_live = replica_is_live(replica);
     replica->connected = replica->ready = false;
     replica->left = left;
-    replica->offline_wall = clock_wall_ms();
-    replica->offline_at = now;
     if (was_live && !has_live(replica->environment))
         replica->environment->left_at = now;
     log_info(left ? "replica left" : "replica is offline", "environment", replica->environment->name, "replica", replica->name,
@@ -114,14 +119,17 @@ bool replica_is_of(const struct replica *replica, const struct presence *presenc
            strcmp(replica->worker, presence->worker) == 0;
 }
 
-int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, bool is_proven, int64_t now,
-                   struct replica **found, enum replica_change *change, struct error *error) {
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t written,
+                   bool is_proven, int64_t now, struct replica **found, enum replica_change *change, struct error *error) {
     struct replica *replica = find_or_make(table, presence, error);
     if (!replica)
         return -1;
     *found = replica;
     *change = REPLICA_SAME;
-    if (!is_current(replica, presence, offset, is_proven))
+    bool counts = is_current(replica, presence, offset, is_proven);
+    if (counts || replica->offline_wall == 0) /* it may be all that is ever heard */
+        note_written(replica, written, now);
+    if (!counts)
         return 0;
     int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;
     bool was_live = replica_is_live(replica);
@@ -129,7 +137,7 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
         replica->incarnation = incarnation;
         snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
         note_state(replica, presence);
-        if (replica->connected || replica->offline_wall == 0)
+        if (replica->connected)
             disconnect(replica, true, now);
         replica->left = true;
         *change = was_live ? REPLICA_GONE : REPLICA_SAME;

@@ -37,9 +37,9 @@ struct replica {
     struct enrolled *enrolled;          /* of the current worker; NULL: it is not enrolled. Owned */
     int64_t epoch;
     bool connected, ready, left;      /* left: said goodbye */
-    int64_t seen_at;                  /* monotonic ms of its last record */
+    int64_t seen_at;                  /* monotonic ms at which its last record was read */
     int64_t interval_ms;              /* of its heartbeats */
-    int64_t offline_wall, offline_at; /* wall and monotonic ms since when it is not connected */
+    int64_t offline_wall, offline_at; /* wall and monotonic ms at which that was written: offline since then, if it is */
     int64_t keys;
     struct position *positions;
     size_t position_count;
@@ -72,11 +72,13 @@ enum replica_change {
     REPLICA_GONE,     /* a replica is not live any more */
 };
 
-/* Takes one record of jwk.workers into account; offset is the record's, now monotonic ms. is_proven: its environment demands
- * proof, which was given. Sets *replica to the one it is about, and says what changed. A record of an earlier incarnation changes
- * nothing. -1 with an error when a bound is reached. */
-int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, bool is_proven, int64_t now,
-                   struct replica **replica, enum replica_change *change, struct error *error) MUST_CHECK;
+/* Takes one record of jwk.workers into account. offset and written are the record's (wall ms by whatever clock; 0 or less: not
+ * told), now is monotonic ms. Who is there goes by when records are read; written is only for how long one has been away.
+ * is_proven: its environment demands proof, which was given. Sets *replica to the one it is about, and says what changed. A
+ * record of an earlier incarnation changes nothing. -1 with an error when a bound is reached. */
+int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t written,
+                   bool is_proven, int64_t now, struct replica **replica, enum replica_change *change,
+                   struct error *error) MUST_CHECK;
 /* Whether a record that was applied is of the worker that is the current one now. */
 bool replica_is_of(const struct replica *replica, const struct presence *presence, int64_t offset);
 /* Nobody of the environment is enrolled any more: its keys are others. */

@@ -1,5 +1,7 @@
 """What was deployed when by whom and what came of it; deploying again; and what replicas lack."""
 
+import datetime
+
 import pytest
 
 from harness.installation import jwk_path, quote
@@ -276,6 +278,30 @@ def test_drift_names_what_an_offline_replica_lacks_and_forgets_one_that_has_left
     wait_until(lambda: drift(installation, project)["production"]["inSync"], "edge-2 has caught up")
     one.stop()
     wait_until(lambda: replica(installation, project, "production", "edge-1") is None, "edge-1 is not expected any more")
+
+
+def test_a_replica_is_offline_since_it_was_last_heard_of_whatever_was_restarted_then(installation, project):
+    installation.add_environment("production")
+    installation.start_api("--grace", "0ms")
+    fast_worker(installation, "production", "edge-1")
+    dead = fast_worker(installation, "production", "edge-2")
+    installation.wait_connected("production")
+    created(installation, project)
+
+    def offline():
+        found = replica(installation, project, "production", "edge-2")
+        return found if found and not found["connected"] else None
+    dead.kill()
+    killed = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    since = wait_until(offline, "edge-2 is held offline")["offlineSince"]
+    assert since[:-1] <= killed
+    for _ in range(2):
+        installation.api.stop()
+        installation.start_api("--grace", "0ms")
+        assert wait_until(offline, "edge-2 is held offline again")["offlineSince"] == since
+        answer = installation.api.update(project, "my-jwk", {"description": "x"})
+        assert outcomes(answer.json) == [("production", True, "Deployed successfully to 1 of 2 replicas; edge-2 has been offline since "
+                                          f"{since} and catches up when it connects")]
 
 
 def test_drift_names_what_a_replica_can_not_put_to_use(installation, project, tmp_path):

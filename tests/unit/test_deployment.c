@@ -61,7 +61,7 @@ static struct replica *tell(struct world *world, enum presence_kind kind, const 
                                 .positions = &position, .position_count = sequence > 0};
     enum replica_change change;
     struct error error;
-    assert_int_equal(replicas_apply(&world->replicas, &presence, ++world->offset, false, clock_monotonic_ms(), &replica, &change, &error), 0);
+    assert_int_equal(replicas_apply(&world->replicas, &presence, ++world->offset, 0, false, clock_monotonic_ms(), &replica, &change, &error), 0);
     if (world->deployment && change == REPLICA_ARRIVED)
         deployment_replica_arrived(world->deployment, replica);
     else if (world->deployment && change == REPLICA_POSITION)

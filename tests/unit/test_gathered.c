@@ -46,7 +46,7 @@ static struct replica *live_replica(struct world *world, const char *environment
                                       .interval_ms = 1000};
     struct replica *replica;
     enum replica_change change;
-    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, false, 0, &replica, &change, &error));
+    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, 0, &replica, &change, &error));
     return replica;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/replicas.h"
+#include "common/clock.h"
 
 #define WORKER_1 "01890000-0000-7000-8000-000000000001"
 #define WORKER_2 "01890000-0000-7000-8000-000000000002"
@@ -28,12 +29,16 @@ struct step {
     enum replica_change change;
 };
 
-static struct step apply(struct replica_table *table, struct presence presence, int64_t offset, int64_t now) {
+static struct step apply_written(struct replica_table *table, struct presence presence, int64_t offset, int64_t written, int64_t now) {
     struct step step;
     struct error error = {0};
-    if (replicas_apply(table, &presence, offset, false, now, &step.replica, &step.change, &error))
+    if (replicas_apply(table, &presence, offset, written, false, now, &step.replica, &step.change, &error))
         fail_msg("%s", error.message);
     return step;
+}
+
+static struct step apply(struct replica_table *table, struct presence presence, int64_t offset, int64_t now) {
+    return apply_written(table, presence, offset, 0, now);
 }
 
 static int gone_count;
@@ -129,6 +134,53 @@ static void heartbeats_that_stop_make_it_offline_once(void **state) {
     step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 8, 50000);
     assert_int_equal(step.change, REPLICA_ARRIVED);
     replicas_free(&table);
+}
+
+/* As after a restart of this process, which reads what was written long ago. */
+static void it_is_offline_since_its_last_record_was_written(void **state) {
+    (void)state;
+    enum { NOW = 5000, HOUR = 3600000 };
+    int64_t last = clock_wall_ms() - 30 * (int64_t)HOUR;
+    struct replica_table table = {0};
+    apply_written(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, last - HOUR, NOW);
+    struct step step = apply_written(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 6, last, NOW);
+    apply_written(&table, presence_of(PRESENCE_GOODBYE, WORKER_2, 3, true), 7, last + HOUR, NOW); /* of an earlier incarnation */
+    /* Until its heartbeats are missed here it is waited for. */
+    assert_true(replica_is_live(step.replica));
+    gone_count = 0;
+    assert_int_equal(replicas_expire(&table, NOW + OFFLINE_AFTER - 1, count_gone, &gone_count), NOW + OFFLINE_AFTER);
+    assert_int_equal(gone_count, 0);
+    replicas_expire(&table, NOW + OFFLINE_AFTER, count_gone, &gone_count);
+    assert_int_equal(gone_count, 1);
+    assert_int_equal(step.replica->offline_wall, last);
+    assert_true(NOW - step.replica->offline_at > REPLICA_FORGET_MS);
+    assert_true(NOW - step.replica->offline_at < 2 * (int64_t)REPLICA_FORGET_MS);
+    assert_int_equal(step.replica->environment->left_at, NOW + OFFLINE_AFTER);
+    replicas_free(&table);
+}
+
+static void one_known_by_what_does_not_count_is_offline_since_then(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct step step = apply_written(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 500, true), 0, 7, 100); /* of an earlier topic */
+    assert_false(step.replica->connected);
+    assert_int_equal(step.replica->offline_wall, 7);
+    replicas_free(&table);
+}
+
+static void a_record_of_the_future_or_of_no_time_is_of_now(void **state) {
+    (void)state;
+    const int64_t times[] = {INT64_MAX, clock_wall_ms() + REPLICA_FORGET_MS, 0, -1, INT64_MIN};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        struct replica_table table = {0};
+        int64_t before = clock_wall_ms();
+        struct step step = apply_written(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, times[i], 1000);
+        replicas_expire(&table, 1000 + OFFLINE_AFTER, count_gone, &gone_count);
+        assert_false(step.replica->connected);
+        assert_in_range(step.replica->offline_wall, before, clock_wall_ms());
+        assert_int_equal(step.replica->offline_at, 1000);
+        replicas_free(&table);
+    }
 }
 
 static void nobody_is_offline_because_this_process_stood_still(void **state) {
@@ -242,10 +294,10 @@ static void their_number_is_bounded(void **state) {
     presence.environment = name;
     for (int i = 0; i < ENVIRONMENTS_MAX; i++) {
         snprintf(name, sizeof name, "environment-%d", i);
-        assert_int_equal(replicas_apply(&table, &presence, i, false, 0, &replica, &change, &error), 0);
+        assert_int_equal(replicas_apply(&table, &presence, i, 0, false, 0, &replica, &change, &error), 0);
     }
     snprintf(name, sizeof name, "one-more");
-    assert_int_equal(replicas_apply(&table, &presence, 5000, false, 0, &replica, &change, &error), -1);
+    assert_int_equal(replicas_apply(&table, &presence, 5000, 0, false, 0, &replica, &change, &error), -1);
     assert_string_equal(error.message, "more than 1000 environments in the topic");
     assert_null(replicas_environment(&table, "one-more"));
     assert_non_null(replicas_environment(&table, "environment-7"));
@@ -253,10 +305,10 @@ static void their_number_is_bounded(void **state) {
     presence.replica = name;
     for (int i = (int)table.replica_count; i < REPLICAS_MAX; i++) {
         snprintf(name, sizeof name, "replica-%d", i);
-        assert_int_equal(replicas_apply(&table, &presence, i, false, 0, &replica, &change, &error), 0);
+        assert_int_equal(replicas_apply(&table, &presence, i, 0, false, 0, &replica, &change, &error), 0);
     }
     snprintf(name, sizeof name, "one-more");
-    assert_int_equal(replicas_apply(&table, &presence, 50000, false, 0, &replica, &change, &error), -1);
+    assert_int_equal(replicas_apply(&table, &presence, 50000, 0, false, 0, &replica, &change, &error), -1);
     assert_string_equal(error.message, "more than 10000 replicas in the topic");
     replicas_free(&table);
 }
@@ -269,6 +321,9 @@ int main(void) {
         cmocka_unit_test(a_restart_that_is_not_ready_is_gone_until_it_is),
         cmocka_unit_test(a_goodbye_is_gone_and_not_offline),
         cmocka_unit_test(heartbeats_that_stop_make_it_offline_once),
+        cmocka_unit_test(it_is_offline_since_its_last_record_was_written),
+        cmocka_unit_test(one_known_by_what_does_not_count_is_offline_since_then),
+        cmocka_unit_test(a_record_of_the_future_or_of_no_time_is_of_now),
         cmocka_unit_test(nobody_is_offline_because_this_process_stood_still),
         cmocka_unit_test(the_environment_is_left_when_its_last_replica_goes),
         cmocka_unit_test(workers_of_a_topic_made_again_are_heard),

@@ -46,7 +46,7 @@ static void tell(struct world *world, const char *name, bool ready, int64_t sequ
                                       .failing = &failing, .failing_count = failing != NULL, .failing_truncated = truncated};
     struct replica *replica;
     enum replica_change change;
-    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, false, 0, &replica, &change, &error));
+    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, 0, &replica, &change, &error));
 }
 
 /* Runs one job, which must start, to its end. */
