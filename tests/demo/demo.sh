@@ -52,7 +52,9 @@ await_ready() {
     exit 1
 }
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+[ -t 1 ] && bold=$'\033[1m' plain=$'\033[0m'
+say() { printf '\n%s\n' "$bold$*$plain"; }
 
 master_key=(--master-key-file "$directory/master-key")
 admin() { "$build/jwk-api" --data-dir "$directory/api" "$@"; }
