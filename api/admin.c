@@ -16,11 +16,11 @@ int admin_fail(const struct error *error) {
 }
 
 /* Runs one change in a transaction of its own, or one read. */
-int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error),
-                     void *context) {
+int admin_with_store(const struct settings *settings, enum store_mode mode,
+                     int (*work)(struct store *store, void *context, struct error *error), void *context) {
     struct error error = {0};
     log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
-    struct store *store = store_open(settings->data_dir, STORE_WRITE, &error);
+    struct store *store = store_open(settings->data_dir, mode, &error);
     if (!store)
         return admin_fail(&error);
     /* Where it is given: only some changes need it, and some of those only the first time. */
@@ -69,17 +69,17 @@ static int list_items(struct store *store, void *context, struct error *error) {
     return (*(item_listing **)context)(store, print_item, NULL, error);
 }
 
-static int run_named(const void *settings, const char *command, named_change *change, const char *name) {
-    return admin_with_store(settings, change_named, &(struct named){change, command, name});
+static int run_named(const void *settings, enum store_mode mode, const char *command, named_change *change, const char *name) {
+    return admin_with_store(settings, mode, change_named, &(struct named){change, command, name});
 }
 
 static int run_listing(const void *settings, item_listing *listing) {
-    return admin_with_store(settings, list_items, &listing);
+    return admin_with_store(settings, STORE_WRITE, list_items, &listing);
 }
 
 int project_add_run(void *settings, char **operands, int count) {
     (void)count;
-    return run_named(settings, "project add", store_add_project, operands[0]);
+    return run_named(settings, STORE_MAKE, "project add", store_add_project, operands[0]);
 }
 
 int project_list_run(void *settings, char **operands, int count) {
@@ -89,7 +89,7 @@ int project_list_run(void *settings, char **operands, int count) {
 
 int project_remove_run(void *settings, char **operands, int count) {
     (void)count;
-    return run_named(settings, "project remove", store_remove_project, operands[0]);
+    return run_named(settings, STORE_WRITE, "project remove", store_remove_project, operands[0]);
 }
 
 /* ---- tokens ---- */
@@ -155,7 +155,7 @@ int token_create_run(void *context, char **operands, int count) {
     char token[TOKEN_SIZE];
     token_new(token);
     token_hash(token, new_token.hash);
-    int status = admin_with_store(settings, add_token, &new_token);
+    int status = admin_with_store(settings, STORE_MAKE, add_token, &new_token);
     if (status == 0) {
         printf("%s\n", token);
         fprintf(stderr, "token id: %s (the token is shown this once only)\n", new_token.uid);
@@ -189,10 +189,10 @@ static int list_tokens(struct store *store, void *context, struct error *error) 
 
 int token_list_run(void *settings, char **operands, int count) {
     (void)operands, (void)count;
-    return admin_with_store(settings, list_tokens, NULL);
+    return admin_with_store(settings, STORE_WRITE, list_tokens, NULL);
 }
 
 int token_revoke_run(void *settings, char **operands, int count) {
     (void)count;
-    return run_named(settings, "token revoke", store_revoke_token, operands[0]);
+    return run_named(settings, STORE_WRITE, "token revoke", store_revoke_token, operands[0]);
 }

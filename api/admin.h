@@ -8,9 +8,10 @@
 /* Prints the error; returns 1, the exit status. */
 int admin_fail(const struct error *error);
 /* Runs one change in a transaction of its own, or one read; returns the exit status. A change tells itself in the audit trail,
- * and the API that serves is told that there was one. */
-int admin_with_store(const struct settings *settings, int (*work)(struct store *store, void *context, struct error *error),
-                     void *context);
+ * and the API that serves is told that there was one. mode: STORE_MAKE for what may be an installation's first command, else
+ * STORE_WRITE. */
+int admin_with_store(const struct settings *settings, enum store_mode mode,
+                     int (*work)(struct store *store, void *context, struct error *error), void *context);
 /* The roles, user and projects that the options name. command begins the sentence about what is missing. */
 int admin_read_holder(const struct settings *settings, const char *command, struct store_new_token *holder,
                       struct error *error) MUST_CHECK;

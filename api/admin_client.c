@@ -29,7 +29,7 @@ int client_create_run(void *context, char **operands, int count) {
     char secret[TOKEN_SIZE];
     token_new(secret);
     token_hash(secret, client.hash);
-    int status = admin_with_store(settings, add_client, &client);
+    int status = admin_with_store(settings, STORE_MAKE, add_client, &client);
     if (status == 0) {
         printf("client_id=%s\nclient_secret=%s\n", client.uid, secret);
         fprintf(stderr, "the secret is shown this once only\n");
@@ -45,7 +45,7 @@ static int list_clients(struct store *store, void *context, struct error *error)
 
 int client_list_run(void *settings, char **operands, int count) {
     (void)operands, (void)count;
-    return admin_with_store(settings, list_clients, NULL);
+    return admin_with_store(settings, STORE_WRITE, list_clients, NULL);
 }
 
 static int revoke_client(struct store *store, void *context, struct error *error) {
@@ -54,5 +54,5 @@ static int revoke_client(struct store *store, void *context, struct error *error
 
 int client_revoke_run(void *settings, char **operands, int count) {
     (void)count;
-    return admin_with_store(settings, revoke_client, operands[0]);
+    return admin_with_store(settings, STORE_WRITE, revoke_client, operands[0]);
 }

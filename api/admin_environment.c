@@ -93,7 +93,7 @@ static int print_credentials(const struct keying *keying) {
     return 1;
 }
 
-static int change_keys(const struct settings *settings, const char *command, const char *name,
+static int change_keys(const struct settings *settings, enum store_mode mode, const char *command, const char *name,
                        int (*change)(struct store *store, const char *name, const char *keys, struct error *error)) {
     struct error error;
     struct keying keying = {.settings = settings, .command = command, .name = name, .change = change};
@@ -105,7 +105,7 @@ static int change_keys(const struct settings *settings, const char *command, con
         text_free(&keying.public_keys);
         return admin_fail(&error);
     }
-    int status = admin_with_store(settings, run_keying, &keying);
+    int status = admin_with_store(settings, mode, run_keying, &keying);
     if (status == 0) {
         if (settings->credentials)
             fprintf(stderr, "the credentials of %s are in %s: only its workers need them\n", name, settings->credentials);
@@ -121,12 +121,12 @@ static int change_keys(const struct settings *settings, const char *command, con
 
 int environment_add_run(void *settings, char **operands, int count) {
     (void)count;
-    return change_keys(settings, "environment add", operands[0], store_add_environment);
+    return change_keys(settings, STORE_MAKE, "environment add", operands[0], store_add_environment);
 }
 
 int environment_rekey_run(void *settings, char **operands, int count) {
     (void)count;
-    return change_keys(settings, "environment rekey", operands[0], store_rekey_environment);
+    return change_keys(settings, STORE_WRITE, "environment rekey", operands[0], store_rekey_environment);
 }
 
 static int remove_environment(struct store *store, void *context, struct error *error) {
@@ -137,7 +137,7 @@ static int remove_environment(struct store *store, void *context, struct error *
 
 int environment_remove_run(void *settings, char **operands, int count) {
     (void)count;
-    return admin_with_store(settings, remove_environment, operands[0]);
+    return admin_with_store(settings, STORE_WRITE, remove_environment, operands[0]);
 }
 
 /* ---- listing ---- */
@@ -177,5 +177,5 @@ static int list(struct store *store, void *context, struct error *error) {
 
 int environment_list_run(void *settings, char **operands, int count) {
     (void)operands, (void)count;
-    return admin_with_store(settings, list, NULL);
+    return admin_with_store(settings, STORE_WRITE, list, NULL);
 }

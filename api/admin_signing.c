@@ -24,7 +24,7 @@ static int list(struct store *store, void *context, struct error *error) {
 
 int signing_key_list_run(void *settings, char **operands, int count) {
     (void)operands, (void)count;
-    return admin_with_store(settings, list, NULL);
+    return admin_with_store(settings, STORE_WRITE, list, NULL);
 }
 
 struct export {
@@ -45,7 +45,7 @@ int signing_key_export_run(void *context, char **operands, int count) {
     (void)operands, (void)count;
     const struct settings *settings = context;
     struct export work = {.all = settings->all};
-    int status = admin_with_store(settings, export, &work);
+    int status = admin_with_store(settings, STORE_WRITE, export, &work);
     if (status == 0)
         printf("%s\n", work.set.bytes);
     text_free(&work.set);
@@ -59,7 +59,7 @@ static int add(struct store *store, void *context, struct error *error) {
 int signing_key_add_run(void *settings, char **operands, int count) {
     (void)operands, (void)count;
     char kid[SHA256_TEXT_SIZE];
-    int status = admin_with_store(settings, add, kid);
+    int status = admin_with_store(settings, STORE_WRITE, add, kid);
     if (status == 0) {
         printf("%s\n", kid);
         /* A thumbprint may begin as an option does. */
@@ -89,5 +89,5 @@ int signing_key_activate_run(void *context, char **operands, int count) {
     (void)count;
     const struct settings *settings = context;
     struct activation activation = {.kid = operands[0], .accept_old_for_ms = settings->accept_old_for};
-    return admin_with_store(settings, activate, &activation);
+    return admin_with_store(settings, STORE_WRITE, activate, &activation);
 }

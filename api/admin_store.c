@@ -40,22 +40,29 @@ static int tell_rekeying(struct store *store, void *context, struct error *error
 
 int rekey_run(void *context, char **operands, int count) {
     (void)operands, (void)count;
+    const struct settings *settings = context;
     struct error error = {0};
     struct opened opened;
     char master_key[MASTER_KEY_ID_SIZE];
     int64_t sealed = 0;
-    int status = open_store(context, STORE_WRITE, true, &opened, &error);
+    int status = open_store(settings, STORE_WRITE, true, &opened, &error);
     if (status == 0)
         status = store_rekey(opened.store, &sealed, &error);
+    /* A store that was ever served has a signing key at least. To let its user throw the old master key away would be wrong
+     * where this is not the store that was meant. */
+    if (status == 0 && sealed == 0)
+        status = error_set(&error, ERROR_INVALID,
+                           "nothing is sealed in the store in %s, which was never served: there is nothing to seal again. If "
+                           "another store was meant, keep the old master key, and give that one's --data-dir",
+                           settings->data_dir);
     if (status == 0) {
         sealing_master_key(opened.sealing, master_key);
-        printf("%lld secrets were sealed again, under the master key %s. Nothing in the store needs an older one any more; "
-               "backups "
-               "that were made before do.\n",
-               (long long)sealed, master_key);
+        printf("%lld secrets of the store in %s were sealed again, under the master key %s. Nothing in it needs an older one "
+               "any more; backups that were made before do.\n",
+               (long long)sealed, settings->data_dir, master_key);
     }
     close_store(&opened);
-    return status == 0 ? admin_with_store(context, tell_rekeying, master_key) : admin_fail(&error);
+    return status == 0 ? admin_with_store(settings, STORE_WRITE, tell_rekeying, master_key) : admin_fail(&error);
 }
 
 int backup_run(void *context, char **operands, int count) {

@@ -169,7 +169,7 @@ int adopt_run(void *context, char **operands, int count) {
     if (status == 0)
         status = kafka_config_read(settings->kafka_config, properties, &error);
     kafka_topics_name(settings->topic_prefix, &topics);
-    if (status == 0 && (status = store_lock_serving(settings->data_dir, &error)) == 0)
+    if (status == 0 && (status = store_lock_serving(settings->data_dir, STORE_WRITE, &error)) == 0)
         status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;
     if (status == 0 && (status = kafka_connect(&kafka, CONNECT_TIMEOUT_MS, NULL, &error)) == 0 &&
         (status = store_read_identity(store, &content.identity, &error)) == 0 &&

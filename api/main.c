@@ -14,7 +14,8 @@ enum { SECOND = 1000, DAY = 86400 * SECOND };
 
 static const struct option_spec common_options[] = {
     {"data-dir", 0, OPTION_STRING, "DIRECTORY", "/var/lib/jwk-api", 0, 0, AT(data_dir),
-     "Where the store lives. Made for its owner alone when missing."},
+     "Where the store lives. When it is missing, serve, environment add, project add, token create and client create make it, "
+     "for its owner alone."},
     {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
     {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format),
      "text (key=value) or json; one line per event, on standard error."},

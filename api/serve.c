@@ -265,7 +265,7 @@ static int open_store(struct service *service, struct error *error) {
         return -1;
     if (store_check_files(settings->data_dir, error))
         return -1;
-    service->store = store_open(settings->data_dir, STORE_WRITE, error);
+    service->store = store_open(settings->data_dir, STORE_MAKE, error);
     if (!service->store || store_check_sample(service->store, error) ||
         store_use_sealing(service->store, service->sealing, error))
         return -1;
@@ -486,7 +486,7 @@ int serve_run(void *context, char **operands, int count) {
     service.api.refusals = refusals_new();
     int status = start_sources(&service, &error);
     if (status == 0)
-        status = store_lock_serving(settings->data_dir, &error);
+        status = store_lock_serving(settings->data_dir, STORE_MAKE, &error);
     if (status == 0)
         status = start_throttle(&service, &error);
     if (status == 0)

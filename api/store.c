@@ -26,10 +26,12 @@
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
 enum { BUSY_TIMEOUT_MS = 10000 };
 
-/* Makes the directory for its owner alone, or checks that the one that exists is. */
-static int prepare_directory(const char *directory, enum store_mode mode, struct error *error) {
-    if (mode == STORE_WRITE && mkdir(directory, 0700) != 0 && errno != EEXIST)
+/* Makes the directory for its owner alone, or checks that the one that exists is, and that its store is there. */
+static int prepare_directory(const char *directory, const char *path, enum store_mode mode, struct error *error) {
+    if (mode == STORE_MAKE && mkdir(directory, 0700) != 0 && errno != EEXIST)
         return error_set(error, ERROR_INVALID, "making the data directory %s: %s", directory, strerror(errno));
+    if (mode != STORE_MAKE && access(path, F_OK) != 0 && errno == ENOENT)
+        return error_set(error, ERROR_INVALID, "data directory %s: there is no store in it; " STORE_MISSING_ADVICE, directory);
     return private_directory_check("data directory", directory, error);
 }
 
@@ -38,7 +40,7 @@ static int prepare_directory(const char *directory, enum store_mode mode, struct
  * (sqlite.org/howtocorrupt.html, section 2.2). */
 static int prepare_file(const char *path, enum store_mode mode, struct error *error) {
     static const char *const side_files[] = {"-wal", "-shm"}; /* SQLite's, which hold what the file holds */
-    if (mode == STORE_WRITE) {
+    if (mode == STORE_MAKE) {
         int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (file < 0 && errno != EEXIST)
             return error_set(error, ERROR_INVALID, "opening the store %s: %s", path, strerror(errno));
@@ -72,7 +74,7 @@ int store_execute(struct store *store, const char *sql, const char *what, struct
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) {
     char *path = memory_format("%s/" STORE_FILE_NAME, directory);
     struct store *store = NULL;
-    if (prepare_directory(directory, mode, error) || prepare_file(path, mode, error))
+    if (prepare_directory(directory, path, mode, error) || prepare_file(path, mode, error))
         goto failed;
     store = memory_new(sizeof *store);
     store->mode = mode;
@@ -87,7 +89,7 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
     struct error reason = {0};
     /* The check comes first: nothing is changed in a file that is not ours, not even its journal mode. */
     if (store_check_schema(store, &reason) || store_execute(store, SETTINGS, "setting up the store", &reason) ||
-        (mode == STORE_WRITE && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
+        (mode != STORE_READ && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
         int code = sqlite3_errcode(store->db) & 0xff;
         if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
             error_set(error, ERROR_INVALID, "store %s is damaged or not a store: " STORE_DAMAGE_ADVICE, path);
@@ -116,18 +118,17 @@ void store_close(struct store *store) {
     free(store);
 }
 
-int store_lock_serving(const char *directory, struct error *error) {
-    if (prepare_directory(directory, STORE_WRITE, error))
-        return -1;
-    char *path = memory_format("%s/" STORE_LOCK_NAME, directory);
+int store_lock_serving(const char *directory, enum store_mode mode, struct error *error) {
+    char *store = memory_format("%s/" STORE_FILE_NAME, directory), *path = memory_format("%s/" STORE_LOCK_NAME, directory);
+    int status = prepare_directory(directory, store, mode, error), file = -1;
     /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), status = 0;
-    if (file < 0)
+    if (status == 0 && (file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
         status = error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
-    else if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+    else if (status == 0 && flock(file, LOCK_EX | LOCK_NB) != 0) {
         status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already", directory);
         close(file);
     }
+    free(store);
     free(path);
     return status;
 }

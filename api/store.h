@@ -19,17 +19,21 @@
 
 struct store;
 
-enum store_mode { STORE_READ, STORE_WRITE };
+enum store_mode {
+    STORE_READ,
+    STORE_WRITE, /* brings an older schema up to date */
+    STORE_MAKE,  /* as STORE_WRITE, and makes directory (0700) and file (0600) when they are missing: for what begins an
+                  * installation. Anything else would take a wrong directory for a store in which there is nothing yet */
+};
 
-/* Opens DIRECTORY/jwk-api.db. STORE_WRITE makes directory (0700) and file (0600) when missing and brings an older schema up to
- * date. Refused, each with a sentence that says what to do: another program's file, a newer schema, files that others may read,
- * a damaged file. */
+/* Opens DIRECTORY/jwk-api.db. Refused, each with a sentence that says what to do: a directory without a store, another
+ * program's file, a newer schema, files that others may read, a damaged file. */
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) MUST_CHECK;
 void store_close(struct store *store); /* NULL is allowed */
 
-/* Takes the lock that the one serving process holds for life; -1 with ERROR_CONFLICT when another holds it. The lock ends with
- * the process, however it ends. */
-int store_lock_serving(const char *directory, struct error *error) MUST_CHECK;
+/* Takes the lock that the one serving process holds for life, before the store is opened in that mode; -1 with ERROR_CONFLICT
+ * when another holds it. The lock ends with the process, however it ends. */
+int store_lock_serving(const char *directory, enum store_mode mode, struct error *error) MUST_CHECK;
 
 /* One transaction, and a savepoint in it that takes back one failed change alone. */
 int store_begin(struct store *store, struct error *error) MUST_CHECK;

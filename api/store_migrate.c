@@ -71,6 +71,9 @@ int store_check_schema(struct store *store, struct error *error) {
         return -1;
     if (application != APPLICATION_ID && (application != 0 || tables != 0))
         return error_set(error, ERROR_INVALID, "this database belongs to another program");
+    /* What a start that was cut short leaves, or somebody who has emptied the file. */
+    if (version == 0 && store->mode != STORE_MAKE)
+        return error_set(error, ERROR_INVALID, "there is no store in this file; " STORE_MISSING_ADVICE);
     if (version > VERSION_NOW)
         return error_set(error, ERROR_INVALID, "its schema is version %lld and this program knows %d: install a newer jwk-api",
                          (long long)version, VERSION_NOW);

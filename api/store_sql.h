@@ -10,6 +10,8 @@
 #define STORE_LOCK_NAME "serving.lock"
 /* The end of sentences about damage. */
 #define STORE_DAMAGE_ADVICE "put back a backup into an empty data directory, run 'jwk-api adopt', and start again"
+/* The end of sentences about a store that is not there. */
+#define STORE_MISSING_ADVICE "give the --data-dir of one, or make one with 'jwk-api environment add' or 'jwk-api project add'"
 
 enum { STATEMENT_MAX = 256 };
 

@@ -118,7 +118,7 @@ def test_a_key_that_is_activated_while_nothing_serves_signs_from_the_next_start_
     assert verdicts(serving, serving.signing_keys())[1][0] == second
 
 
-def test_a_key_that_is_no_longer_accepted_is_exported_for_auditors_alone(installation):
+def test_a_key_that_is_no_longer_accepted_is_exported_for_auditors_alone(installation, project):
     first = installation.signing_keys()["keys"][0]["kid"]
     second = installation.admin("signing-key", "add").stdout.strip()
     installation.admin("signing-key", "activate", second, "--accept-old-for", "0")
@@ -126,7 +126,7 @@ def test_a_key_that_is_no_longer_accepted_is_exported_for_auditors_alone(install
     assert [key["kid"] for key in installation.signing_keys("--all")["keys"]] == [first, second]
 
 
-def test_only_a_key_that_waits_can_be_activated(installation):
+def test_only_a_key_that_waits_can_be_activated(installation, project):
     first = installation.signing_keys()["keys"][0]["kid"]
     second = installation.admin("signing-key", "add").stdout.strip()
     installation.admin("signing-key", "activate", second)

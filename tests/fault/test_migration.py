@@ -69,7 +69,7 @@ def content_of(path, leave_out=""):
 
 
 class Store:
-    """The API's store, which any command migrates; this one ends by itself."""
+    """The API's store, which any command migrates, and one makes that refuses only then what it was told to add; they end by themselves."""
     file, script = "jwk-api.db", "store-001.sql"
 
     def __init__(self, directory, is_new):
@@ -77,10 +77,11 @@ class Store:
 
     def start(self, environment):
         """Returns whether the program has done its work."""
-        done = subprocess.run([BUILD / "jwk-api", "project", "list", "--data-dir", self.directory], env=os.environ | environment,
+        words = ["add", ""] if self.is_new else ["list"]
+        done = subprocess.run([BUILD / "jwk-api", "project", *words, "--data-dir", self.directory], env=os.environ | environment,
                               capture_output=True, timeout=PATIENCE, check=False)
         self.said = done.stderr.decode()
-        return done.returncode == 0
+        return "Project name can not be empty!" in self.said if self.is_new else done.returncode == 0
 
     def content(self):
         return content_of(self.directory / self.file, "UPDATE store SET uid = '', created_at = 0" if self.is_new else "")

@@ -63,7 +63,7 @@ static void fill_store(void) {
     char uid[UUID_SIZE];
     unsigned char hash[32];
     const struct store_new_token token = {.user = "fuzz", .roles = ROLE_ADMIN};
-    struct store *store = store_open(data_dir, STORE_WRITE, &error);
+    struct store *store = store_open(data_dir, STORE_MAKE, &error);
     REQUIRE(store != NULL);
     token_hash("fuzz-token", hash);
     REQUIRE(store_add_project(store, "p", &error) == 0);

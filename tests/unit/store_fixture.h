@@ -97,7 +97,7 @@ static inline void fixture_open(struct store_fixture *fixture, size_t count, con
     *fixture = (struct store_fixture){0};
     directory_make(fixture->directory);
     fixture_make_sealing(fixture, MASTER_KEY_LINE);
-    struct store *store = fixture_connect(fixture, STORE_WRITE);
+    struct store *store = fixture_connect(fixture, STORE_MAKE);
     SUCCEEDS(store_fix_partitions(store, 4, &error));
     SUCCEEDS(store_add_project(store, PROJECT, &error));
     for (size_t i = 0; i < count; i++)

@@ -47,7 +47,7 @@ static void a_new_store_is_for_its_owner_alone(void **state) {
     snprintf(directory, sizeof directory, "%s/data", parent);
     mode_t mask = umask(0);
     struct error error = {0};
-    struct store *store = store_open(directory, STORE_WRITE, &error);
+    struct store *store = store_open(directory, STORE_MAKE, &error);
     umask(mask);
     assert_non_null(store);
     assert_int_equal(stat(directory, &status), 0);
@@ -79,13 +79,42 @@ static void the_identity_is_made_once(void **state) {
     store_close(store);
 }
 
-static void a_reader_makes_nothing_and_changes_nothing(void **state) {
+static void write_file(const char *path, const char *bytes, size_t length, long offset) {
+    int file = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(file >= 0);
+    assert_int_equal(pwrite(file, bytes, length, offset), length);
+    close(file);
+}
+
+/* A store to which nothing was added yet would be a wrong answer to a wrong directory. */
+static void nothing_but_what_may_make_a_store_does(void **state) {
+    (void)state;
+    char parent[64], directory[80], path[128];
+    struct stat status;
+    directory_make(parent);
+    snprintf(directory, sizeof directory, "%s/data", parent);
+    path_in(directory, "jwk-api.db", path);
+    for (enum store_mode mode = STORE_READ; mode <= STORE_WRITE; mode++) {
+        const char *advice = ": there is no store in it; " STORE_MISSING_ADVICE;
+        char *wanted = memory_format("data directory %s%s", directory, advice);
+        expect_refused(directory, mode, "data directory ", advice);
+        FAILS(store_lock_serving(directory, mode, &error), ERROR_INVALID, wanted);
+        assert_int_equal(mkdir(directory, 0700), 0); /* it was not made */
+        expect_refused(directory, mode, "data directory ", advice);
+        FAILS(store_lock_serving(directory, mode, &error), ERROR_INVALID, wanted);
+        write_file(path, "", 0, 0);
+        expect_refused(directory, mode, "store ", "/jwk-api.db: there is no store in this file; " STORE_MISSING_ADVICE);
+        assert_int_equal(stat(path, &status), 0);
+        assert_int_equal(status.st_size, 0);
+        unlink(path);
+        assert_int_equal(rmdir(directory), 0); /* nothing is left in it */
+        free(wanted);
+    }
+    directory_remove(parent);
+}
+
+static void a_reader_changes_nothing(void **state) {
     struct store_fixture *fixture = *state;
-    expect_refused("/tmp/jwk-api-test-no-such-directory", STORE_READ, "data directory ", ": No such file or directory");
-    char directory[64];
-    directory_make(directory);
-    expect_refused(directory, STORE_READ, "store ", "/jwk-api.db: No such file or directory");
-    directory_remove(directory);
     struct store *reader = fixture_connect(fixture, STORE_READ);
     struct error error = {0};
     assert_int_equal(store_add_project(reader, "another", &error), -1);
@@ -118,13 +147,6 @@ static void what_others_may_read_is_refused_with_the_remedy(void **state) {
     assert_string_equal(error.message, wanted);
     free(wanted);
     assert_int_equal(chmod(fixture->directory, 0700), 0);
-}
-
-static void write_file(const char *path, const char *bytes, size_t length, long offset) {
-    int file = open(path, O_WRONLY | O_CREAT, 0600);
-    assert_true(file >= 0);
-    assert_int_equal(pwrite(file, bytes, length, offset), length);
-    close(file);
 }
 
 static void a_file_that_is_no_store_is_refused(void **state) {
@@ -182,7 +204,7 @@ static void a_newer_schema_is_refused(void **state) {
     fixture->store = NULL;
     path_in(fixture->directory, "jwk-api.db", path);
     run_sql(path, "PRAGMA user_version = 99");
-    for (enum store_mode mode = STORE_READ; mode <= STORE_WRITE; mode++) {
+    for (enum store_mode mode = STORE_READ; mode <= STORE_MAKE; mode++) {
         struct error error = {0};
         assert_null(store_open(fixture->directory, mode, &error));
         assert_non_null(strstr(error.message, ": its schema is version 99 and this program knows "));
@@ -198,7 +220,7 @@ static void a_second_serving_process_is_refused_until_the_first_ends(void **stat
     pid_t child = fork();
     if (child == 0) {
         struct error error;
-        byte = store_lock_serving(fixture->directory, &error) == 0 ? 'y' : 'n';
+        byte = store_lock_serving(fixture->directory, STORE_WRITE, &error) == 0 ? 'y' : 'n';
         if (write(ready[1], &byte, 1) != 1 || read(end[0], &byte, 1) != 1)
             _exit(1);
         _exit(0);
@@ -206,11 +228,11 @@ static void a_second_serving_process_is_refused_until_the_first_ends(void **stat
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(byte, 'y');
     char *wanted = memory_format("another jwk-api serves from %s already", fixture->directory);
-    FAILS(store_lock_serving(fixture->directory, &error), ERROR_CONFLICT, wanted);
+    FAILS(store_lock_serving(fixture->directory, STORE_WRITE, &error), ERROR_CONFLICT, wanted);
     free(wanted);
     assert_int_equal(write(end[1], "x", 1), 1);
     assert_int_equal(waitpid(child, NULL, 0), child);
-    SUCCEEDS(store_lock_serving(fixture->directory, &error));
+    SUCCEEDS(store_lock_serving(fixture->directory, STORE_WRITE, &error));
     close(ready[0]), close(ready[1]), close(end[0]), close(end[1]);
 }
 
@@ -464,7 +486,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_store_is_for_its_owner_alone),
         WITH_STORE(the_identity_is_made_once),
-        WITH_STORE(a_reader_makes_nothing_and_changes_nothing),
+        cmocka_unit_test(nothing_but_what_may_make_a_store_does),
+        WITH_STORE(a_reader_changes_nothing),
         WITH_STORE(what_others_may_read_is_refused_with_the_remedy),
         cmocka_unit_test(a_file_that_is_no_store_is_refused),
         WITH_STORE(a_store_with_damaged_pages_is_refused),

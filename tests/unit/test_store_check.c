@@ -117,7 +117,7 @@ static void an_empty_store_has_no_finding(void **state) {
     struct store_fixture fixture = {0};
     struct store_check_counts counts;
     directory_make(fixture.directory);
-    fixture.store = fixture_connect(&fixture, STORE_WRITE);
+    fixture.store = fixture_connect(&fixture, STORE_MAKE);
     struct text findings = check(&fixture, &counts);
     assert_string_equal(findings.bytes, "");
     assert_int_equal(counts.jwks + counts.deployments + counts.outbox + counts.secrets, 0);

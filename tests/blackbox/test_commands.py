@@ -1,0 +1,70 @@
+"""The commands as a whole: which of them may make a store, and options that name nothing."""
+
+import re
+
+import pytest
+
+from harness.installation import ROLE_SECURITY, new_master_key, run
+from harness.program import BUILD, Program, wait_until
+
+# What may be the first that is done for an installation, with what it takes to succeed.
+MAKERS = {"serve": [], "environment add": ["production"], "project add": ["MyProject"], "token create": ["--user", "alice", "--role", ROLE_SECURITY],
+          "client create": ["--user", "robot", "--role", ROLE_SECURITY]}
+
+
+def commands():
+    """Those that take --data-dir, each with the operands that it needs, as the program tells them: none can be forgotten here."""
+    listed = re.findall(r"^  (\S.*)$", run(["--help"]).stdout.partition("\nCommands:\n")[2].partition("\n\n")[0], re.MULTILINE)
+    named = {" ".join(re.findall(r"\b[a-z-]+\b", line)): re.findall(r"\b[A-Z]+\b(?!\])", line) for line in listed}
+    return {name: operands for name, operands in named.items() if "--data-dir " in run([*name.split(), "--help"]).stdout}
+
+
+COMMANDS = commands()
+
+
+@pytest.fixture
+def master_key(tmp_path):
+    return {"JWK_API_MASTER_KEY_FILE": str(new_master_key(tmp_path))}
+
+
+def test_the_commands_are_found():
+    assert MAKERS.keys() < COMMANDS.keys() and {"rekey", "adopt", "check"} < COMMANDS.keys() and "audit verify" not in COMMANDS
+    assert COMMANDS["signing-key activate"] == ["KID"] and COMMANDS["backup"] == ["FILE"] and COMMANDS["rekey"] == []
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["no directory", "an empty directory"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in MAKERS])
+def test_command_without_a_store_says_so_and_makes_none(command, is_there, tmp_path, master_key):
+    directory, file = tmp_path / "wrong", tmp_path / "FILE"
+    if is_there:
+        directory.mkdir(0o700)
+    operands = [str(file) if operand == "FILE" else operand for operand in COMMANDS[command]]
+    done = run([*command.split(), *operands, "--data-dir", directory], check=False, environment=master_key)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1, "", f"jwk-api: data directory {directory}: there is no store in it; give the --data-dir of one, or make one with 'jwk-api environment "
+        "add' or 'jwk-api project add'\n")
+    assert not file.exists()
+    assert list(directory.iterdir()) == [] if is_there else not directory.exists()
+
+
+@pytest.mark.parametrize("command", [name for name in MAKERS if name != "serve"])
+def test_command_that_begins_an_installation_makes_its_store(command, tmp_path, master_key):
+    directory = tmp_path / "new"
+    run([*command.split(), *MAKERS[command], "--data-dir", directory], environment=master_key)
+    assert "is sound" in run(["check", "--data-dir", directory], environment=master_key).stdout
+
+
+def test_serve_makes_its_store(tmp_path, master_key):
+    started = Program("api", [BUILD / "jwk-api", "serve", "--listen", "127.0.0.1:0", "--data-dir", tmp_path / "new", "--brokers", "127.0.0.1:1"],
+                      tmp_path, master_key)
+    wait_until(lambda: "waiting for a Kafka broker" in started.log(), "it has got beyond its store")
+    assert started.stop() == 0
+    assert "is sound" in run(["check", "--data-dir", tmp_path / "new"], environment=master_key).stdout
+
+
+def test_rekey_of_a_store_in_which_nothing_is_sealed_does_not_say_that_the_old_key_can_go(tmp_path, master_key):
+    """A real store, but hardly the one that was meant."""
+    run(["project", "add", "MyProject", "--data-dir", tmp_path / "other"], environment=master_key)
+    done = run(["rekey", "--data-dir", tmp_path / "other"], check=False, environment=master_key)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"nothing is sealed in the store in {tmp_path / 'other'}" in done.stderr and "keep the old master key" in done.stderr
