@@ -470,14 +470,15 @@ int serve_run(void *context, char **operands, int count) {
     struct service service = {.settings = context};
     const struct settings *settings = context;
     struct option_list *properties = &((struct settings *)context)->kafka_properties;
-    if (logging_start(settings, &error) || kafka_config_read(settings->kafka_config, properties, &error))
+    service.kafka = (struct kafka_settings){.brokers = settings->brokers,
+                                            .topic_prefix = settings->topic_prefix,
+                                            .properties = properties,
+                                            .client_id = "jwk-api"};
+    if (logging_start(settings, &error) || kafka_config_read(settings->kafka_config, properties, &error) ||
+        kafka_check(&service.kafka, &error))
         return fprintf(stderr, "jwk-api: %s\n", error.message), 2;
     watch_signals();
     kafka_health_register();
-    service.kafka = (struct kafka_settings){.brokers = settings->brokers,
-                                            .topic_prefix = settings->topic_prefix,
-                                            .properties = &settings->kafka_properties,
-                                            .client_id = "jwk-api"};
     service.api.limits = (struct api_limits){.deploy_timeout_ms = settings->deploy_timeout,
                                              .waiting_maximum = (int)settings->waiting,
                                              .body_maximum = (size_t)settings->body_limit,

@@ -49,6 +49,16 @@ static int choose(rd_kafka_conf_t *conf, const char *name, const char *value, st
     return 0;
 }
 
+/* librdkafka takes an empty list for one to which brokers are added later, and waits. */
+static int check_brokers(const rd_kafka_conf_t *conf, struct error *error) {
+    char start[ERROR_TEXT_SIZE] = "";
+    size_t size = sizeof start;
+    if (rd_kafka_conf_get(conf, "bootstrap.servers", start, &size) != RD_KAFKA_CONF_OK ||
+        start[strspn(start, ", \t\r\n")] == '\0')
+        return error_set(error, ERROR_INVALID, "no Kafka broker is named: --brokers takes HOST:PORT,...");
+    return 0;
+}
+
 /* What every client has; pairs is name, value, …, NULL of its own. The operator's properties come last and win. */
 static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const char *const *pairs, struct error *error) {
     static const char *const common[] = {
@@ -67,7 +77,7 @@ static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const ch
     for (size_t i = 0; pairs && pairs[i]; i += 2)
         if (choose(conf, pairs[i], pairs[i + 1], error))
             goto failed;
-    if (kafka_config_apply(conf, settings->properties, error))
+    if (kafka_config_apply(conf, settings->properties, error) || check_brokers(conf, error))
         goto failed;
     return conf;
 failed:
@@ -96,6 +106,14 @@ static int check_prefix(const char *prefix, struct error *error) {
     size_t length = strspn(prefix, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
     if (length == 0 || length > 200 || prefix[length] != '\0')
         return error_set(error, ERROR_INVALID, "--topic-prefix takes 1 to 200 letters, digits, '.', '_' and '-'");
+    return 0;
+}
+
+int kafka_check(const struct kafka_settings *settings, struct error *error) {
+    rd_kafka_conf_t *conf = check_prefix(settings->topic_prefix, error) ? NULL : conf_new(settings, NULL, error);
+    if (!conf)
+        return -1;
+    rd_kafka_conf_destroy(conf);
     return 0;
 }
 

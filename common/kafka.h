@@ -26,6 +26,9 @@ struct kafka_topics {
 };
 void kafka_topics_name(const char *prefix, struct kafka_topics *topics);
 
+/* Whether clients can be made of the settings, as far as that is known without a broker. ERROR_INVALID names the option. */
+int kafka_check(const struct kafka_settings *settings, struct error *error) MUST_CHECK;
+
 /* Waits until a broker answers or timeout_ms have passed (-1: for ever; *stop true ends it early), tells the embedded broker
  * from a real one, and checks every -X property. ERROR_UNAVAILABLE names the address. ERROR_DENIED: every attempt for two
  * seconds was refused for a wrong password, an untrusted certificate or the like, which waiting does not mend. */

@@ -173,6 +173,13 @@ static int check_credentials(struct settings *settings, struct error *error) {
     return 0;
 }
 
+static struct kafka_settings kafka_settings_of(const struct settings *settings) {
+    return (struct kafka_settings){.brokers = settings->brokers,
+                                   .topic_prefix = settings->topic_prefix,
+                                   .properties = &settings->kafka_properties,
+                                   .client_id = "jwk-worker"};
+}
+
 static int check_settings(struct settings *settings, struct error *error) {
     enum log_level level;
     enum log_format format;
@@ -194,7 +201,8 @@ static int check_settings(struct settings *settings, struct error *error) {
     if (check_credentials(settings, error) || name_check("Environment", settings->environment, error) ||
         name_check("Replica", settings->replica, error))
         return -1;
-    return kafka_config_read(settings->kafka_config, &settings->kafka_properties, error);
+    const struct kafka_settings kafka = kafka_settings_of(settings);
+    return kafka_config_read(settings->kafka_config, &settings->kafka_properties, error) || kafka_check(&kafka, error) ? -1 : 0;
 }
 
 /* Where the replica is reached: NULL when it listens on every address, of which none is better than another. */
@@ -352,10 +360,7 @@ static int run(void *context, char **operands, int count) {
                                         .replica = settings->replica,
                                         .url = service.url,
                                         .version = JWK_VERSION,
-                                        .kafka = {.brokers = settings->brokers,
-                                                  .topic_prefix = settings->topic_prefix,
-                                                  .properties = &settings->kafka_properties,
-                                                  .client_id = "jwk-worker"},
+                                        .kafka = kafka_settings_of(settings),
                                         .heartbeat_interval_ms = settings->heartbeat_interval,
                                         .tombstone_delay_ms = settings->tombstone_delay,
                                         .sweep_delay_ms = settings->sweep_delay,

@@ -68,3 +68,28 @@ def test_rekey_of_a_store_in_which_nothing_is_sealed_does_not_say_that_the_old_k
     done = run(["rekey", "--data-dir", tmp_path / "other"], check=False, environment=master_key)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"nothing is sealed in the store in {tmp_path / 'other'}" in done.stderr and "keep the old master key" in done.stderr
+
+
+# ---- a list of brokers in which there is none ----
+
+SERVE = ["jwk-api", "serve", "--listen", "127.0.0.1:0"]
+WORKER = ["jwk-worker", "--environment", "production", "--replica", "edge-1", "--unsigned", "--listen", "127.0.0.1:0"]
+
+
+@pytest.mark.parametrize("words, environment", [
+    (["--brokers", ""], {}), (["--brokers", " , "], {}), (["-X", "bootstrap.servers="], {}), ([], {"BROKERS": " "}), ([], {"BROKERS": ","}),
+], ids=["empty", "separators", "property", "variable of white space", "variable of separators"])
+@pytest.mark.parametrize("program", [SERVE, WORKER], ids=["jwk-api", "jwk-worker"])
+def test_no_broker_at_all_is_refused(program, words, environment, tmp_path, master_key):
+    """Waiting for one would have no end."""
+    name, prefix, directory = program[0], program[0].upper().replace("-", "_"), tmp_path / "data"
+    where = "--data-dir" if name == "jwk-api" else "--state-dir"
+    started = Program(name, [BUILD / name, *program[1:], where, directory, *words], tmp_path,
+                      {f"{prefix}_{variable}": value for variable, value in environment.items()} | master_key)
+    try:
+        status = started.wait_exit()
+    finally:
+        started.kill()
+    assert (status, started.log()) == (2, f"{name}: no Kafka broker is named: --brokers takes HOST:PORT,...\n")
+    assert not directory.exists()
+

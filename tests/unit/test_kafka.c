@@ -80,6 +80,25 @@ static void the_operators_properties_win(void **state) {
         free(items[i]);
 }
 
+static void a_list_without_a_broker_is_refused(void **state) {
+    (void)state;
+    static const char *const lists[] = {"", " ", ",", " ,\t,\n"};
+    struct error error = {0};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        struct kafka_settings settings = {.brokers = lists[i], .topic_prefix = "t", .client_id = "test"};
+        assert_int_equal(kafka_check(&settings, &error), -1);
+        assert_string_equal(error.message, "no Kafka broker is named: --brokers takes HOST:PORT,...");
+        assert_int_equal(error.code, ERROR_INVALID);
+        assert_int_equal(kafka_connect(&settings, -1, NULL, &error), -1);
+    }
+    /* The operator's properties count here too. */
+    char *items[] = {memory_string("metadata.broker.list=127.0.0.1:1")};
+    const struct option_list properties = {.items = items, .count = 1};
+    const struct kafka_settings settings = {.brokers = "", .topic_prefix = "t", .properties = &properties, .client_id = "test"};
+    assert_int_equal(kafka_check(&settings, &error), 0);
+    free(items[0]);
+}
+
 static void topics_are_named_after_the_prefix(void **state) {
     (void)state;
     struct kafka_topics topics;
@@ -131,6 +150,7 @@ int main(void) {
         cmocka_unit_test(no_message_holds_a_value),
         cmocka_unit_test(a_combination_that_librdkafka_refuses_is_told),
         cmocka_unit_test(the_operators_properties_win),
+        cmocka_unit_test(a_list_without_a_broker_is_refused),
         cmocka_unit_test(topics_are_named_after_the_prefix),
         cmocka_unit_test(the_embedded_broker_is_recognised_and_has_its_topics),
         cmocka_unit_test(a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop),
