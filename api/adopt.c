@@ -116,7 +116,7 @@ static int read_topic(const struct kafka_settings *settings, const char *topic, 
             log_warning("consuming failed", "topic", topic, "reason", rd_kafka_message_errstr(record));
         rd_kafka_message_destroy(record);
     }
-    kafka_consumer_free(consumer);
+    kafka_client_free(consumer);
     return status;
 }
 

@@ -92,7 +92,7 @@ int audit_end_read(const struct kafka_settings *settings, const char *topic, str
         log_error("the audit topic has records, and none that this store has signed: find out who writes there", "topic",
                   topic);
     verifier_free(verifier);
-    kafka_consumer_free(consumer);
+    kafka_client_free(consumer);
     return status;
 }
 

@@ -119,6 +119,6 @@ int audit_read_topic(const struct kafka_settings *settings, const char *topic, b
         }
         rd_kafka_message_destroy(record);
     }
-    kafka_consumer_free(consumer);
+    kafka_client_free(consumer);
     return status;
 }

@@ -397,7 +397,7 @@ void gatherer_free(struct gatherer *gatherer) {
     }
     if (gatherer->consumer) {
         kafka_health_forget(gatherer->consumer);
-        kafka_consumer_free(gatherer->consumer);
+        kafka_client_free(gatherer->consumer);
     }
     rd_kafka_topic_partition_list_destroy(gatherer->assigned);
     settler_free(gatherer->settler);

@@ -480,7 +480,7 @@ static void start_over(struct publisher *publisher) {
     pthread_mutex_unlock(&publisher->lock);
     rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
-    rd_kafka_destroy(old);
+    kafka_client_free(old);
     pthread_mutex_lock(&publisher->lock);
     log_debug("producer made again after an event was not delivered", "topic", publisher->topic);
     publisher->in_flight = 0;
@@ -586,7 +586,7 @@ void publisher_free(struct publisher *publisher) {
         rd_kafka_queue_destroy(publisher->wake);
     if (publisher->producer) {
         kafka_health_forget(publisher->producer);
-        rd_kafka_destroy(publisher->producer);
+        kafka_client_free(publisher->producer);
     }
     store_close(publisher->reader);
     leave_to_outbox(publisher->committed);

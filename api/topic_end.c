@@ -208,7 +208,7 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, str
     free(reading.stretches);
     verifier_free(reading.verifier);
     free(reading.own_source);
-    kafka_consumer_free(reading.consumer);
+    kafka_client_free(reading.consumer);
     return status;
 }
 

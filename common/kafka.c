@@ -349,9 +349,9 @@ rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char
     return client;
 }
 
-/* ---- the end of a consumer ---- */
+/* ---- the end of a client ---- */
 
-/* Owned by the thread once it is given up, by kafka_consumer_free() before. */
+/* Owned by the thread once it is given up, by kafka_client_free() before. */
 struct ending {
     rd_kafka_t *client;
     pthread_mutex_t lock; /* guards the two below */
@@ -365,9 +365,10 @@ static void ending_free(struct ending *ending) {
     free(ending);
 }
 
-static void *end_consumer(void *context) {
+static void *end_client(void *context) {
     struct ending *ending = context;
-    rd_kafka_consumer_close(ending->client);
+    if (rd_kafka_type(ending->client) == RD_KAFKA_CONSUMER)
+        rd_kafka_consumer_close(ending->client);
     rd_kafka_destroy(ending->client);
     pthread_mutex_lock(&ending->lock);
     ending->ended = true;
@@ -394,22 +395,23 @@ static bool await_end(struct ending *ending) {
     return ended;
 }
 
-void kafka_consumer_free(rd_kafka_t *consumer) {
-    if (!consumer)
+void kafka_client_free(rd_kafka_t *client) {
+    if (!client)
         return;
+    char *name = memory_string(rd_kafka_name(client));
     struct ending *ending = memory_new(sizeof *ending);
-    ending->client = consumer;
+    ending->client = client;
     pthread_mutex_init(&ending->lock, NULL);
     pthread_cond_init(&ending->changed, NULL);
     pthread_t thread;
-    if (pthread_create(&thread, NULL, end_consumer, ending) != 0) {
-        end_consumer(ending);
-        ending_free(ending);
-        return;
-    }
-    pthread_detach(thread);
+    bool in_thread = pthread_create(&thread, NULL, end_client, ending) == 0;
+    if (in_thread)
+        pthread_detach(thread);
+    else
+        end_client(ending);
     if (await_end(ending))
         ending_free(ending);
     else
-        log_warning("a consumer does not end, and is left behind", "hint", "was its topic deleted?");
+        log_warning("a Kafka client does not end, and is left behind", "client", name);
+    free(name);
 }

@@ -70,8 +70,9 @@ rd_kafka_t *kafka_producer_new(const struct kafka_settings *settings, enum kafka
                                struct error *error) MUST_CHECK;
 rd_kafka_t *kafka_consumer_new(const struct kafka_settings *settings, const char *group, void *opaque,
                                struct error *error) MUST_CHECK;
-/* Closes and destroys it; NULL is allowed. librdkafka (2.0.2) does not come back from that while a topic that the consumer was
- * reading is deleted and not made again: after 5 s it is left behind. */
-void kafka_consumer_free(rd_kafka_t *consumer);
+/* Ends a producer or closes and ends a consumer; NULL is allowed. librdkafka (2.0.2) sometimes does not come back from that: while
+ * a topic that a consumer was reading is deleted and not made again, seldom with a producer whose records were refused. After 5 s
+ * the client is left behind. */
+void kafka_client_free(rd_kafka_t *client);
 
 #endif

@@ -8,7 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 
-enum { WATERMARK_TIMEOUT_MS = 10000, SHOW_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
+enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
 
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
@@ -70,9 +70,9 @@ struct consumer *consumer_open(const struct consumer_options *options, struct er
         free(consumer);
         return NULL;
     }
-    consumer->group_client = kafka_producer_new(options->kafka, KAFKA_AT_LEAST_ONCE, NULL, NULL, error);
+    consumer->group_client = kafka_consumer_new(options->kafka, options->group, NULL, error);
     if (!consumer->group_client) {
-        rd_kafka_destroy(consumer->client);
+        kafka_client_free(consumer->client);
         free(consumer);
         return NULL;
     }
@@ -93,8 +93,8 @@ void consumer_close(struct consumer *consumer) {
     rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
     rd_kafka_queue_destroy(consumer->queue);
     rd_kafka_queue_destroy(consumer->showing);
-    rd_kafka_destroy(consumer->group_client);
-    kafka_consumer_free(consumer->client);
+    kafka_client_free(consumer->group_client);
+    kafka_client_free(consumer->client);
     free(consumer->partitions);
     free(consumer->group);
     free(consumer);
@@ -613,21 +613,11 @@ void consumer_swept(struct consumer *consumer, int32_t partition) {
     consumer->partitions[partition].stored.sweep_offset = -1;
 }
 
-/* Asks the group's coordinator to take the offsets. */
-static void begin_showing(struct consumer *consumer, const rd_kafka_topic_partition_list_t *offsets) {
-    char text[512];
-    rd_kafka_AlterConsumerGroupOffsets_t *group = rd_kafka_AlterConsumerGroupOffsets_new(consumer->group, offsets);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(consumer->group_client, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
-    rd_kafka_AdminOptions_set_request_timeout(options, SHOW_TIMEOUT_MS, text, sizeof text);
-    rd_kafka_AlterConsumerGroupOffsets(consumer->group_client, &group, 1, options, consumer->showing);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_AlterConsumerGroupOffsets_destroy(group);
-    consumer->is_showing = true;
-}
-
 /* Whether the coordinator owes no answer. */
 static bool end_showing(struct consumer *consumer) {
+    rd_kafka_message_t *problem; /* as the other client is told: nobody looks at it here */
+    while ((problem = rd_kafka_consumer_poll(consumer->group_client, 0)))
+        rd_kafka_message_destroy(problem);
     rd_kafka_event_t *event = consumer->is_showing ? rd_kafka_queue_poll(consumer->showing, 0) : NULL;
     if (!event)
         return !consumer->is_showing;
@@ -640,8 +630,8 @@ static bool end_showing(struct consumer *consumer) {
     return true;
 }
 
-/* Not by rd_kafka_commit(): while a coordinator that is away owes the answer to a commit, up to a minute, librdkafka starts no
- * partition. And not over the connection that records come by, which would wait for a slow one. */
+/* By a client of its own: while a coordinator that is away owes the answer to a commit, up to a minute, librdkafka starts no
+ * partition. */
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count) {
     if (!end_showing(consumer))
         return;
@@ -653,7 +643,8 @@ void consumer_show_positions(struct consumer *consumer, const struct position *p
         sum += positions[i].offset;
     }
     if (count > 0 && sum != consumer->shown_sum) {
-        begin_showing(consumer, list);
+        consumer->is_showing =
+            rd_kafka_commit_queue(consumer->group_client, list, consumer->showing, NULL, NULL) == RD_KAFKA_RESP_ERR_NO_ERROR;
         consumer->shown_sum = sum;
     }
     rd_kafka_topic_partition_list_destroy(list);

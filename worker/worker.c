@@ -455,7 +455,7 @@ static void close_producer(struct worker *worker) {
     kafka_health_forget(worker->producer);
     rd_kafka_queue_io_event_enable(worker->reports, -1, NULL, 0);
     rd_kafka_queue_destroy(worker->reports);
-    rd_kafka_destroy(worker->producer);
+    kafka_client_free(worker->producer);
 }
 
 /* What is due by time. Returns when to look again. */

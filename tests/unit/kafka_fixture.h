@@ -53,7 +53,7 @@ static inline void kafka_open(struct kafka_fixture *kafka) {
 }
 
 static inline void kafka_close(struct kafka_fixture *kafka) {
-    rd_kafka_destroy(kafka->producer);
+    kafka_client_free(kafka->producer);
     rd_kafka_mock_cluster_destroy(kafka->cluster);
     rd_kafka_destroy(kafka->host);
 }
@@ -72,7 +72,7 @@ static inline int64_t kafka_write(struct kafka_fixture *kafka, const char *topic
     return offset;
 }
 
-/* A consumer of all partitions of a topic from their beginning; rd_kafka_destroy() ends it. */
+/* A consumer of all partitions of a topic from their beginning; kafka_client_free() ends it. */
 static inline rd_kafka_t *kafka_reader(const struct kafka_fixture *kafka, const char *topic, int partitions) {
     struct error error = {0};
     rd_kafka_t *consumer = kafka_consumer_new(&kafka->settings, "reader", NULL, &error);

@@ -134,7 +134,7 @@ static struct reading read_trail(struct world *world, int64_t last_sequence) {
             take_value(&reading, record);
         rd_kafka_message_destroy(record);
     }
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     audit_verifier_last(reading.verifier, &last);
     SUCCEEDS(audit_verifier_end(reading.verifier, &error));
     assert_int_equal(last.sequence, last_sequence);

@@ -19,7 +19,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     kafka_close(&kafka);
     return 0;
 }

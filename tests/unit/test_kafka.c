@@ -128,7 +128,7 @@ static void the_embedded_broker_is_recognised_and_has_its_topics(void **state) {
     assert_non_null(consumer);
     assert_string_equal(value_of(consumer, "fetch.wait.max.ms", value), "5");
     assert_string_equal(value_of(consumer, "enable.auto.commit", value), "false");
-    rd_kafka_destroy(consumer);
+    kafka_client_free(consumer);
     kafka_close(&kafka);
 }
 

@@ -162,7 +162,7 @@ static int read_through(struct world *world, const char *jwk_id, int64_t last_ve
         }
         rd_kafka_message_destroy(record);
     }
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     assert_int_equal(version, last_version);
     return count;
 }
@@ -240,7 +240,7 @@ static void an_event_goes_out_as_it_was_recorded(void **state) {
     assert_string_equal(attributes.traceparent, world.fixture.author.traceparent);
     assert_non_null(attributes.time);
     rd_kafka_message_destroy(record);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     await_empty_outbox(&world);
     stop(&world, 5000);
     close_world(&world);
@@ -441,7 +441,7 @@ static void a_tombstone_follows_the_delete(void **state) {
             assert_null(record->payload);
         rd_kafka_message_destroy(record);
     }
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     await_empty_outbox(&world);
     sem_destroy(&look.finished);
     stop(&world, 5000);
@@ -461,7 +461,7 @@ static void read_signed(struct world *world, int count, void (*look)(void *conte
         rd_kafka_message_destroy(record);
     }
     verifier_free(verifier);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
 }
 
 struct shared {
@@ -521,7 +521,7 @@ static void what_is_committed_while_events_are_on_their_way_goes_out_together(vo
         snprintf(signatures[i], sizeof signatures[i], "%s", header_of(record, "ce_signature"));
         rd_kafka_message_destroy(record);
     }
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     int equal = 0; /* records of different partitions come in any order */
     for (int i = 0; i < 3; i++)
         equal += strcmp(signatures[i], signatures[(i + 1) % 3]) == 0;
@@ -557,7 +557,7 @@ static void a_partition_that_is_away_does_not_hold_back_the_others(void **state)
     }
     assert_int_equal(rd_kafka_mock_partition_set_leader(world.kafka.cluster, world.kafka.topics.events, away, 1), 0);
     await_empty_outbox(&world);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     stop(&world, 1000);
     close_world(&world);
 }

@@ -593,7 +593,7 @@ static void records_are_judged_as_they_come(void **state) {
         rd_kafka_message_destroy(record);
     }
     signed_batch_free(batch);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     kafka_close(&kafka);
 }
 

@@ -61,9 +61,8 @@ static int tear_down(void **state) {
     (void)state;
     rd_kafka_flush(producer, KAFKA_WAIT_MS);
     ack_sender_free(sender);
-    rd_kafka_destroy(producer);
-    rd_kafka_consumer_close(reader);
-    rd_kafka_destroy(reader);
+    kafka_client_free(producer);
+    kafka_client_free(reader);
     kafka_close(&kafka);
     signer_free(signer);
     verifier_free(verifier);

@@ -108,8 +108,7 @@ static void an_event_that_is_believed_tells_its_sequence_and_nothing_else_does(v
     assert_int_equal(sequence_of(trust, reader, api, NULL), 0); /* a tombstone */
     assert_int_equal(sequence_of(NULL, reader, NULL, event.bytes), 42);
     assert_int_equal(sequence_of(NULL, reader, NULL, "no JSON"), 0);
-    rd_kafka_consumer_close(reader);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     trust_close(trust);
     signer_free(api);
     signer_free(forger);

@@ -51,7 +51,7 @@ static void one_open(struct one *one, const char *worker, bool enrolled) {
 static void one_close(struct one *one) {
     rd_kafka_flush(one->producer, KAFKA_WAIT_MS);
     announcer_free(one->announcer);
-    rd_kafka_destroy(one->producer);
+    kafka_client_free(one->producer);
     signer_free(one->signer);
 }
 
@@ -104,8 +104,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    rd_kafka_consumer_close(reader);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     kafka_close(&kafka);
     trust_close(trust);
     char command[128];

@@ -102,8 +102,7 @@ static rd_kafka_message_t *next_record(rd_kafka_t *reader) {
 }
 
 static void reader_free(rd_kafka_t *reader) {
-    rd_kafka_consumer_close(reader);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
 }
 
 /* ---- one worker ---- */
@@ -248,7 +247,7 @@ static int tear_down(void **state) {
     struct running *running = *state;
     reader_free(running->acks);
     reader_free(running->workers);
-    rd_kafka_destroy(producer);
+    kafka_client_free(producer);
     *state = running->fixture;
     free(running);
     return fixture_tear_down(state);

@@ -61,8 +61,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    rd_kafka_consumer_close(reader);
-    rd_kafka_destroy(reader);
+    kafka_client_free(reader);
     rd_kafka_flush(kafka.producer, KAFKA_WAIT_MS);
     kafka_close(&kafka);
     signer_free(api);
