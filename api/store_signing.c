@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/credentials.h"
 #include "common/memory.h"
 #include "store_audit.h"
 #include "store_sql.h"
@@ -57,6 +58,8 @@ static int insert(struct store *store, bool is_active, char kid[SHA256_TEXT_SIZE
 
 static int count_keys(struct store *store, const char *sql, int64_t *count, struct error *error) {
     sqlite3_stmt *statement = store_statement(store, sql, error);
+    if (statement && sqlite3_bind_parameter_count(statement) > 0)
+        store_bind_integer(statement, 1, clock_wall_ms());
     if (!statement || store_step(store, statement, "counting signing keys", error) != 1)
         return -1;
     *count = sqlite3_column_int64(statement, 0);
@@ -79,6 +82,13 @@ int store_add_signing_key(struct store *store, char kid[SHA256_TEXT_SIZE], struc
         return -1;
     if (count >= SIGNING_KEYS_WAITING_MAX)
         return error_set(error, ERROR_CONFLICT, "%d signing keys wait to be activated already!", SIGNING_KEYS_WAITING_MAX);
+    if (count_keys(store, "SELECT count(*) FROM signing_key WHERE accepted_until IS NULL OR accepted_until > ?1", &count, error))
+        return -1;
+    if (count >= CREDENTIAL_KEYS_MAX)
+        return error_set(error, ERROR_CONFLICT,
+                         "%d signing keys are accepted, as many as a worker takes! Add another one when the first of them is not "
+                         "accepted any more (jwk-api signing-key list tells until when).",
+                         CREDENTIAL_KEYS_MAX);
     return insert(store, false, kid, error);
 }
 

@@ -14,7 +14,8 @@ enum {
 
 /* Makes the first key when there is none yet. Inside a transaction; needs the sealing (store_sealing.h) only then. */
 int store_ensure_signing_key(struct store *store, struct error *error) MUST_CHECK;
-/* Makes a key for later; kid gets its name. Inside a transaction. ERROR_CONFLICT when SIGNING_KEYS_WAITING_MAX wait already. */
+/* Makes a key for later; kid gets its name. Inside a transaction. ERROR_CONFLICT when SIGNING_KEYS_WAITING_MAX wait already,
+ * or as many are accepted as a worker takes. */
 int store_add_signing_key(struct store *store, char kid[SHA256_TEXT_SIZE], struct error *error) MUST_CHECK;
 /* The next key of that kid takes the place of the active one, which is accepted for so long; everything is published again,
  * since old events stay in the topic. Inside a transaction. ERROR_NOT_FOUND, or ERROR_CONFLICT for one that is or was active.

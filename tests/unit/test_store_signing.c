@@ -3,6 +3,7 @@
 
 #include "api/store_republish.h"
 #include "api/store_signing.h"
+#include "common/clock.h"
 #include "common/credentials.h"
 
 static const char *const environments[] = {"production"};
@@ -116,11 +117,32 @@ static void only_a_key_that_waits_is_activated(void **state) {
     FAILS(store_add_signing_key(store, second, &error), ERROR_CONFLICT, "4 signing keys wait to be activated already!");
 }
 
+static void no_more_keys_are_accepted_at_once_than_a_worker_takes(void **state) {
+    struct store *store = ((struct store_fixture *)*state)->store;
+    struct jwk *keys[CREDENTIAL_KEYS_MAX];
+    char kid[SHA256_TEXT_SIZE];
+    SUCCEEDS(store_ensure_signing_key(store, &error));
+    SUCCEEDS(store_add_signing_key(store, kid, &error));
+    SUCCEEDS(store_activate_signing_key(store, kid, 0, &error)); /* one that counts no more */
+    for (int i = 1; i < CREDENTIAL_KEYS_MAX; i++) {
+        SUCCEEDS(store_add_signing_key(store, kid, &error));
+        SUCCEEDS(store_activate_signing_key(store, kid, 3600 * 1000, &error));
+    }
+    struct error error = {0};
+    assert_int_equal(store_add_signing_key(store, kid, &error), -1);
+    assert_int_equal(error.code, ERROR_CONFLICT);
+    assert_non_null(strstr(error.message, "16 signing keys are accepted"));
+    size_t count = export(store, false, clock_wall_ms(), keys);
+    assert_int_equal(count, CREDENTIAL_KEYS_MAX);
+    free_keys(keys, count);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_first_key_is_made_once, open_store, close_store),
         cmocka_unit_test_setup_teardown(the_next_key_takes_the_place_of_the_active_one, open_store, close_store),
         cmocka_unit_test_setup_teardown(only_a_key_that_waits_is_activated, open_store, close_store),
+        cmocka_unit_test_setup_teardown(no_more_keys_are_accepted_at_once_than_a_worker_takes, open_store, close_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
