@@ -365,11 +365,15 @@ static void ending_free(struct ending *ending) {
     free(ending);
 }
 
-static void *end_client(void *context) {
+static void end_client(rd_kafka_t *client) {
+    if (rd_kafka_type(client) == RD_KAFKA_CONSUMER)
+        rd_kafka_consumer_close(client);
+    rd_kafka_destroy(client);
+}
+
+static void *end_in_thread(void *context) {
     struct ending *ending = context;
-    if (rd_kafka_type(ending->client) == RD_KAFKA_CONSUMER)
-        rd_kafka_consumer_close(ending->client);
-    rd_kafka_destroy(ending->client);
+    end_client(ending->client);
     pthread_mutex_lock(&ending->lock);
     ending->ended = true;
     bool is_given_up = ending->is_given_up;
@@ -404,14 +408,15 @@ void kafka_client_free(rd_kafka_t *client) {
     pthread_mutex_init(&ending->lock, NULL);
     pthread_cond_init(&ending->changed, NULL);
     pthread_t thread;
-    bool in_thread = pthread_create(&thread, NULL, end_client, ending) == 0;
-    if (in_thread)
-        pthread_detach(thread);
-    else
-        end_client(ending);
-    if (await_end(ending))
+    if (pthread_create(&thread, NULL, end_in_thread, ending) != 0) {
+        end_client(client);
         ending_free(ending);
-    else
-        log_warning("a Kafka client does not end, and is left behind", "client", name);
+    } else {
+        pthread_detach(thread);
+        if (await_end(ending))
+            ending_free(ending);
+        else
+            log_warning("a Kafka client does not end, and is left behind", "client", name);
+    }
     free(name);
 }
