@@ -117,9 +117,7 @@ struct audit_events *audit_events_read(const struct kafka_settings *settings, co
     struct audit_events *events = memory_new(sizeof *events);
     rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-audit", NULL, error);
     int status = consumer ? read_all(consumer, topic, events, error) : -1;
-    if (consumer) {
-        kafka_client_free(consumer);
-    }
+    kafka_client_free(consumer);
     if (status == 0)
         return events;
     audit_events_free(events);

@@ -58,8 +58,8 @@ struct worker {
     struct announcer *announcer;
     struct settler *settler;
     struct batch *batch;
-    bool ready, caught_up;
-    bool was_ready;    /* … since this process began: from then on the API waits for it, also while it reads everything again */
+    bool caught_up;
+    bool was_ready;    /* since this process began: from then on the API waits for it, also while it reads everything again */
     bool hello_needed; /* to be said at the next heartbeat's time */
     bool contact;      /* a heartbeat was delivered and not looked at */
     bool swollen;      /* much was fetched ahead since memory was last given back */
@@ -156,7 +156,7 @@ static void announce(struct worker *worker, enum presence_kind kind) {
     struct announcement announcement = {
         .epoch = state_epoch(state),
         .keys = state_keys(state),
-        .ready = worker->was_ready && kind != PRESENCE_GOODBYE,
+        .ready = worker->was_ready,
         .positions = positions,
         .position_count = count,
         .failing = failing.pointers,
@@ -259,7 +259,7 @@ static bool look_back_at(struct worker *worker, const rd_kafka_message_t *messag
     if (consumer_hold_against(worker->consumer, message, sequence, &again, &problem))
         log_warning("can not begin again; trying later", "reason", problem.message);
     if (again)
-        worker->caught_up = worker->ready = false;
+        worker->caught_up = false;
     return again;
 }
 
@@ -330,7 +330,7 @@ static void apply(struct worker *worker) {
         return;
     }
     if (again)
-        worker->caught_up = worker->ready = false;
+        worker->caught_up = false;
     batch_drop_outdated(batch, worker->consumer);
     struct apply_target target = apply_target_of(worker);
     if (batch_has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
@@ -393,10 +393,10 @@ static void update_readiness(struct worker *worker) {
         if (effects)
             effects_export_all(effects);
     }
-    worker->ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
-    worker->was_ready = worker->was_ready || worker->ready;
+    bool ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
+    worker->was_ready = worker->was_ready || ready;
     /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. */
-    bool is_open = worker->ready && announcer_is_announced(worker->announcer);
+    bool is_open = ready && announcer_is_announced(worker->announcer);
     if (is_open == atomic_load(&worker->options.status->ready))
         return;
     atomic_store(&worker->options.status->ready, is_open);
@@ -425,7 +425,7 @@ static void note_contact(struct worker *worker) {
         return;
     }
     if (again)
-        worker->caught_up = worker->ready = false;
+        worker->caught_up = false;
     else if (since > worker->options.tombstone_delay_ms / 100 || since < 0)
         store_positions(worker);
 }
@@ -711,7 +711,7 @@ static void finish(struct worker *worker) {
         rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS);
     }
     store_positions(worker);
-    worker->ready = false;
+    worker->was_ready = false;
     announce(worker, PRESENCE_GOODBYE);
     if (rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS))
         log_warning("stopping without a word: the broker does not answer", "pending",
