@@ -129,7 +129,7 @@ def test_administration_appears_in_order_while_serving_and_while_stopped(broker,
     assert installation.admin("project", "remove", "p", check=False).returncode == 1, "what is refused is not told"
     installation.admin("project", "list")
     kid = installation.admin("signing-key", "add").stdout.strip()
-    installation.admin("signing-key", "activate", kid, "--accept-old-for", "1h")
+    installation.admin("signing-key", "activate", "--accept-old-for", "1h", "--", kid)
     installation.admin("environment", "rekey", "production", "--without-keys")
     installation.start_api()
     trail.wait_entry(lambda entry: entry.get("command") == "environment rekey", "what was done while the API was stopped")

@@ -202,7 +202,7 @@ def test_store_of_before_the_key_of_all_events_is_refused_and_is_the_truth_again
     assert installation.api.stop() == 0
     put_back = back_up(installation)
     # All that was published again under the other key is what compaction leaves some time after.
-    installation.admin("signing-key", "activate", installation.admin("signing-key", "add").stdout.strip())
+    installation.admin("signing-key", "activate", "--", installation.admin("signing-key", "add").stdout.strip())
     new_topic()
     assert installation.start_api().create(project, "newer", prefer="respond-async").status == 202
     installation.topics.wait_event(lambda value: value["jwk"]["name"] == "newer", "the event of the newer key")

@@ -93,7 +93,7 @@ def test_another_key_signs_from_its_activation_on_and_everything_is_published_ag
     assert serving.api.update(project, "key-0", {"description": "x"}, prefer="respond-async").status == 202
     wait_until(lambda: len(published(serving)) == 21, "the update is published")
     assert {kid for kid, _ in verdicts(serving, serving.signing_keys())} == {first}, "it waits to be activated"
-    serving.admin("signing-key", "activate", second, "--accept-old-for", "1h")
+    serving.admin("signing-key", "activate", "--accept-old-for", "1h", "--", second)
     wait_until(lambda: len(published(serving)) == 41, "everything is published again")
     keys = serving.signing_keys()
     assert [kid for kid, _ in verdicts(serving, keys)].count(second) == 20
@@ -112,7 +112,7 @@ def test_a_key_that_is_activated_while_nothing_serves_signs_from_the_next_start_
     wait_until(lambda: len(published(serving)) == 1, "it is published")
     assert serving.api.stop() == 0
     second = serving.admin("signing-key", "add").stdout.strip()
-    serving.admin("signing-key", "activate", second)
+    serving.admin("signing-key", "activate", "--", second)
     serving.start_api()
     wait_until(lambda: len(published(serving)) == 2, "it is published again")
     assert verdicts(serving, serving.signing_keys())[1][0] == second
@@ -121,7 +121,7 @@ def test_a_key_that_is_activated_while_nothing_serves_signs_from_the_next_start_
 def test_a_key_that_is_no_longer_accepted_is_exported_for_auditors_alone(installation, project):
     first = installation.signing_keys()["keys"][0]["kid"]
     second = installation.admin("signing-key", "add").stdout.strip()
-    installation.admin("signing-key", "activate", second, "--accept-old-for", "0")
+    installation.admin("signing-key", "activate", "--accept-old-for", "0", "--", second)
     assert [key["kid"] for key in installation.signing_keys()["keys"]] == [second]
     assert [key["kid"] for key in installation.signing_keys("--all")["keys"]] == [first, second]
 
@@ -129,10 +129,10 @@ def test_a_key_that_is_no_longer_accepted_is_exported_for_auditors_alone(install
 def test_only_a_key_that_waits_can_be_activated(installation, project):
     first = installation.signing_keys()["keys"][0]["kid"]
     second = installation.admin("signing-key", "add").stdout.strip()
-    installation.admin("signing-key", "activate", second)
+    installation.admin("signing-key", "activate", "--", second)
     before = installation.admin("signing-key", "list").stdout
     for kid, reason in {"none": "is not found", second: "is active already", first: "was replaced"}.items():
-        done = installation.admin("signing-key", "activate", kid, check=False)
+        done = installation.admin("signing-key", "activate", "--", kid, check=False)
         assert done.returncode == 1 and reason in done.stderr
     assert installation.admin("signing-key", "list").stdout == before
     for _ in range(4):
