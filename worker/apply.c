@@ -17,27 +17,9 @@ enum { KEY_SHOWN_MAX = 64 };
 
 /* ---- decoding ---- */
 
-static void log_skipped(const char *what, const struct apply_record *record, const char *verdict, const char *reason) {
-    static struct log_limit limit; /* of the one thread that applies */
-    char key[KEY_SHOWN_MAX + 1];
-    const char *shown = NULL;
-    int64_t suppressed;
-    if (!log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
-        return;
-    /* What is not text is not printed: it could be anything, a private key too. */
-    if (record->key && record->key_length <= KEY_SHOWN_MAX && json_utf8_is_valid(record->key, record->key_length)) {
-        memcpy(key, record->key, record->key_length);
-        key[record->key_length] = '\0';
-        shown = key;
-    }
-    log_warning(what, "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "key", shown, "verdict",
-                verdict, "reason", reason, "suppressed", suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
-}
-
-static void mark_malformed(struct apply_record *record, const char *reason) {
-    log_skipped("malformed event skipped", record, NULL, reason);
-    metric_add(&metric_events_malformed, 1);
+static void mark_malformed(struct apply_record *record, const char *reason, struct arena *arena) {
     record->outcome = APPLY_MALFORMED;
+    record->refusal = arena_string(arena, reason);
 }
 
 static bool key_is(const struct apply_record *record, const char *id) {
@@ -139,14 +121,31 @@ void apply_decode(struct apply_record *record, struct arena *arena) {
                 return;
             }
         }
-        mark_malformed(record, "a tombstone whose key is not a UUID");
+        mark_malformed(record, "a tombstone whose key is not a UUID", arena);
     } else if (decode_event(record, arena, &problem)) {
-        mark_malformed(record, problem.message);
+        mark_malformed(record, problem.message, arena);
     }
     record->attributes = NULL;
 }
 
 /* ---- one transaction ---- */
+
+static void log_skipped(const char *what, const struct apply_record *record, const char *verdict, const char *reason) {
+    static struct log_limit limit; /* of the one thread that applies */
+    char key[KEY_SHOWN_MAX + 1];
+    const char *shown = NULL;
+    int64_t suppressed;
+    if (!log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+        return;
+    /* What is not text is not printed: it could be anything, a private key too. */
+    if (record->key && record->key_length <= KEY_SHOWN_MAX && json_utf8_is_valid(record->key, record->key_length)) {
+        memcpy(key, record->key, record->key_length);
+        key[record->key_length] = '\0';
+        shown = key;
+    }
+    log_warning(what, "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "key", shown, "verdict",
+                verdict, "reason", reason, "suppressed", suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+}
 
 /* The sets that a transaction changes. They are made stale after the commit: before it, a reader could build the old set again.
  */
@@ -316,6 +315,11 @@ static int fail(const struct apply_target *target) {
     return -1;
 }
 
+static void tell_malformed(const struct apply_record *record) {
+    log_skipped("malformed event skipped", record, NULL, record->refusal);
+    metric_add(&metric_events_malformed, 1);
+}
+
 static void tell_refused(const struct apply_record *record) {
     log_skipped("event refused", record, signature_verdict_name(record->verdict), record->refusal);
     metric_add(&metric_events_refused[record->verdict], 1);
@@ -333,7 +337,9 @@ static void tell_outcomes(const struct apply_record *records, size_t count) {
     int64_t applied = 0, duplicate = 0, tombstones = 0;
     for (size_t i = 0; i < count; i++) {
         bool is_newer = records[i].outcome == APPLY_NEWER;
-        if (records[i].outcome == APPLY_REFUSED)
+        if (records[i].outcome == APPLY_MALFORMED)
+            tell_malformed(&records[i]);
+        else if (records[i].outcome == APPLY_REFUSED)
             tell_refused(&records[i]);
         else if (is_newer && records[i].is_unproven)
             tell_unproven(&records[i]);

@@ -48,7 +48,7 @@ struct apply_record {
     const char *problem;                 /* then: why */
     enum signature_verdict verdict;      /* on its signature; SIGNATURE_VALID also where none is asked for */
     bool verified;                       /* it was asked for */
-    const char *refusal;                 /* in the arena: why the verdict is another; NULL when it is valid */
+    const char *refusal;                 /* in the arena: why the verdict is another, or why it is malformed */
 
     struct event event; /* in the arena; description, actor and time are not kept, and retiring ends with each key's exp */
     char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */
@@ -61,7 +61,8 @@ struct apply_record {
     bool is_unproven; /* an unsigned delete that is followed: event is what the state has of the JWK, and nobody is acked */
 };
 
-/* Decodes one record; what does not fit becomes APPLY_MALFORMED, and what was refused APPLY_REFUSED. Never fails. */
+/* Decodes one record; what does not fit becomes APPLY_MALFORMED, and what was refused APPLY_REFUSED. Never fails. Thread-safe for
+ * records and arenas of the caller's own. */
 void apply_decode(struct apply_record *record, struct arena *arena);
 
 struct apply_target {

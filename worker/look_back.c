@@ -15,7 +15,7 @@ int64_t look_back_sequence(struct trust *trust, const rd_kafka_message_t *record
     struct event event;
     struct error ignored;
     if (!record->payload || cloudevent_read(record, &storage, &attributes, &ignored) ||
-        trust_check_event(trust, record, &attributes, clock_wall_ms() / 1000, &ignored) != SIGNATURE_VALID ||
+        trust_check_event(trust, 0, record, &attributes, clock_wall_ms() / 1000, &ignored) != SIGNATURE_VALID ||
         event_decode(record->payload, record->len, &event, &ignored))
         return 0;
     int64_t sequence = event.sequence;

@@ -64,8 +64,8 @@ static const struct option_spec options[] = {
      "The credentials of the environment, as `jwk-api environment add` wrote them: with them events are verified, private "
      "halves "
      "opened, and acknowledgements signed. For its owner alone (mode 600). Default: the file credentials in "
-     "$CREDENTIALS_DIRECTORY, when there is one. Read again on SIGHUP, and when a record comes that an unknown key has signed "
-     "and the file has changed."},
+     "$CREDENTIALS_DIRECTORY, when there is one. Read again on SIGHUP, and within a heartbeat when events were refused for "
+     "want of a key and the file has changed."},
     {"api-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(api_keys),
      "A JWK Set of the API's public signing keys, as `jwk-api signing-key export` prints it, in place of those in the "
      "credentials. Read again like them."},

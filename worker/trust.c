@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/credentials.h"
@@ -16,12 +15,6 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/secret_file.h"
-
-enum {
-    CHECKERS_MAX = 4,  /* threads that judge at once; the broker and those who are served need cores too */
-    CHECKED_ALONE = 32 /* so few records are judged sooner than a thread is started */
-};
-enum { LOOK_MS = 1000 }; /* between looks at whether a file has changed: a flood of forged records must not make it many */
 
 /* What tells that a file is not the one that was read. */
 struct file_mark {
@@ -34,7 +27,7 @@ struct file_mark {
 /* What was read from the files at one time. */
 struct keys {
     struct credentials credentials;
-    struct verifier *api[CHECKERS_MAX], *environment; /* the same keys in each: one for each thread */
+    struct verifier *api[TRUST_CHECKERS_MAX], *environment; /* the same keys in each: one for each thread */
     struct signer *enroller;
     char *names;     /* of the API's keys, see trust_keys() */
     char *enrolling; /* kid of the key that enrols */
@@ -46,7 +39,6 @@ struct trust {
     pthread_rwlock_t lock; /* guards keys->credentials against those who open private halves */
     struct keys *keys;
     uint64_t generation;
-    int64_t looked_at; /* monotonic ms */
 };
 
 /* ---- reading ---- */
@@ -55,7 +47,7 @@ static void keys_free(struct keys *keys) {
     if (!keys)
         return;
     credentials_clear(&keys->credentials);
-    for (size_t i = 0; i < CHECKERS_MAX; i++)
+    for (size_t i = 0; i < TRUST_CHECKERS_MAX; i++)
         verifier_free(keys->api[i]);
     verifier_free(keys->environment);
     signer_free(keys->enroller);
@@ -95,7 +87,7 @@ static int trust_api_keys(struct keys *keys, struct jwk *const *list, size_t cou
     int status = 0;
     for (size_t i = 0; i < count; i++) {
         names[i] = describe(list[i]);
-        for (size_t j = 0; j < CHECKERS_MAX; j++)
+        for (size_t j = 0; j < TRUST_CHECKERS_MAX; j++)
             if (verifier_trust(keys->api[j], list[i], INT64_MAX, error))
                 status = -1;
     }
@@ -180,7 +172,7 @@ static int read_api_keys(const struct trust *trust, struct keys *keys, struct er
 
 static struct keys *read_keys(const struct trust *trust, struct error *error) {
     struct keys *keys = memory_new(sizeof *keys);
-    for (size_t i = 0; i < CHECKERS_MAX; i++)
+    for (size_t i = 0; i < TRUST_CHECKERS_MAX; i++)
         keys->api[i] = verifier_new();
     keys->environment = verifier_new();
     if (read_credentials(trust, keys, error) == 0 && read_api_keys(trust, keys, error) == 0) {
@@ -241,13 +233,8 @@ int trust_reload(struct trust *trust, struct error *error) {
     return 0;
 }
 
-/* Whether something else was read, because a file has changed. */
-static bool reload_if_changed(struct trust *trust) {
-    int64_t now = clock_monotonic_ms();
+bool trust_look(struct trust *trust) {
     struct error problem;
-    if (trust->looked_at > 0 && now - trust->looked_at < LOOK_MS)
-        return false;
-    trust->looked_at = now;
     if (!marks_differ(mark_of(trust->credentials_path), trust->credentials_mark) &&
         !marks_differ(mark_of(trust->api_keys_path), trust->api_keys_mark))
         return false;
@@ -262,61 +249,16 @@ const char *trust_keys(const struct trust *trust) { return trust ? trust->keys->
 
 /* ---- judging ---- */
 
-enum signature_verdict trust_check_event(struct trust *trust, const rd_kafka_message_t *record,
+enum signature_verdict trust_check_event(const struct trust *trust, size_t checker, const rd_kafka_message_t *record,
                                          const struct cloudevent *attributes, int64_t now, struct error *error) {
     if (!trust)
         return SIGNATURE_VALID;
-    enum signature_verdict verdict = verifier_check(trust->keys->api[0], record, attributes, now, NULL, error);
-    if ((verdict == SIGNATURE_UNKNOWN_KEY || verdict == SIGNATURE_EXPIRED_KEY) && reload_if_changed(trust))
-        verdict = verifier_check(trust->keys->api[0], record, attributes, now, NULL, error);
+    enum signature_verdict verdict = verifier_check(trust->keys->api[checker], record, attributes, now, NULL, error);
     if (verdict == SIGNATURE_UNKNOWN_KEY || verdict == SIGNATURE_EXPIRED_KEY) {
         struct error why = *error;
         error_set(error, why.code, "%s: give this worker the API's present keys (jwk-api signing-key export)", why.message);
     }
     return verdict;
-}
-
-/* Neighbours, of which many share a signature, for one thread. */
-struct slice {
-    struct verifier *verifier;
-    rd_kafka_message_t *const *records;
-    size_t count;
-    int64_t now;
-    bool *is_valid;
-    pthread_t thread;
-};
-
-static void *check_slice(void *context) {
-    struct slice *slice = context;
-    for (size_t i = 0; i < slice->count; i++) {
-        struct cloudevent_storage storage;
-        struct cloudevent attributes;
-        const rd_kafka_message_t *record = slice->records[i];
-        slice->is_valid[i] = !record->err && cloudevent_read(record, &storage, &attributes, NULL) == 0 &&
-                             verifier_check(slice->verifier, record, &attributes, slice->now, NULL, NULL) == SIGNATURE_VALID;
-    }
-    return NULL;
-}
-
-void trust_check_many(struct trust *trust, rd_kafka_message_t *const *records, size_t count, int64_t now, bool *is_valid) {
-    struct slice slices[CHECKERS_MAX];
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t threads = cores > CHECKERS_MAX ? CHECKERS_MAX : cores > 1 ? (size_t)cores : 1, at = 0, started = 1;
-    if (count <= CHECKED_ALONE)
-        threads = 1;
-    for (size_t i = 0; i < threads; i++) {
-        size_t length = (count - at) / (threads - i);
-        slices[i] = (struct slice){.verifier = trust->keys->api[i], .records = records + at, .count = length, .now = now,
-                                   .is_valid = is_valid + at};
-        at += length;
-    }
-    while (started < threads && pthread_create(&slices[started].thread, NULL, check_slice, &slices[started]) == 0)
-        started++;
-    check_slice(&slices[0]);
-    for (size_t i = started; i < threads; i++)
-        check_slice(&slices[i]); /* no thread could be had for it */
-    for (size_t i = 1; i < started; i++)
-        pthread_join(slices[i].thread, NULL);
 }
 
 bool trust_verdict_may_change(enum signature_verdict verdict) {
@@ -354,7 +296,7 @@ enum signature_verdict trust_check_presence(struct trust *trust, const rd_kafka_
     struct text payload = TEXT_EMPTY;
     const char *text = presence->enrolment;
     enum signature_verdict verdict = verifier_check_text(trust->keys->environment, text, strlen(text), now, &payload, error);
-    if (verdict == SIGNATURE_UNKNOWN_KEY && reload_if_changed(trust)) {
+    if (verdict == SIGNATURE_UNKNOWN_KEY && trust_look(trust)) {
         text_reset(&payload);
         verdict = verifier_check_text(trust->keys->environment, text, strlen(text), now, &payload, error);
     }

@@ -92,7 +92,7 @@ static void note_state_failure(struct worker *worker, const struct error *proble
 static struct apply_target apply_target_of(const struct worker *worker) {
     return (struct apply_target){.state = worker->options.state,
                                  .cache = worker->options.cache,
-                                 .arena = &worker->batch->arena,
+                                 .arena = &worker->batch->arenas[0],
                                  .progress = worker->progress,
                                  .now_ms = clock_wall_ms(),
                                  .judged_by = trust_keys(worker->options.trust)};
@@ -283,10 +283,7 @@ static size_t capacity(const struct worker *worker) {
 /* Takes what there is; returns how many records that was, errors and presence included. */
 static size_t take(struct worker *worker) {
     static rd_kafka_message_t *taken[BATCH_MAX]; /* of the loop's one thread */
-    static bool is_valid[BATCH_MAX];
     size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
-    if (worker->options.trust && count > 0)
-        trust_check_many(worker->options.trust, taken, count, clock_wall_ms() / 1000, is_valid);
     bool begun_again = false;
     for (size_t i = 0; i < count; i++) {
         if (begun_again && !consumer_is_of_workers(worker->consumer, taken[i])) {
@@ -299,7 +296,7 @@ static size_t take(struct worker *worker) {
                 rd_kafka_message_destroy(taken[i]);
                 continue;
             }
-            batch_add_take(worker->batch, worker->consumer, worker->options.trust, is_valid[i], taken[i]);
+            batch_add_take(worker->batch, worker->consumer, taken[i]);
             continue;
         }
         if (taken[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !consumer_is_of_workers(worker->consumer, taken[i])) {
@@ -313,6 +310,7 @@ static size_t take(struct worker *worker) {
         rd_kafka_message_destroy(taken[i]);
         taken[i] = NULL;
     }
+    batch_read(worker->batch, worker->options.trust);
     worker->swollen = worker->swollen || count >= BATCH_LIVE;
     return count;
 }
@@ -472,6 +470,8 @@ static int64_t tick(struct worker *worker) {
             malloc_trim(0);
             worker->swollen = false;
         }
+        if (worker->options.trust && state_refused_by(worker->options.state)[0])
+            (void)trust_look(worker->options.trust); /* keys that were handed in after the events that they would have taken */
         if (worker->hello_needed) {
             worker->hello_needed = false;
             announce(worker, PRESENCE_HELLO);

@@ -9,6 +9,7 @@
 #include "common/credentials.h"
 #include "common/json.h"
 #include "common/memory.h"
+#include "worker/batch.h"
 #include "worker/trust.h"
 
 #define JWK_ID "01890000-0000-7000-8000-00000000000a"
@@ -148,7 +149,7 @@ static enum signature_verdict judge_event(struct trust *trust, struct signer *si
     assert_int_equal(result, RD_KAFKA_RESP_ERR_NO_ERROR);
     rd_kafka_message_t *record = kafka_read(reader);
     assert_int_equal(cloudevent_read(record, &storage, &read, error), 0);
-    enum signature_verdict verdict = trust_check_event(trust, record, &read, now, error);
+    enum signature_verdict verdict = trust_check_event(trust, 0, record, &read, now, error);
     rd_kafka_message_destroy(record);
     return verdict;
 }
@@ -170,40 +171,57 @@ static void events_are_believed_of_the_api_alone(void **state) {
     trust_close(trust);
 }
 
-static void many_are_judged_each_on_its_own(void **state) {
+static void many_are_read_each_on_its_own(void **state) {
     (void)state;
     enum { MANY = 101 };
-    rd_kafka_message_t *records[MANY];
-    bool is_valid[MANY];
     struct trust *trust = opened();
     struct cloudevent attributes = attributes_of("jwk.updated.v1");
+    struct event event = {.operation = EVENT_UPDATE, .deployment_id = OTHER_ID, .epoch = 1, .version = 2, .project_id = WORKER_ID,
+                          .project_name = "p", .jwk_id = JWK_ID, .type = "OKP", .kid = "a", .public_key = PUBLIC_HALF, .actor = "a",
+                          .time = "2026-01-31T12:00:00.000Z"};
     unsigned char leaves[MANY][32];
-    char values[MANY][32];
+    char names[MANY][8];
+    struct text values[MANY] = {0};
     for (int i = 0; i < MANY; i++) {
-        snprintf(values[i], sizeof values[i], "{\"n\":%d}", i);
-        signature_leaf(JWK_ID, &attributes, values[i], strlen(values[i]), leaves[i]);
+        snprintf(names[i], sizeof names[i], "n%d", i);
+        event.name = names[i];
+        event.sequence = i + 1;
+        event_encode(&event, &values[i]);
+        signature_leaf(JWK_ID, &attributes, values[i].bytes, values[i].length, leaves[i]);
     }
-    struct signed_batch *batch = signature_sign(api, (const unsigned char(*)[32])leaves, MANY);
+    struct signed_batch *signatures = signature_sign(api, (const unsigned char(*)[32])leaves, MANY);
     for (int i = 0; i < MANY; i++) {
         rd_kafka_headers_t *headers = cloudevent_headers(&attributes);
-        signature_add_headers(batch, (size_t)i, headers);
-        const char *value = i % 7 == 3 ? "{}" : values[i]; /* every seventh was altered */
+        signature_add_headers(signatures, (size_t)i, headers);
+        size_t length = i % 7 == 3 ? values[i].length - 1 : values[i].length; /* every seventh was altered */
         assert_int_equal(rd_kafka_producev(kafka.producer, RD_KAFKA_V_TOPIC(kafka.topics.events), RD_KAFKA_V_PARTITION(0),
                                            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(JWK_ID, strlen(JWK_ID)),
-                                           RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)), RD_KAFKA_V_HEADERS(headers),
-                                           RD_KAFKA_V_END),
+                                           RD_KAFKA_V_VALUE(values[i].bytes, length), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END),
                          0);
     }
-    signed_batch_free(batch);
-    for (int i = 0; i < MANY; i++)
-        records[i] = kafka_read(reader);
-    for (size_t count = 1; count <= MANY; count += 25) {
-        trust_check_many(trust, records, count, NOW, is_valid);
-        for (size_t i = 0; i < count; i++)
-            assert_int_equal(is_valid[i], i % 7 != 3);
+    signed_batch_free(signatures);
+    struct batch *batch = memory_new(sizeof *batch);
+    for (; batch->count < MANY; batch->count++) {
+        rd_kafka_message_t *record = kafka_read(reader);
+        batch->messages[batch->count] = record;
+        batch->records[batch->count] = (struct apply_record){.key = record->key, .key_length = record->key_len,
+                                                             .value = record->payload, .value_length = record->len};
     }
+    for (size_t count = 1; count <= MANY; count += 25) {
+        batch->count = count;
+        batch_read(batch, trust);
+        for (size_t i = 0; i < count; i++) {
+            const struct apply_record *record = &batch->records[i];
+            assert_int_equal(record->verdict, i % 7 == 3 ? SIGNATURE_WRONG : SIGNATURE_VALID);
+            assert_int_equal(record->outcome, i % 7 == 3 ? APPLY_REFUSED : APPLY_PENDING);
+            if (i % 7 != 3)
+                assert_string_equal(record->event.name, names[i]);
+        }
+    }
+    batch->count = MANY;
+    batch_free(batch);
     for (int i = 0; i < MANY; i++)
-        rd_kafka_message_destroy(records[i]);
+        text_free(&values[i]);
     trust_close(trust);
 }
 
@@ -240,7 +258,7 @@ static void only_verdicts_of_missing_trust_may_change(void **state) {
 
 /* ---- other keys ---- */
 
-static void an_unknown_key_makes_a_changed_file_be_read(void **state) {
+static void a_file_is_read_again_when_it_has_changed(void **state) {
     (void)state;
     struct error error;
     struct signer *next = signer_generate();
@@ -248,7 +266,11 @@ static void an_unknown_key_makes_a_changed_file_be_read(void **state) {
     write_file(api_keys_path, first, 0644);
     struct trust *trust = trust_open("production", credentials_path, api_keys_path, &error);
     char *names = memory_string(trust_keys(trust));
+    assert_false(trust_look(trust));
+    assert_int_equal(judge_event(trust, next, "{}", "{}", NOW, &error), SIGNATURE_UNKNOWN_KEY);
     write_file(api_keys_path, both, 0644);
+    assert_true(trust_look(trust));
+    assert_false(trust_look(trust));
     assert_int_equal(judge_event(trust, next, "{}", "{}", NOW, &error), SIGNATURE_VALID);
     assert_int_equal(judge_event(trust, api, "{}", "{}", NOW, &error), SIGNATURE_VALID);
     assert_int_equal(trust_generation(trust), 1);
@@ -452,10 +474,10 @@ int main(void) {
         TEST(credentials_that_do_not_suit_are_refused_with_what_to_do),
         TEST(without_a_key_of_the_api_nothing_could_be_believed),
         TEST(events_are_believed_of_the_api_alone),
-        TEST(many_are_judged_each_on_its_own),
+        TEST(many_are_read_each_on_its_own),
         TEST(a_retired_key_is_believed_until_its_end),
         TEST(only_verdicts_of_missing_trust_may_change),
-        TEST(an_unknown_key_makes_a_changed_file_be_read),
+        TEST(a_file_is_read_again_when_it_has_changed),
         TEST(what_can_not_be_read_again_leaves_what_was_believed),
         TEST(a_key_is_named_with_its_end_where_it_has_one),
         TEST(names_do_not_depend_on_the_order_of_the_keys),
