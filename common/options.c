@@ -498,16 +498,23 @@ static int finish_output(void) {
     return fflush(stdout) == 0 && !ferror(stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static void write_help(const struct program_spec *program, const struct command_line *line) {
+    int used;
+    const struct command_spec *command = find_command(program, line, &used);
+    if (command != NULL || line->word_count == 0 || !options_write_group_help(program, line->words[0], stdout))
+        options_write_help(program, command, stdout);
+}
+
 int options_run(const struct program_spec *program, int argc, char **argv) {
     struct command_line line = {0};
     struct error error = {0};
     const struct command_spec *command = NULL;
     char **operands;
-    int count, used, status = EXIT_USAGE;
+    int count, status = EXIT_USAGE;
     int scanned = scan(program, argc, argv, &line, &error);
     if (line.help || line.version || line.man) {
         if (line.help)
-            options_write_help(program, find_command(program, &line, &used), stdout);
+            write_help(program, &line);
         else if (line.version)
             printf("%s %s\n", program->name, program->version);
         else

@@ -82,6 +82,8 @@ int options_parse(const struct program_spec *program, int argc, char **argv, voi
                   const struct command_spec **command, char ***operands, int *count, struct error *error) MUST_CHECK;
 void options_free(const struct program_spec *program, const struct command_spec *command, void *settings);
 void options_write_help(const struct program_spec *program, const struct command_spec *command, FILE *out);
+/* What the commands are that begin with this word ("token"); false, and nothing is written, when none does. */
+bool options_write_group_help(const struct program_spec *program, const char *group, FILE *out) MUST_CHECK;
 void options_write_man(const struct program_spec *program, FILE *out);
 
 #endif

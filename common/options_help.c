@@ -93,9 +93,18 @@ static void write_table(const struct program_spec *program, const struct option_
         write_option(program, option, builtin, out);
 }
 
-static void write_commands(const struct program_spec *program, FILE *out) {
+/* Whether the command is "GROUP something". */
+static bool is_of_group(const struct command_spec *command, const char *group) {
+    size_t length = strlen(group);
+    return strncmp(command->name, group, length) == 0 && command->name[length] == ' ';
+}
+
+/* All of them, or those of a group. */
+static void write_commands(const struct program_spec *program, const char *group, FILE *out) {
     fputs("\nCommands:\n", out);
     for (const struct command_spec *command = program->commands; command->name != NULL; command++) {
+        if (group != NULL && !is_of_group(command, group))
+            continue;
         fprintf(out, "  %s%s%s\n", command->name, command->operands != NULL ? " " : "",
                 command->operands != NULL ? command->operands : "");
         write_text(out, command->summary, HELP_INDENT);
@@ -116,7 +125,7 @@ void options_write_help(const struct program_spec *program, const struct command
         write_text(out, description, 0);
     }
     if (command == NULL)
-        write_commands(program, out);
+        write_commands(program, NULL, out);
     fputs("\nOptions:\n", out);
     if (command != NULL)
         write_table(program, command->options, false, out);
@@ -126,4 +135,16 @@ void options_write_help(const struct program_spec *program, const struct command
     write_table(program, options_builtin, true, out);
     if (command == NULL)
         fprintf(out, "\n\"%s COMMAND --help\" shows the options of a command.\n", program->name);
+}
+
+bool options_write_group_help(const struct program_spec *program, const char *group, FILE *out) {
+    const struct command_spec *command = program->commands;
+    while (command->name != NULL && !is_of_group(command, group))
+        command++;
+    if (command->name == NULL)
+        return false;
+    fprintf(out, "Usage: %s %s COMMAND …\n", program->name, group);
+    write_commands(program, group, out);
+    fprintf(out, "\n\"%s %s COMMAND --help\" shows the options of a command.\n", program->name, group);
+    return true;
 }

@@ -327,6 +327,22 @@ static char *written_help(const struct command_spec *command) {
     return text;
 }
 
+static void a_group_of_commands_has_a_help_of_its_own(void **state) {
+    (void)state;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    assert_true(options_write_group_help(&program, "project", out));
+    assert_false(options_write_group_help(&program, "proj", out));
+    assert_false(options_write_group_help(&program, "serve", out));
+    fclose(out);
+    assert_non_null(strstr(text, "Usage: jwk-test project COMMAND"));
+    assert_non_null(strstr(text, "  project add NAME\n"));
+    assert_non_null(strstr(text, "  project remove"));
+    assert_null(strstr(text, "serve"));
+    free(text);
+}
+
 static void a_command_that_has_no_use_for_a_common_option_does_not_offer_it(void **state) {
     (void)state;
     char *text = written_help(&commands[4]);
@@ -417,6 +433,7 @@ int main(void) {
         TEST(sources_override_each_other_in_order),
         TEST(errors_name_their_source),
         TEST(wrong_command_lines_say_what_is_wrong),
+        TEST(a_group_of_commands_has_a_help_of_its_own),
         TEST(a_command_that_has_no_use_for_a_common_option_does_not_offer_it),
         TEST(help_fits_eighty_columns_and_tells_all),
         TEST(manual_page_has_its_sections_and_escapes),
