@@ -205,6 +205,8 @@ def tombstoned(evidence):
     result = {record["key"] for record in evidence.genuine if record["topic"] == "events" and record["value"] is None}
     if any(line["topic"] == "events" for line in evidence.lines["topic_deleted"]):
         result |= {jwk["uid"] for jwk in evidence.jwks if jwk["deleted_at"] is not None}
+        # The same of a run that was given up, whose store is not at hand.
+        result |= {record["key"] for record, value in evidence.events if value and value["operation"] == "delete"}
     return result
 
 
