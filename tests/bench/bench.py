@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures jwk-api and jwk-worker on a real Apache Kafka against the bare floor in the same minutes on the same machine.
 
-Writes build/bench/MODE.json and MODE.md, and compare.svg. Ends with 1 only when an answer was not the expected one: what a
+Writes build/bench/MODE.json and MODE.md, and compare.svg, of which tests/bench/measured.svg in the README is a copy. Ends with 1 only when an answer was not the expected one: what a
 machine's mood does to a figure is no failure.
 """
 
@@ -52,10 +52,12 @@ def parse_arguments():
     return options
 
 
-def machine():
+def circumstances(options):
     model = next((line.partition(":")[2].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), "unknown")
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": os.uname().release, "load_average": os.getloadavg()[0]}
+    kafka = next(options.kafka.glob("kafka-clients-*.jar"), pathlib.Path("unknown")).stem
+    return {"machine": {"cpu": model, "cores": os.cpu_count(), "kernel": os.uname().release, "load_average": os.getloadavg()[0]},
+            "kafka": kafka.removeprefix("kafka-clients-"), "duration_s": options.duration, "rounds": options.rounds}
 
 
 def run_mode(mode, options, output):
@@ -67,7 +69,7 @@ def run_mode(mode, options, output):
             figures, text, svg = MODES[mode](kafka, directory, options)
         finally:
             kafka.stop()
-        (output / f"{mode}.json").write_text(json.dumps({"mode": mode, "machine": machine(), **figures}, indent=1) + "\n")
+        (output / f"{mode}.json").write_text(json.dumps({"mode": mode, **circumstances(options), **figures}, indent=1) + "\n")
         (output / f"{mode}.md").write_text(text + "\n")
         if svg:
             (output / f"{mode}.svg").write_text(svg)

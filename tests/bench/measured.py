@@ -72,6 +72,8 @@ class Kafka(MeasuredProgram):
         directory.mkdir()
         port, controller_port = free_ports(2)
         properties = (REPOSITORY / "tests" / "kafka" / "server.properties").read_text()
+        # That small index is for many small topics; a large topic would get a new segment every few megabytes by it.
+        properties = re.sub(r"^log\.index\.size\.max\.bytes=.*$", "", properties, flags=re.MULTILINE)
         for name, value in {"PORT": port, "CONTROLLER_PORT": controller_port, "DIRECTORY": directory}.items():
             properties = properties.replace(f"@{name}@", str(value))
         settings = directory / "server.properties"
@@ -226,6 +228,19 @@ class Pair:
                 raise Failure(f"update of k0 in {project}: {status} {answer}")
             return answer["deploymentResult"]["success"]
         wait_until(connected, "every environment confirms an update", 120)
+
+    def counter(self, name):
+        """A metric of the API."""
+        _, _, text = request(self.api.address, "GET", "/metrics")
+        return int(re.search(rf"^{re.escape(name)} (\d+)$", text.decode(), re.MULTILINE).group(1))
+
+    def slowest_acks(self, since):
+        """For each deployment recorded since then (ms since 1970), the milliseconds until its last environment had confirmed it."""
+        with sqlite3.connect(f"file:{self.data_file()}?mode=ro", uri=True) as store:
+            rows = store.execute("SELECT max(settled_at) - created_at FROM deployment JOIN deployment_result ON deployment_id = id"
+                                 " WHERE created_at >= ? GROUP BY id HAVING count(*) = count(settled_at)", (since,)).fetchall()
+        store.close()
+        return sorted(milliseconds for milliseconds, in rows)
 
     def programs(self):
         """All measured processes by name."""

@@ -45,8 +45,10 @@ def compare_rows(point, figures, workers):
                      words(memory, "api"), *(words(memory, name) for name in workers), words(memory, "broker")])
     floor, pair = figures["floor"], figures["pair"]
     ratios = [f"{pair[name] / floor[name]:.2f} ×" for name in ("p50_us", "p99_us", "p99_9_us")]
-    rows.append([f"ratio, {point} in flight", *ratios,
-                 f"{100 * pair['rate'] / floor['rate']:.0f} %", *[""] * (5 + 2 * len(workers))])
+    programs = sum(pair["cpu_us"][name] for name in ("api", *workers)) / floor["cpu_us"]["floor"]
+    broker = pair["cpu_us"]["broker"] / floor["cpu_us"]["broker"]
+    rows.append([f"ratio, {point} in flight", *ratios, f"{100 * pair['rate'] / floor['rate']:.0f} %",
+                 f"all three {programs:.1f} ×", *[""] * len(workers), f"{broker:.1f} ×", *[""] * (3 + len(workers))])
     return rows
 
 
@@ -157,14 +159,20 @@ def expect(status, answer, what):
         raise Failure(f"{what}: {status} {answer}")
 
 
-def measure_size(pair, size, options):
+def measure_updates(pair, projects, keys, kafka, directory, options):
+    """One at a time and 64 in flight, with the floor in alternation."""
+    rounds = {point: {"floor": [], "pair": []} for point in (1, 64)}
+    for _ in range(options.rounds):
+        for point, kinds in rounds.items():
+            kinds["floor"].append(run_floor(kafka, directory, point, 2, options.duration))
+            kinds["pair"].append(run_load(pair, connections=point, projects=projects, keys=keys, duration=options.duration))
+    return {kind: {point: medians(rounds[point][kind]) for point in rounds} for kind in ("floor", "pair")}
+
+
+def measure_size(pair, size, kafka, directory, options):
     """All figures at one size; the pair runs when called and when it returns."""
     projects, keys = min(size, SPREAD), max(1, size // SPREAD)
-    figures = {"size": size}
-    run_load(pair, connections=64, projects=projects, keys=keys, duration=options.duration)  # the broker's JVM compiles its hot paths
-    update = run_load(pair, connections=1, projects=projects, keys=keys, duration=options.duration)
-    figures |= {name: update[name] for name in ("p50_us", "p99_us", "rate")}
-    figures["rate_64"] = run_load(pair, connections=64, projects=projects, keys=keys, duration=options.duration)["rate"]
+    figures = {"size": size} | measure_updates(pair, projects, keys, kafka, directory, options)
 
     def rename(number):
         source, target = ("k1", "renamed") if number % 2 == 0 else ("renamed", "k1")
@@ -215,19 +223,25 @@ def growth(kafka, directory, options):
         pair.start()
         seed(pair, 1, 100, 0, 100, prefix="hundred")
         pair.wait_connected("hundred0")
+        # The broker's JVM compiles its hot paths first, so that the first size is not the slowest for that.
+        for _ in range(3):
+            run_load(pair, connections=64, projects=1, keys=100, duration=options.duration, path="/apiops/projects/hundred%p/jwks/k%k/")
         filled = 0
         for size in options.sizes:
             options.say(f"filling up to {size} JWKs")
             filling = seed(pair, SPREAD, -(-max(options.sizes) // SPREAD), filled, size - filled)
             filled = size
             options.say(f"measuring at {size} JWKs")
-            points.append(measure_size(pair, size, options) | {"creates_per_s": filling["rate"]})
-    headings = ["JWKs", "update p50 ms", "p99 ms", "updates/s at 64", "creates/s at 1,000", "rename ms", "list page ms",
-                "key set ms", "API start s", "worker start s", "bootstrap keys/s", "MB: API", "MB: worker"]
+            points.append(measure_size(pair, size, kafka, directory, options) | {"creates_per_s": filling["rate"]})
+    headings = ["JWKs", "update p50 ms", "of the floor's", "p99 ms", "updates/s at 64", "of the floor's", "creates/s at 1,000",
+                "rename ms", "list page ms", "key set ms", "API start s", "worker start s", "bootstrap keys/s", "MB after start: API",
+                "MB after start: worker"]
     rows = []
     for each in points:
         worker = next(name for name in each["memory_after_start_mb"] if name not in ("api", "broker"))
-        rows.append([each["size"], milliseconds(each["p50_us"]), milliseconds(each["p99_us"]), f"{each['rate_64']:.0f}",
+        alone, many, floor = each["pair"][1], each["pair"][64], each["floor"]
+        rows.append([each["size"], milliseconds(alone["p50_us"]), f"{alone['p50_us'] / floor[1]['p50_us']:.2f} ×",
+                     milliseconds(alone["p99_us"]), f"{many['rate']:.0f}", f"{100 * many['rate'] / floor[64]['rate']:.0f} %",
                      f"{each['creates_per_s']:.0f}", milliseconds(each["rename_us"]), milliseconds(each["list_us"]),
                      milliseconds(each["key_set_us"]), f"{each['api_start_s']:.2f}", f"{each['worker_start_s']:.2f}",
                      f"{each['bootstrap_keys_per_s']:.0f}", f"{each['memory_after_start_mb']['api']:.0f}",
@@ -238,15 +252,32 @@ def growth(kafka, directory, options):
         worker = next(name for name in last["memory_after_start_mb"] if name not in ("api", "broker"))
         slopes = {name: (last["memory_after_start_mb"][name] - first["memory_after_start_mb"][name]) * 1024 * 1024
                   / (last["size"] - first["size"]) for name in ("api", worker)}
-        text += (f"\n\nUpdate p50 at {last['size']} JWKs: {last['p50_us'] / first['p50_us']:.2f} × that at {first['size']}. "
+        ratios = [each["pair"][1]["p50_us"] / each["floor"][1]["p50_us"] for each in (first, last)]
+        text += (f"\n\nUpdate p50 at {last['size']} JWKs: {last['pair'][1]['p50_us'] / first['pair'][1]['p50_us']:.2f} × that at "
+                 f"{first['size']}, and as a multiple of the floor's {ratios[1] / ratios[0]:.2f} ×. "
                  f"Memory per key: API {slopes['api']:.0f} bytes, worker {slopes[worker]:.0f} bytes.")
     return {"points": points}, text, None
 
 
 # ---- width ----
 
+def measure_width(pair, in_flight, options):
+    """A load with what the API counted meanwhile. The slowest ack of a deployment is timed from its record to the moment at which the
+    API took the ack for confirmed; of the answer it is a part."""
+    names = {"acks": 'jwk_api_acks_total{status="applied"}', "timed_out": "jwk_api_deployment_timeouts_total"}
+    before, since = {name: pair.counter(metric) for name, metric in names.items()}, int(time.time() * 1000)
+    # Under so many workers the slowest ack may be late: what is checked is that every update is recorded.
+    result = run_load(pair, connections=in_flight, projects=10, keys=100, duration=options.duration, check=("--expect-status", 200))
+    result |= {name: pair.counter(metric) - before[name] for name, metric in names.items()}
+    result["acks_per_s"] = result["rate"] * result["acks"] / result["answered"]
+    slowest = pair.slowest_acks(since)
+    for share in (50, 99):
+        result[f"slowest_ack_p{share}_ms"] = slowest[(len(slowest) - 1) * share // 100] if slowest else None
+    return result
+
+
 def width(kafka, directory, options):
-    """Environments times replicas: the floor with as many consumers beside each."""
+    """Environments times replicas: the floor with as many consumers beside each, the acks that were gathered, and the slowest one."""
     points = []
     for environments in options.environments:
         for replicas in options.replicas:
@@ -256,9 +287,7 @@ def width(kafka, directory, options):
             with prepared_pair(kafka, directory, names, replicas, projects=10, keys=100) as pair:
                 point = {"environments": environments, "replicas": replicas}
                 for in_flight in (1, 64):
-                    # Under so many workers the slowest ack may be late: what is checked is that every update is recorded.
-                    point[in_flight] = run_load(pair, connections=in_flight, projects=10, keys=100, duration=options.duration,
-                                                check=("--expect-status", 200))
+                    point[in_flight] = measure_width(pair, in_flight, options)
                     point[f"floor {in_flight}"] = run_floor(kafka, directory, in_flight, workers, options.duration)
             points.append(point)
     rows = []
@@ -267,11 +296,13 @@ def width(kafka, directory, options):
         for in_flight in (1, 64):
             pair, floor = point[in_flight], point[f"floor {in_flight}"]
             rows.append([f"{point['environments']} × {point['replicas']}", in_flight, milliseconds(pair["p50_us"]),
-                         milliseconds(floor["p50_us"]), milliseconds(pair["p99_us"]), milliseconds(floor["p99_us"]),
-                         f"{pair['rate']:.0f}", f"{pair['rate'] * workers:.0f}", f"{floor['rate'] * workers:.0f}",
+                         f"{pair['p50_us'] / floor['p50_us']:.1f} ×", milliseconds(pair["p99_us"]),
+                         f"{pair['p99_us'] / floor['p99_us']:.1f} ×", f"{pair['slowest_ack_p50_ms']} / {pair['slowest_ack_p99_ms']}",
+                         f"{pair['rate']:.0f}", f"{pair['acks_per_s']:.0f}", f"{100 * pair['rate'] / floor['rate']:.0f} %",
+                         f"{100 * pair['acks'] / pair['answered'] / workers:.1f} %", pair["timed_out"],
                          f"{pair['memory_mb']['api']:.0f}"])
-    text = table(["environments × replicas", "in flight", "p50 ms", "floor p50 ms", "p99 ms", "floor p99 ms", "updates/s",
-                  "acks/s", "floor acks/s", "MB: API"], rows)
+    text = table(["environments × replicas", "in flight", "p50 ms", "of the floor's", "p99 ms", "of the floor's",
+                  "slowest ack in, p50 / p99 ms", "updates/s", "acks/s", "of the floor's", "acks gathered", "timed out", "MB: API"], rows)
     return {"points": points}, text, None
 
 
@@ -316,7 +347,9 @@ def waiting(kafka, directory, options):
 
 # ---- serving ----
 
-NGINX = """worker_processes 1;
+SERVING_THREADS = 2  # of a worker by default; nginx gets as many processes
+
+NGINX = """worker_processes {processes};
 daemon off;
 pid {directory}/nginx.pid;
 error_log {directory}/nginx-error.log;
@@ -324,6 +357,7 @@ events {{ worker_connections 1024; use epoll; }}
 http {{
     access_log off;
     sendfile on;
+    open_file_cache max=16;
     tcp_nopush on;
     keepalive_requests 1000000000;
     client_body_temp_path {directory}/nginx-body;
@@ -384,7 +418,7 @@ def serving(kafka, directory, options):
         for path in (pair.directory, pair.directory / "www"):
             path.chmod(0o755)
         (pair.directory / "nginx.conf").write_text(("user root;\n" if pathlib.Path("/proc/self").owner() == "root" else "")
-                                                   + NGINX.format(directory=pair.directory, port=port))
+                                                   + NGINX.format(directory=pair.directory, port=port, processes=SERVING_THREADS))
         nginx = MeasuredProgram("nginx", ["nginx", "-c", pair.directory / "nginx.conf",
                                           "-e", pair.directory / "nginx-error.log"], pair.directory)
         try:
@@ -425,11 +459,15 @@ def serving(kafka, directory, options):
 
 # ---- idle ----
 
+SETTLING_S = 10
+
+
 def idle(kafka, directory, options):
     """CPU over a minute in which nothing happens, and memory after the start on an empty store."""
     with Pair(kafka, directory).start() as pair:
         programs = {name: program for name, program in pair.programs().items() if name != "broker"}
         memory = {name: program.memory_mb() for name, program in programs.items()}
+        time.sleep(SETTLING_S)  # what the start still has to do is not idleness
         options.say(f"watching for {options.idle_seconds:g} s")
         before, began = cpu_of(programs), time.monotonic()
         time.sleep(options.idle_seconds)  # the time itself is what is measured
