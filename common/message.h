@@ -33,6 +33,8 @@ enum {
 #define EVENT_TYPE_DELETED      "jwk.deleted.v1"
 #define EVENT_TYPE_REDEPLOYED   "jwk.redeployed.v1"
 #define ACK_TYPE                "jwk.ack.v1"
+/* All presence is in this partition, however many the topic has: the place of a hello orders those who say to be one replica. */
+#define PRESENCE_PARTITION      0
 #define PRESENCE_TYPE_HELLO     "jwk.worker.hello.v1"
 #define PRESENCE_TYPE_HEARTBEAT "jwk.worker.heartbeat.v1"
 #define PRESENCE_TYPE_GOODBYE   "jwk.worker.goodbye.v1"

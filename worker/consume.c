@@ -7,6 +7,7 @@
 #include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/message.h"
 
 enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
 
@@ -31,9 +32,9 @@ struct consumer {
     struct events_partition *partitions; /* by number */
     size_t count;                        /* how many the topic has, or the state knows of */
     size_t topic_count;                  /* how many the topic has */
-    int32_t workers_partition;           /* -1: not watched */
-    int64_t workers_offset;              /* from where on it is watched */
-    bool workers_refused;                /* it may not be read at present */
+    bool workers_watched;
+    int64_t workers_offset;              /* from where on they are */
+    bool workers_refused;                /* that topic may not be read at present */
     bool refused;                        /* a partition was refused and nothing was read since */
     char *group;                         /* where positions are shown, by … */
     rd_kafka_t *group_client;            /* … a client of its own */
@@ -64,7 +65,6 @@ static rd_kafka_t *client_new(const struct consumer_options *options, void *opaq
 struct consumer *consumer_open(const struct consumer_options *options, struct error *error) {
     struct consumer *consumer = memory_new(sizeof *consumer);
     consumer->options = *options;
-    consumer->workers_partition = -1;
     consumer->client = client_new(options, consumer, error);
     if (!consumer->client) {
         free(consumer);
@@ -328,10 +328,9 @@ static int read_refused(struct consumer *consumer, struct error *error) {
                       position_in(consumer, topics->events, (int32_t)i, partition->stored.position.offset), true, error))
             return -1;
     }
-    if (consumer->workers_refused && consumer->workers_partition >= 0)
-        return read_from(consumer, topics->workers, consumer->workers_partition,
-                         position_in(consumer, topics->workers, consumer->workers_partition, consumer->workers_offset), true,
-                         error);
+    if (consumer->workers_refused && consumer->workers_watched)
+        return read_from(consumer, topics->workers, PRESENCE_PARTITION,
+                         position_in(consumer, topics->workers, PRESENCE_PARTITION, consumer->workers_offset), true, error);
     return 0;
 }
 
@@ -364,18 +363,18 @@ void consumer_check_connection(struct consumer *consumer, int timeout_ms) {
 
 int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *error) {
     int64_t low;
-    return query_watermarks(consumer, consumer->options.topics->workers, 0, &low, end, error);
+    return query_watermarks(consumer, consumer->options.topics->workers, PRESENCE_PARTITION, &low, end, error);
 }
 
-int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t offset, struct error *error) {
+int consumer_watch_workers(struct consumer *consumer, int64_t offset, struct error *error) {
     const char *topic = consumer->options.topics->workers;
-    if (consumer->workers_partition >= 0 &&
-        change_assignment(consumer, topic, consumer->workers_partition, offset, rd_kafka_incremental_unassign, error))
+    if (consumer->workers_watched &&
+        change_assignment(consumer, topic, PRESENCE_PARTITION, offset, rd_kafka_incremental_unassign, error))
         return -1;
-    consumer->workers_partition = -1;
-    if (change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_assign, error))
+    consumer->workers_watched = false;
+    if (change_assignment(consumer, topic, PRESENCE_PARTITION, offset, rd_kafka_incremental_assign, error))
         return -1;
-    consumer->workers_partition = partition;
+    consumer->workers_watched = true;
     consumer->workers_offset = offset;
     return 0;
 }

@@ -42,7 +42,7 @@ void consumer_check_connection(struct consumer *consumer, int timeout_ms);
 /* The end of jwk.workers now, which has one partition: the offset of what comes next. */
 int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *error) MUST_CHECK;
 /* Reads jwk.workers from an offset on. */
-int consumer_watch_workers(struct consumer *consumer, int32_t partition, int64_t offset, struct error *error) MUST_CHECK;
+int consumer_watch_workers(struct consumer *consumer, int64_t offset, struct error *error) MUST_CHECK;
 
 /* Takes what there is, at most capacity records, without waiting; each is destroyed by the caller with
  * rd_kafka_message_destroy(). Among them are records of jwk.workers (consumer_is_of_workers()) and errors, which go to

@@ -23,7 +23,6 @@ struct announcer {
     char *enrolment;     /* NULL: not enrolled */
     int64_t said_after;  /* of the last hello */
     int64_t incarnation; /* -1: no hello was delivered */
-    int32_t partition;
     bool announced;
     unsigned on_the_way; /* records whose delivery report is not in */
 };
@@ -105,6 +104,7 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
     }
     rd_kafka_resp_err_t result =
         rd_kafka_producev(announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic),
+                          RD_KAFKA_V_PARTITION(PRESENCE_PARTITION),
                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(announcer->key, strlen(announcer->key)),
                           RD_KAFKA_V_VALUE(announcer->value.bytes, announcer->value.length), RD_KAFKA_V_HEADERS(headers),
                           RD_KAFKA_V_OPAQUE((void *)(uintptr_t)kind), RD_KAFKA_V_END);
@@ -132,7 +132,6 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
     kafka_health_granted(KAFKA_WRITE, announcer->options.topic);
     if (kind == PRESENCE_HELLO) {
         announcer->incarnation = record->offset;
-        announcer->partition = record->partition;
         announcer->announced = true;
         return ANNOUNCER_HELLO_DELIVERED;
     }
@@ -153,9 +152,6 @@ bool announcer_is_busy(const struct announcer *announcer) {
 }
 int64_t announcer_incarnation(const struct announcer *announcer) {
     return announcer->incarnation;
-}
-int32_t announcer_partition(const struct announcer *announcer) {
-    return announcer->partition;
 }
 
 int64_t announcer_unknown_from(const struct announcer *announcer) {

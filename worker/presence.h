@@ -49,7 +49,7 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
 
 enum announcer_event {
     ANNOUNCER_NOTHING,
-    ANNOUNCER_HELLO_DELIVERED, /* incarnation and partition are known from now on */
+    ANNOUNCER_HELLO_DELIVERED, /* the incarnation is known from now on */
     ANNOUNCER_HEARTBEAT_DELIVERED,
     ANNOUNCER_HELLO_NEEDED, /* the topic was made again, or the broker refused: say hello (again) */
 };
@@ -59,7 +59,6 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
 bool announcer_is_announced(const struct announcer *announcer); /* the last hello was delivered */
 bool announcer_is_busy(const struct announcer *announcer);      /* something said was not delivered yet */
 int64_t announcer_incarnation(const struct announcer *announcer);
-int32_t announcer_partition(const struct announcer *announcer);
 /* Where to read the topic from after a hello was delivered: what that did not know. */
 int64_t announcer_unknown_from(const struct announcer *announcer);
 

@@ -182,8 +182,7 @@ static void on_hello_delivered(struct worker *worker) {
              "incarnation", LOG_NUMBER(incarnation));
     if (settle_recover_all(worker->settler, &problem))
         note_state_failure(worker, &problem);
-    if (consumer_watch_workers(worker->consumer, announcer_partition(worker->announcer),
-                               announcer_unknown_from(worker->announcer), &problem)) {
+    if (consumer_watch_workers(worker->consumer, announcer_unknown_from(worker->announcer), &problem)) {
         log_warning("can not watch for other workers", "reason", problem.message);
         worker->hello_needed = true;
     }

@@ -41,6 +41,30 @@ def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
         installation.stop()
 
 
+def test_topics_of_acks_and_workers_may_have_several_partitions(kafka, tmp_path):
+    """Made by hand, or added to later: the place of a hello in its topic orders those who say to be one replica."""
+    installation = Installation(kafka, tmp_path)
+    try:
+        for topic in (installation.topics.acks, installation.topics.workers):
+            installation.topics.create(topic, 3)
+        installation.add_environment("production")
+        installation.start_api()
+        replicas = ("edge-1", "edge-2", "edge-3", "edge-4")
+        project = installation.add_project("MyProject")
+        for start in ("first", "second"):
+            for replica in replicas:
+                installation.start_worker("production", replica)
+            installation.wait_connected()
+            message = installation.api.create(project, start).json["deploymentResult"]["environmentResults"][0]["message"]
+            assert message == "Deployed successfully", message
+            for replica in replicas:
+                worker = installation.workers["production", replica]
+                assert start in worker.names(project) and worker.log().count("event=announced") == 1, worker.log()
+                worker.stop()
+    finally:
+        installation.stop()
+
+
 def test_two_installations_share_one_broker_by_their_prefixes(kafka, tmp_path):
     for directory in (tmp_path / "1", tmp_path / "2"):
         directory.mkdir()

@@ -71,15 +71,16 @@ register()
 
 @fault(weight=0.5, brokers=("kafka",))
 def add_partitions(run, random):
-    """To the events topic: the JWKs that are there stay where they are."""
+    """JWKs that are there stay where they are, and presence stays in the first one."""
     run.take_broker()
     client = admin_client(run)
     try:
-        count = len(client.list_topics("jwk.events", timeout=10).topics["jwk.events"].partitions)
+        topic = random.choice(("jwk.events", "jwk.acks", "jwk.workers"))
+        count = len(client.list_topics(topic, timeout=10).topics[topic].partitions)
         more = min(count + random.randint(1, 3), PARTITIONS_MOST)
         if 0 < count < more:
-            client.create_partitions([NewPartitions("jwk.events", more)])["jwk.events"].result(15)
-            run.history.add("partitions_added", before=count, after=more)
+            client.create_partitions([NewPartitions(topic, more)])[topic].result(15)
+            run.history.add("partitions_added", topic=topic, before=count, after=more)
     except confluent_kafka.KafkaException as problem:
         run.history.add("partitions_not_added", reason=str(problem))  # the topic is being made again
     run.release_broker()
