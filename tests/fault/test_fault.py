@@ -95,7 +95,11 @@ def test_compaction_added_partitions_and_a_new_replica(tmp_path):
         run.round([(0.1, "kill_worker", 1)])  # begins new segments, so that the old ones can be compacted
         wait_until(lambda: record_count(run) < before, "jwk.events is compacted", 60)
         run.cluster.add_worker("staging", "edge-2").wait_ready()
-        run.round([(0.3, "add_partitions", 1), (0.5, "kill_api", 2), (1.0, "lost_state", 3)])
+        # The seeds choose the topic: jwk.events, jwk.acks, jwk.workers.
+        run.round([(0.3, "add_partitions", 1), (0.4, "add_partitions", 0), (0.5, "add_partitions", 5), (0.7, "kill_api", 2),
+                   (1.0, "lost_state", 3)])
+        added = [line["topic"] for line in read_lines(tmp_path / "history.jsonl") if line["kind"] == "partitions_added"]
+        assert added == ["jwk.events", "jwk.acks", "jwk.workers"]
         run.cluster.add_worker("staging", "edge-3").wait_ready()
         run.round([(0.5, "power_loss_api", 4)])
 
@@ -117,7 +121,7 @@ def test_topics_that_are_deleted_under_load_are_made_again_and_filled(tmp_path):
     with judged(tmp_path, 12, "kafka", faults=[]) as run:
         for number, name in enumerate(TOPICS):
             run.round([(1.0, f"delete topic {name}", number)])
-        run.round([(0.5, "add_partitions", 5), (0.8, "delete topic events", 6), (1.0, "kill_worker", 7), (1.2, "new_replica", 8)])
+        run.round([(0.5, "add_partitions", 1), (0.8, "delete topic events", 6), (1.0, "kill_worker", 7), (1.2, "new_replica", 8)])
 
 
 # ---- what happens between each pair ----
