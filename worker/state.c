@@ -11,6 +11,7 @@
 
 #include "common/memory.h"
 #include "common/private_path.h"
+#include "common/wal.h"
 #include "worker/state_internal.h"
 
 enum {
@@ -221,7 +222,20 @@ static int remember_log_size(void *context, sqlite3 *db, const char *name, int p
     return SQLITE_OK;
 }
 
+static int check_log(const struct state *state, struct error *error) {
+    char *path = memory_format("%s-wal", state->path);
+    int status = wal_is_damaged(path);
+    if (status < 0)
+        error_set(error, ERROR_UNAVAILABLE, "opening %s: %s", path, strerror(errno));
+    else if (status > 0)
+        error_set(error, ERROR_INTERNAL, "the log %s is damaged; delete the state directory: it is rebuilt from the topic", path);
+    free(path);
+    return status ? -1 : 0;
+}
+
 static int open_file(struct state *state, struct error *error) {
+    if (check_log(state, error))
+        return -1;
     /* SQLite gives its side files the mode of the database file: it is made here so that none is ever readable by others. */
     int file = open(state->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (file < 0)

@@ -343,6 +343,33 @@ static void damage(struct worker_fixture *fixture, off_t offset, size_t length, 
 static void a_file_that_is_not_a_database_is_refused(void **state) { damage(*state, 0, 100, "delete the state directory"); }
 static void a_damaged_page_is_refused(void **state) { damage(*state, 4096 * 8, 4096, "delete the state directory"); }
 
+static void a_damaged_log_is_refused(void **state) {
+    struct worker_fixture *fixture = *state;
+    char *log = file_of(fixture, "state.db-wal");
+    fixture_put(fixture, fixture_jwk(JWK_A, "a", 1, 1));
+    fixture_put(fixture, fixture_jwk(JWK_B, "b", 1, 2));
+    /* As a kill leaves it: closing the state would take the log into the file. */
+    struct stat status;
+    int descriptor = open(log, O_RDONLY);
+    assert_int_equal(fstat(descriptor, &status), 0);
+    char *bytes = memory_new((size_t)status.st_size);
+    assert_int_equal(read(descriptor, bytes, (size_t)status.st_size), status.st_size);
+    close(descriptor);
+    fixture_close_state(fixture);
+    for (int is_damaged = 1; is_damaged >= 0; is_damaged--) {
+        bytes[32 + 24 + 100] ^= (char)is_damaged; /* in the page of the first frame */
+        descriptor = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        assert_int_equal(write(descriptor, bytes, (size_t)status.st_size), status.st_size);
+        close(descriptor);
+        if (is_damaged)
+            assert_refused(fixture, "production", "edge-1", "state.db-wal is damaged; delete the state directory");
+        bytes[32 + 24 + 100] ^= (char)is_damaged;
+    }
+    fixture_open_state(fixture);
+    free(bytes);
+    free(log);
+}
+
 static void run_sql(struct worker_fixture *fixture, const char *sql) {
     char *file = file_of(fixture, "state.db");
     sqlite3 *db;
@@ -550,6 +577,7 @@ int main(void) {
         TEST(files_are_private_and_refused_when_others_can_read_them),
         TEST(a_file_that_is_not_a_database_is_refused),
         TEST(a_damaged_page_is_refused),
+        TEST(a_damaged_log_is_refused),
         TEST(a_newer_programs_state_and_a_stranger_are_refused),
         TEST(a_private_half_need_be_opened_once),
         TEST(a_private_half_leaves_with_its_key),
