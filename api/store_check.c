@@ -56,6 +56,13 @@ static const char *const contradictions[] = {
     "SELECT format('JWK %s names a latest deployment that is not its own', uid) FROM jwk"
     " WHERE deployment IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deployment WHERE deployment.id = jwk.deployment AND jwk_id = "
     "jwk.id)",
+    "SELECT format('deployment %s names one before it that is not an earlier one of its JWK', uid) FROM deployment"
+    " WHERE previous IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deployment AS earlier"
+    " WHERE earlier.id = deployment.previous AND earlier.jwk_id = deployment.jwk_id AND earlier.id < deployment.id)",
+    "SELECT format('deployment %s is not in the chain of its JWK', uid) FROM deployment"
+    " WHERE id NOT IN (SELECT previous FROM deployment WHERE previous IS NOT NULL)"
+    " AND EXISTS (SELECT 1 FROM jwk JOIN deployment AS latest ON latest.id = jwk.deployment AND latest.jwk_id = jwk.id"
+    " WHERE jwk.id = deployment.jwk_id AND latest.id <> deployment.id)",
     "SELECT format('JWK %s is on partition %d of %d', uid, partition, (SELECT partitions FROM store)) FROM jwk"
     " WHERE partition >= (SELECT partitions FROM store WHERE partitions > 0)",
     "SELECT format('JWK %s does not note until when its replaced keys are served', uid) FROM jwk"

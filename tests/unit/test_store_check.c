@@ -159,6 +159,13 @@ static const struct planted {
      "JWK %s names a latest deployment that is not its own", UID_OF("one")},
     {"no such deployment", "UPDATE jwk SET deployment = 99 WHERE name = 'one'",
      "JWK %s names a latest deployment that is not its own", UID_OF("one")},
+    {"another's deployment before", "UPDATE deployment SET previous = (SELECT min(id) FROM deployment AS other"
+     " WHERE other.jwk_id <> deployment.jwk_id) WHERE id = " LATEST_OF("one"),
+     "deployment %s names one before it that is not an earlier one of its JWK",
+     "(SELECT uid FROM deployment WHERE id = " LATEST_OF("one") ")"},
+    {"no deployment before", "UPDATE deployment SET previous = NULL WHERE id = " LATEST_OF("two"),
+     "deployment %s is not in the chain of its JWK",
+     "(SELECT uid FROM deployment WHERE jwk_id = (SELECT id FROM jwk WHERE name = 'two') AND id < " LATEST_OF("two") ")"},
     {"partition of the JWK", "UPDATE jwk SET partition = 4 WHERE name = 'one'; DELETE FROM outbox",
      "JWK %s is on partition 4 of 4", UID_OF("one")},
     {"retiring not noted", "UPDATE jwk SET retiring_until = NULL WHERE name = 'two'",
