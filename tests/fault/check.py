@@ -29,7 +29,9 @@ PRIVATE_MEMBERS = check_trust.PRIVATE_MEMBERS
 STATUS_OUT_OF_MEMORY = 71
 RESIDENT_MAX = 400 << 20
 SETTLING_S = 3.0  # a replica that was ready for this long is known to the API
+RETIRING_GRAIN_MS = 1000  # by so much a replica may be early or late where a replaced key's time ends
 AT_MOST = 20  # sentences of one sort
+STORED_AS = {"generate": "create", "rotate": "update"}  # the operation of a deployment, where it has another name than the request's
 
 
 # ---- 1 ----
@@ -48,7 +50,7 @@ def answered_is_stored(evidence):
             yield f"{what}, is not in the store: {line['location']}"
             continue
         name = line.get("new_name") or line["name"]
-        if deployment["operation"] != line["operation"] or deployment["jwk_name"] != name:
+        if deployment["operation"] != STORED_AS.get(line["operation"], line["operation"]) or deployment["jwk_name"] != name:
             yield f"{what}, is stored as {deployment['operation']} of {deployment['jwk_name']}: {line['location']}"
         event = described.get(deployment["uid"])
         if event and line.get("description") and event["jwk"]["description"] != line["description"]:
@@ -77,7 +79,7 @@ def readers_see_their_writes(evidence):
                 elif status == 200 and known.get(name) and line["answer"]["description"] != known[name]:
                     yield f"{what} found {line['answer']['description']!r}, but {known[name]!r} was answered before"
             elif status in (200, 202):
-                if operation in ("create", "update"):
+                if operation in ("create", "generate", "update"):
                     if new_name:
                         known[name] = None
                     known[new_name or name] = line["description"]
@@ -105,22 +107,40 @@ def everything_arrives(evidence):
 
 # ---- 3 ----
 
+def canonical(key):
+    return json.dumps(json.loads(key), sort_keys=True)
+
+
+def kids(keys):
+    return [json.loads(key).get("kid") for key in keys][:4]
+
+
 def replicas_equal_the_api(evidence):
+    """The same JWKs, and of each project the present keys with those that they have replaced and whose time is not over."""
     for quiet in evidence.lines["quiet"]:
-        expected, keys = collections.defaultdict(list), collections.defaultdict(list)
+        expected, keys = collections.defaultdict(list), collections.defaultdict(collections.Counter)
+        ending = collections.defaultdict(collections.Counter)
+        for project, public_key, until in quiet["retiring"]:
+            if until > quiet["wall"][1] * 1000 + RETIRING_GRAIN_MS:
+                keys[project][canonical(public_key)] += 1
+            elif until > quiet["wall"][0] * 1000 - RETIRING_GRAIN_MS:
+                ending[project][canonical(public_key)] += 1
         for uid, project, name, version, deleted, kid, kind, public_key, _ in quiet["api"]:
             if not deleted:
                 expected[project].append((uid, name, version, kid, kind))
                 if public_key and kind != "OCT":
-                    keys[project].append(json.dumps(json.loads(public_key), sort_keys=True))
+                    keys[project][canonical(public_key)] += 1
         for replica, projects in quiet["replicas"].items():
             for project, served in projects.items():
                 items = sorted((each["id"], each["name"], each["version"], each["kid"], each["type"]) for each in served["items"])
                 if items != sorted(expected[project]):
                     yield (f"invariant 3: round {quiet['round']}: {replica} and the API differ on {project}: "
                            f"{sorted(set(items) ^ set(expected[project]))[:4]}")
-                if sorted(json.dumps(each, sort_keys=True) for each in served["keys"]) != sorted(keys[project]):
-                    yield f"invariant 3: round {quiet['round']}: the set of {project} that {replica} serves is not that of the API"
+                there = collections.Counter(canonical(json.dumps(each)) for each in served["keys"])
+                lacks, exceeds = keys[project] - there, there - keys[project] - ending[project]
+                if lacks or exceeds:
+                    yield (f"invariant 3: round {quiet['round']}: the set of {project} that {replica} serves is not that of the API:"
+                           f" it lacks {kids(lacks)}, and has {kids(exceeds)} too many")
 
 
 def no_replica_goes_back(evidence):
@@ -276,9 +296,10 @@ def nothing_private_leaves(evidence):
     for name, text in evidence.logs():
         yield from look(text, f"log {name}")
     for record, value in evidence.events:
-        key = (value or {}).get("jwk", {}).get("publicKey") or {}
-        if PRIVATE_MEMBERS & set(key):
-            yield f"invariant 6: private member {sorted(PRIVATE_MEMBERS & set(key))} in the event at {record['partition']}@{record['offset']}"
+        jwk = (value or {}).get("jwk", {})
+        for key in (jwk.get("publicKey") or {}, *(each["publicKey"] for each in jwk.get("retiring", ()))):
+            if PRIVATE_MEMBERS & set(key):
+                yield f"invariant 6: private member {sorted(PRIVATE_MEMBERS & set(key))} in the event at {record['partition']}@{record['offset']}"
     for quiet in evidence.lines["quiet"]:
         for replica, projects in quiet["replicas"].items():
             yield from look(json.dumps(projects), f"what {replica} serves")

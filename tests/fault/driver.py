@@ -26,6 +26,8 @@ QUIET_PATIENCE_S = 60  # what is not equal by then never will be
 ENVIRONMENTS = ("production", "staging")
 API_DUMP = ("SELECT jwk.uid, project.name, jwk.name, jwk.version, jwk.deleted_at IS NOT NULL, jwk.kid, jwk.type, public_key, description"
             " FROM jwk JOIN project ON project.id = project_id LEFT JOIN jwk_material ON jwk_id = jwk.id WHERE deleted_at IS NULL")
+RETIRING_DUMP = ("SELECT project.name, public_key, until FROM jwk_retiring JOIN jwk ON jwk.id = jwk_id JOIN project ON project.id = project_id"
+                 " WHERE deleted_at IS NULL")  # those whose time is over among them, until the next change of their JWK
 
 
 class Skip(Exception):
@@ -170,9 +172,10 @@ class Run:
         self.wait_for(self.all_settled, "every result is settled")
         settled = now() - ended
         self.auditor.catch_up()
-        self.history.add("quiet", round=self.rounds, recovery=self.recoveries[-1], settled=settled,
+        begin, replicas = time.time(), {node.name: self.served(node) for node in self.cluster.workers.values()}
+        self.history.add("quiet", round=self.rounds, recovery=self.recoveries[-1], settled=settled, wall=[begin, time.time()],
                          api=[list(row) for row in self.api_rows(API_DUMP)],
-                         replicas={node.name: self.served(node) for node in self.cluster.workers.values()})
+                         retiring=[list(row) for row in self.api_rows(RETIRING_DUMP)], replicas=replicas)
         self.history.flush()
 
     def note_use(self):

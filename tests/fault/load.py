@@ -1,4 +1,4 @@
-"""A seeded load: clients that create, update, rename, trade names, delete, re-create, redeploy and read JWKs all the time."""
+"""A seeded load: clients that create, generate, update, rename, trade names, rotate, delete, re-create, redeploy and read JWKs all the time."""
 
 import http.client
 import json
@@ -15,6 +15,10 @@ from .history import now
 ANSWER_TIMEOUT_S = 12
 SHARED_PROJECT, SHARED_NAMES = "shared", [f"s{number}" for number in range(8)]
 NAMES_PER_CLIENT = 6
+GENERATED_SHARE = 0.1  # of new keys
+OVERLAPS_S = (0, 2, 5, 30)  # some end while all is quiet, and some are longer than a round
+GENERATED = ({"type": "EC", "ec": {"curveType": "P256", "algorithm": "ES256", "keyIdType": "SHA256"}},
+             {"type": "OKP", "okp": {"algorithm": "EdDSA", "keyIdType": "NONE"}}, {"type": "OCT"})
 
 
 def project_of(client):
@@ -25,15 +29,16 @@ PROJECTS = [project_of(number) for number in range(3)] + [SHARED_PROJECT]
 
 
 class Secrets:
-    """The private parts of every key that was given to the API, for the checker to look for."""
+    """The private parts of every key that was given to the API, or was got of it, for the checker to look for."""
 
     def __init__(self, path):
-        self.file, self.lock = open(path, "a", encoding="utf-8"), threading.Lock()
+        self.file, self.lock, self.known = open(path, "a", encoding="utf-8"), threading.Lock(), set()
 
     def add(self, key):
         with self.lock:
             for name in ("d", "p", "q", "dp", "dq", "qi", "k"):
-                if name in key:
+                if name in key and key[name] not in self.known:
+                    self.known.add(key[name])
                     self.file.write(key[name] + "\n")
             self.file.flush()
 
@@ -111,16 +116,43 @@ class Client(threading.Thread):
     def own_name(self):
         return f"c{self.number}-{self.random.randrange(NAMES_PER_CLIENT)}"
 
-    def create(self, project, name):
+    def new_key(self, name):
         kind = self.random.choice(("EC", "EC", "EC", "OKP", "OCT", "RSA"))
         key = any_rsa() if kind == "RSA" else new_key(kind)
         key["kid"] = f"{name}-{self.number}-{self.count}"
         self.secrets.add(key)
+        return key
+
+    def create(self, project, name):
+        if self.random.random() < GENERATED_SHARE:
+            return self.generate(project, name)
+        key = self.new_key(name)
         description = f"create-{self.number}-{self.count}"
         done = self.send("create", "POST", jwks_path(project),
                          {"name": name, "sourceType": "COPY_PASTE", "jwkStr": json.dumps(key), "description": description},
                          project=project, name=name, description=description, kid=key["kid"])
         return bool(done) and done[0] in (200, 202)
+
+    def generate(self, project, name):
+        description = f"generate-{self.number}-{self.count}"
+        done = self.send("generate", "POST", jwks_path(project) + "generate",
+                         self.random.choice(GENERATED) | {"name": name, "description": description},
+                         project=project, name=name, description=description)
+        self.get(project, name)
+        return bool(done) and done[0] in (200, 202)
+
+    def rotate(self, project, name):
+        """Another key takes the place of the present one, which is served beside it until the overlap ends."""
+        body, kid = {"overlapSeconds": self.random.choice(OVERLAPS_S)}, None
+        if self.random.random() < 0.3:
+            body["generate"] = self.random.choice(GENERATED)
+        else:
+            key = self.new_key(name)
+            kid = key["kid"]
+            body |= {"sourceType": "COPY_PASTE", "jwkStr": json.dumps(key)}
+        self.send("rotate", "POST", jwk_path(project, name) + "rotate", body, project=project, name=name, kid=kid)
+        if kid is None:
+            self.get(project, name)
 
     def update(self, project, name, new_name=None):
         description = f"update-{self.number}-{self.count}"
@@ -136,8 +168,15 @@ class Client(threading.Thread):
     def redeploy(self, project, name):
         self.send("redeploy", "POST", jwk_path(project, name) + "redeploy/", project=project, name=name)
 
-    def read(self, project, name):
+    def get(self, project, name):
         done = self.send("get", "GET", jwk_path(project, name), project=project, name=name)
+        if done and done[0] == 200:
+            item = done[1]["resultList"][0]
+            self.secrets.add(item[item["type"].lower()])  # the API may have made it
+        return done
+
+    def read(self, project, name):
+        done = self.get(project, name)
         if done and done[0] == 200:
             self.present.add(name)
         elif done and done[0] in (400, 404):
@@ -156,6 +195,8 @@ class Client(threading.Thread):
             which = self.random.random()
             if which < 0.4:
                 self.create(SHARED_PROJECT, name)
+            elif which < 0.45:
+                self.rotate(SHARED_PROJECT, name)
             elif which < 0.7:
                 self.update(SHARED_PROJECT, name, other if self.random.random() < 0.4 else None)
             else:
@@ -169,7 +210,9 @@ class Client(threading.Thread):
                 self.read(self.project, name)
             return
         which = self.random.random()
-        if which < 0.45:
+        if which < 0.05:
+            self.rotate(self.project, name)
+        elif which < 0.45:
             if not self.update(self.project, name):
                 self.read(self.project, name)
         elif which < 0.6:

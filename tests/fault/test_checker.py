@@ -100,9 +100,9 @@ def plant_another_description(place):
 
 def plant_a_lost_write(place):
     """An update answered 200 that a later get of the same client does not show."""
-    get = answered(place, operation="get")
+    get = answered(place, operation="get", project="project-0")
     with lines_of(place / "history.jsonl") as lines:
-        lines.append({**answered(place, operation="update"), "client": get["client"], "project": "project-0", "name": get["name"],
+        lines.append({**answered(place, operation="update"), "client": get["client"], "project": get["project"], "name": get["name"],
                       "new_name": None, "description": "never seen", "start": get["start"] - 1e-4})
     return "invariant 1", "was answered before"
 
@@ -126,6 +126,26 @@ def plant_a_served_key_that_was_deleted(place):
         served = next(each for each in quiet["replicas"]["staging-edge-1"].values() if each["keys"])
         served["keys"].append({**served["keys"][0], "kid": "deleted"})
     return "invariant 3", "is not that of the API"
+
+
+def quiet_with_retiring(lines):
+    """A silence, and one of the replaced keys that must be served in it."""
+    return next((line, each) for line in lines if line["kind"] == "quiet" for each in line["retiring"]
+                if each[2] > line["wall"][1] * 1000 + check.RETIRING_GRAIN_MS)
+
+
+def plant_a_replica_that_lacks_a_replaced_key_before_its_end(place):
+    with lines_of(place / "history.jsonl") as lines:
+        quiet, (project, public_key, _) = quiet_with_retiring(lines)
+        quiet["replicas"]["staging-edge-1"][project]["keys"].remove(json.loads(public_key))
+    return "invariant 3", "it lacks"
+
+
+def plant_a_replaced_key_that_is_served_after_its_end(place):
+    with lines_of(place / "history.jsonl") as lines:
+        quiet, retiring = quiet_with_retiring(lines)
+        retiring[2] = quiet["wall"][0] * 1000 - check.RETIRING_GRAIN_MS - 1
+    return "invariant 3", "too many"
 
 
 def plant_a_version_going_back(place):
@@ -230,6 +250,15 @@ def plant_a_private_member_on_a_topic(place):
         line = next(line for line in events(lines) if json.loads(line["value"])["jwk"]["publicKey"])
         value = json.loads(line["value"])
         value["jwk"]["publicKey"]["d"] = "x"
+        line["value"] = json.dumps(value)
+    return "invariant 6", "private member"
+
+
+def plant_a_private_member_of_a_replaced_key_on_a_topic(place):
+    with lines_of(place / "topics.jsonl") as lines:
+        line = next(line for line in events(lines) if json.loads(line["value"])["jwk"]["retiring"])
+        value = json.loads(line["value"])
+        value["jwk"]["retiring"][0]["publicKey"]["d"] = "x"
         line["value"] = json.dumps(value)
     return "invariant 6", "private member"
 
@@ -438,6 +467,14 @@ def plant_a_backup_that_is_not_whole(place):
     with lines_of(place / "history.jsonl") as lines:
         lines.append({"kind": "backup", "at": 0, "after_kill": 1, "status": 0, "said": ""})
     return "invariant 0", "a copy that is not whole"
+
+
+def test_a_replaced_key_may_be_served_or_not_where_its_time_ends(copy):
+    with lines_of(copy / "history.jsonl") as lines:
+        quiet, retiring = quiet_with_retiring(lines)
+        retiring[2] = quiet["wall"][0] * 1000
+        quiet["replicas"]["staging-edge-1"][retiring[0]]["keys"].remove(json.loads(retiring[1]))
+    assert check.judge(copy) == []
 
 
 @pytest.mark.parametrize("plant", [function for name, function in sorted(globals().items()) if name.startswith("plant_")],
