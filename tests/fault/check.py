@@ -90,6 +90,31 @@ def readers_see_their_writes(evidence):
                 known.pop(new_name, None)
 
 
+def a_key_is_one_change(evidence):
+    """What was asked for again under its Idempotency-Key was done once, and each answer names the one deployment of it."""
+    asked, uids = collections.defaultdict(list), {deployment["sequence"]: uid for uid, deployment in evidence.deployments.items()}
+    for line in evidence.lines["request"]:
+        if line["key"]:
+            asked[line["key"]].append(line)
+    for key, lines in asked.items():
+        first = lines[0]
+        what = f"invariant 1: {first['operation']} {first['number']} of client {first['client']}, asked for {len(lines)} times under one key,"
+        named = {line["location"].rstrip("/").rpartition("/")[2] for line in lines if line["status"] in (200, 202) and line["location"]}
+        remembered = evidence.remembered.get(key)
+        if remembered is None:
+            if named:
+                yield f"{what} was answered, but its key is not in the store"
+        else:
+            recorded = {uids.get(sequence) for sequence in range(remembered["first_deployment"], remembered["last_deployment"] + 1)}
+            if len(recorded) != 1:
+                yield f"{what} has recorded {len(recorded)} deployments"
+            if named - recorded:
+                yield f"{what} was answered with a deployment that it has not recorded: {named - recorded}"
+        mark = first.get("description") or first.get("kid")  # a delete and a redeploy have none
+        if mark and len(evidence.marked[mark]) > 1:
+            yield f"{what} has led to {len(evidence.marked[mark])} deployments"
+
+
 def published_is_stored(evidence):
     for record, value in evidence.events:
         if value and value["deploymentId"] not in evidence.deployments:
@@ -411,7 +436,7 @@ def commands_leave_all_or_nothing(evidence):
             yield f"invariant 0: a backup is not sound: {line['said']}"
 
 
-JUDGES = (answered_is_stored, readers_see_their_writes, published_is_stored, everything_arrives, replicas_equal_the_api,
+JUDGES = (answered_is_stored, readers_see_their_writes, a_key_is_one_change, published_is_stored, everything_arrives, replicas_equal_the_api,
           no_replica_goes_back, success_is_served, acks_are_durable, events_are_in_order, events_are_all_there, nothing_private_leaves,
           trail_is_whole, trail_tells_everything, *check_trust.JUDGES, memory_is_bounded, programs_end_as_they_should,
           commands_leave_all_or_nothing)
@@ -422,7 +447,7 @@ def judge(directory):
     evidence = Evidence(directory)
     found = []
     for each in JUDGES:
-        if not evidence.complete and each in (answered_is_stored, published_is_stored, success_is_served):
+        if not evidence.complete and each in (answered_is_stored, a_key_is_one_change, published_is_stored, success_is_served):
             continue  # the run was given up before the store was kept
         sentences = list(each(evidence))
         found += sentences[:AT_MOST]

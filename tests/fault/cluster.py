@@ -123,6 +123,7 @@ class ApiNode(Node):
     def arguments(self, address_file):
         return [BUILD / "jwk-api", "serve", "--data-dir", self.directory, "--listen", "127.0.0.1:0", "--address-file", address_file,
                 "--master-key-file", self.cluster.master_key_file,
+                "--idempotency-lifetime", "30d",  # longer than clocks are turned by
                 "--deploy-timeout", "3s", "--grace", "2s", "--shutdown-timeout", "3s", *SEVERAL_PARTITIONS, *self.cluster.broker_options,
                 *self.cluster.api_options]
 

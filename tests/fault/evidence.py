@@ -51,7 +51,24 @@ class Evidence:
         """By id, in the order of commits."""
         return {row["uid"]: dict(row) | {"operation": OPERATIONS[row["operation"]]} for row in rows(
             self.final / "api", "SELECT deployment.id AS sequence, deployment.uid, jwk.uid AS jwk, deployment.operation, epoch,"
-            " deployment.version, jwk_name, event_hash, deployment.created_at FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
+            " deployment.version, jwk_name, changed, event_hash, deployment.created_at FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
+
+    @functools.cached_property
+    def remembered(self):
+        """What the store knows of each Idempotency-Key; the load has one user."""
+        return {row["key"]: dict(row) for row in rows(self.final / "api", "SELECT key, first_deployment, last_deployment FROM idempotency")}
+
+    @functools.cached_property
+    def marked(self):
+        """Ids of the deployments that a request of the load has led to, by what it alone has brought: the description, or the kid where
+        another key came. Of those whose event was read."""
+        result = collections.defaultdict(set)
+        for _, value in self.events:
+            deployment = self.deployments.get(value["deploymentId"]) if value else None
+            if deployment and deployment["operation"] in ("create", "update"):
+                rotated = "material" in (deployment["changed"] or "")
+                result[value["jwk"]["kid" if rotated else "description"]].add(deployment["uid"])
+        return result
 
     def may_be_lost(self, deployment):
         """Whether its event may have been on a topic that was deleted before it was written down here. Wall clocks are good enough

@@ -13,9 +13,12 @@ from harness.keys import any_rsa, new_key
 from .history import now
 
 ANSWER_TIMEOUT_S = 12
+STILL_IN_PROGRESS = 409
 SHARED_PROJECT, SHARED_NAMES = "shared", [f"s{number}" for number in range(8)]
 NAMES_PER_CLIENT = 6
 GENERATED_SHARE = 0.1  # of new keys
+KEYED_SHARE = 0.3  # of changes that have an Idempotency-Key, under which they are made again when their answer is lost
+REPEATS_MOST, REPEAT_AFTER_S = 4, 0.3
 OVERLAPS_S = (0, 2, 5, 30)  # some end while all is quiet, and some are longer than a round
 GENERATED = ({"type": "EC", "ec": {"curveType": "P256", "algorithm": "ES256", "keyIdType": "SHA256"}},
              {"type": "OKP", "okp": {"algorithm": "EdDSA", "keyIdType": "NONE"}}, {"type": "OCT"})
@@ -60,7 +63,19 @@ class Client(threading.Thread):
     # ---- one request ----
 
     def send(self, operation, method, path, body=None, **told):
-        """Makes one request, and writes down what was asked and answered. Returns (status, answer) or None."""
+        """Makes one request. Returns (status, answer) or None when there was no answer, under an Idempotency-Key to none of its repeats."""
+        keyed = method != "GET" and self.random.random() < KEYED_SHARE
+        key = f"{self.number}-{self.count}" if keyed else None
+        done = self.send_once(operation, method, path, body, key, **told)
+        for _ in range(REPEATS_MOST if keyed else 0):
+            if done and done[0] != STILL_IN_PROGRESS or not self.running.is_set():
+                break
+            self.stopping.wait(REPEAT_AFTER_S)  # the API may be down
+            done = self.send_once(operation, method, path, body, key, **told)
+        return done
+
+    def send_once(self, operation, method, path, body, key, **told):
+        """Writes down what was asked and answered, too."""
         address = self.cluster.api.look_address()
         if address is None:
             time.sleep(0.05)  # nobody to ask at present
@@ -72,18 +87,21 @@ class Client(threading.Thread):
         preference = self.random.choice((None, None, "wait=1", "respond-async")) if method != "GET" else None
         if preference:
             headers["Prefer"] = preference
+        if key:
+            headers["Idempotency-Key"] = key
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(body)
         self.count += 1
         start = now()
-        failure, status, answer, location, retry = None, None, None, None, None
+        failure, status, answer, location, retry, replayed = None, None, None, None, None, False
         try:
             self.connection.request(method, path, content, headers)
             response = self.connection.getresponse()
             text = response.read()
             status, location, retry = response.status, response.headers.get("Location"), response.headers.get("Retry-After")
+            replayed = response.headers.get("Idempotency-Replayed") == "true"
             answer = json.loads(text) if text else None
         except (OSError, http.client.HTTPException, ValueError) as problem:
             failure = f"{type(problem).__name__}: {problem}"
@@ -91,10 +109,11 @@ class Client(threading.Thread):
             self.connection = None
         end = now()
         self.history.add("request", client=self.number, number=self.count, operation=operation, start=start, end=end, status=status,
-                         location=location, retry=retry, failure=failure, prefer=preference, answer=brief(operation, answer), **told)
+                         location=location, retry=retry, failure=failure, prefer=preference, key=key, replayed=replayed,
+                         answer=brief(operation, answer), **told)
         if failure and "Refused" in failure:
             time.sleep(0.05)  # the API is down: no use in asking a thousand times
-        if status == 200 and location and self.random.random() < 0.5:
+        if status == 200 and location and not replayed and self.random.random() < 0.5:
             self.probe(location, answer, end)
         return (status, answer) if status else None
 

@@ -35,8 +35,11 @@ def summary(directory):
         resident[line["node"]] = max(resident[line["node"]], line["resident"])
     commands = collections.Counter(" ".join(line["words"]) for line in of_kind["command"] if line["killed"])
     operations = collections.Counter(line["operation"] for line in of_kind["request"])
+    keys = collections.Counter(line["key"] for line in of_kind["request"] if line["key"])
     told = [f"rounds: {len(of_kind['quiet'])}, operations checked: {len(of_kind['request'])} ({dict(sorted(operations.items()))}), "
             f"answers: {dict(sorted(statuses.items()))}, probes: {len(of_kind['probe'])}, observations: {len(of_kind['observed'])}",
+            f"under an Idempotency-Key: {len(keys)}, repeated: {sum(count > 1 for count in keys.values())}, answered again from memory: "
+            f"{sum(line['replayed'] for line in of_kind['request'])}",
             f"faults: {sum(faults.values())} ({dict(sorted(faults.items()))})",
             f"points reached: {dict(sorted(points.items()))}",
             f"commands killed: {dict(sorted(commands.items()))}, records forged: {len(of_kind['forged'])}",

@@ -107,6 +107,49 @@ def plant_a_lost_write(place):
     return "invariant 1", "was answered before"
 
 
+def keyed(place, **wanted):
+    return next(line for line in read_lines(place / "history.jsonl") if line["kind"] == "request" and line["key"] and line["status"] == 200
+                and all(line.get(name) == value for name, value in wanted.items()))
+
+
+def plant_a_repeat_that_was_answered_with_another_deployment(place):
+    with lines_of(place / "history.jsonl") as lines:
+        lines.append({**keyed(place), "location": answered(place, operation="redeploy")["location"]})
+    return "invariant 1", "a deployment that it has not recorded"
+
+
+def plant_a_key_that_was_forgotten(place):
+    edit_database(place, "api", f"DELETE FROM idempotency WHERE key = '{keyed(place)['key']}'")
+    return "invariant 1", "its key is not in the store"
+
+
+def plant_a_key_with_two_deployments(place):
+    edit_database(place, "api", f"UPDATE idempotency SET last_deployment = first_deployment + 1 WHERE key = '{keyed(place)['key']}'")
+    return "invariant 1", "has recorded 2 deployments"
+
+
+def done_twice(place, uid):
+    """The deployment and its event once more, as when the key had been unknown to the repeat."""
+    again = str(uuid.uuid4())
+    edit_database(place, "api", "PRAGMA foreign_keys = OFF", "CREATE TABLE again AS SELECT * FROM deployment WHERE uid = '%s'" % uid,
+                  "UPDATE again SET uid = '%s', id = (SELECT max(id) + 1 FROM deployment)" % again,
+                  "INSERT INTO deployment SELECT * FROM again")
+    with lines_of(place / "topics.jsonl") as lines:
+        line = next(line for line in events(lines) if uid in line["value"])
+        lines.append({**line, "offset": line["offset"] + 100_000, "value": line["value"].replace(uid, again)})
+    return "invariant 1", "has led to 2 deployments"
+
+
+def plant_an_update_that_was_done_twice(place):
+    return done_twice(place, uid_of(keyed(place, operation="update")))
+
+
+def plant_a_rotation_that_was_done_twice(place):
+    return done_twice(place, uid_of(next(
+        line for line in read_lines(place / "history.jsonl") if line["kind"] == "request" and line["operation"] == "rotate" and line["key"]
+        and line["kid"] and line["location"])))
+
+
 def plant_an_unsettled_result(place):
     edit_database(place, "api", "UPDATE deployment_result SET state = 0 WHERE deployment_id = (SELECT max(id) FROM deployment)")
     return "invariant 2", "never confirmed"
