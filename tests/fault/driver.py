@@ -125,29 +125,38 @@ class Run:
                       for name in (self.random.choices(self.names, weights, k=count) if count else ()))
 
     def begin(self, name, seed):
-        """Starts a fault; returns (when to go on, generator), or None when it is over or had no room."""
+        """Starts a fault; returns (when to go on, generator), or None when it is over. Raises Skip when there is no room for it."""
         generator = FAULTS[name][0](self, random.Random(seed))
         try:
             pause = next(generator)
-        except Skip:
-            self.history.add("skipped", name=name)
-            return None
         except StopIteration:
             pause = None
         self.history.add("fault", name=name, seed=seed, round=self.rounds)
         return None if pause is None else (now() + pause, generator)
 
     def round(self, plan=None):
-        """One round: load with faults, then silence until all are equal. plan: (seconds from its begin, fault, seed) each."""
+        """One round: load with faults, then silence until all are equal. plan: (seconds from its begin, fault, seed) each.
+
+        Of a plan that is given each fault happens, or the round fails: when what it wants is taken it begins as soon as that is free, and
+        those after it later. Of a plan by chance such a fault is left out."""
         self.rounds += 1
-        plan = self.schedule() if plan is None else plan
+        given = plan is not None
+        plan = plan if given else self.schedule()
         self.history.add("round", number=self.rounds, plan=plan)
         self.load.resume()
         begin, waiting, active = now(), list(plan), []
         while waiting or active or (not plan and now() < begin + self.round_s):
             if waiting and now() >= begin + waiting[0][0]:
-                _, name, seed = waiting.pop(0)
-                started = self.begin(name, seed)
+                each = waiting.pop(0)
+                try:
+                    started = self.begin(*each[1:])
+                except Skip:
+                    started = None
+                    if given:
+                        assert active, f"{each[1]} did not happen: what it wants is taken, and nothing will give it back"
+                        waiting.insert(0, each)
+                    else:
+                        self.history.add("skipped", name=each[1])
                 if started:
                     active.append(started)
             for each in list(active):
