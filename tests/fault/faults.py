@@ -9,12 +9,14 @@ import resource
 import shutil
 import signal
 
-from harness.program import Program, wait_until
+from harness.program import Program
 
 from .cluster import HEARTBEAT_MS, STATUS_FENCED, WorkerNode
+from .history import now
 
 FAULTS = {}  # name -> (function, weight, kinds of broker)
 HOURS_MS = 3_600_000
+PATIENCE_S, LOOK_S = 30, 0.02  # of a fault that waits for something, and between two looks
 HOURS = (-30, -5, -1, 1, 5, 30)  # by which clocks are turned
 
 
@@ -292,10 +294,17 @@ def second_api(run, random):
         yield 0
 
 
-@fault(weight=2)
-def copied_identity(run, random):
-    """A copy of a state directory is started elsewhere: the earlier process ends with a status of its own."""
-    node = run.take_worker(random)
+def until(condition, what):
+    """What a fault waits for while the others go on."""
+    deadline = now() + PATIENCE_S
+    while not condition():
+        assert now() < deadline, f"{PATIENCE_S} s in vain: {what}"
+        yield LOOK_S
+
+
+def copy_identity(run, node, random, asleep):
+    """A copy of a state directory is started elsewhere: the earlier process ends with a status of its own. asleep: it sleeps until the copy
+    has taken its place."""
     with disturbing(node):
         with node.lock:
             node.expect_end = True
@@ -304,11 +313,16 @@ def copied_identity(run, random):
         with node.lock:  # a snapshot of a machine is of one moment
             node.program.pause()
             shutil.copytree(node.directory, place, ignore=shutil.ignore_patterns("*-shm"))
-            node.program.resume()
+            if not asleep:
+                node.program.resume()
         copy = WorkerNode(run.cluster, node.environment, node.replica, place, f"{node.name}-copy-{run.copies}")
         copy.start()
         run.cluster.extra.append(copy.program)
-        wait_until(lambda: not node.running or not copy.running, "one of two equal workers ends", 30)
+        if asleep:
+            yield from until(copy.is_ready, "the copy of a worker is ready")
+            run.history.add("woken", node=node.name)
+            node.program.resume()
+        yield from until(lambda: not node.running or not copy.running, "one of two equal workers ends")
         status = node.program.process.poll()
         found = re.findall(r"worker=([0-9a-f-]{36})", copy.program.log())
         run.history.add("fenced", node=node.name, status=status, copy_status=copy.program.process.poll(), expected=STATUS_FENCED,
@@ -319,6 +333,17 @@ def copied_identity(run, random):
         with node.lock:
             run.note_state(node)
         run.revive(node)
+
+
+@fault(weight=1)
+def copied_identity(run, random):
+    yield from copy_identity(run, run.take_worker(random), random, asleep=False)
+
+
+@fault(weight=1)
+def zombie(run, random):
+    """A worker that wakes after another has taken its place."""
+    yield from copy_identity(run, run.take_worker(random), random, asleep=True)
 
 
 @fault(weight=2)

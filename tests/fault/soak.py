@@ -20,7 +20,7 @@ from .report import summary
 # By these a program ends, or may end, or the installation becomes a larger one.
 NOT_WHILE_MEASURED = {
     "kill_api", "kill_worker", "kill_everything", "power_loss_api", "power_loss_worker", "break_disk", "exhaust_memory",
-    "exhaust_descriptors", "copied_identity", "lost_state", "new_replica", "add_partitions",
+    "exhaust_descriptors", "copied_identity", "zombie", "lost_state", "new_replica", "add_partitions",
     *(f"{program} {point}" for program in ("api", "worker") for point in POINTS)}
 PAUSE_S = 0.2  # between the calls of a client: an hour's records are to be read by the checker at once
 TOLD_EVERY_S = 60.0

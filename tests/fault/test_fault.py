@@ -159,6 +159,15 @@ def test_what_was_recorded_while_a_clock_was_a_day_ahead_is_delivered_when_it_is
         assert turned == [max(HOURS)] * 2
 
 
+def test_a_worker_that_wakes_after_a_copy_has_taken_its_place_ends_and_does_no_harm(tmp_path):
+    """The judges say so: it ends as one that is fenced, and of what was acked and served nothing goes back."""
+    with judged(tmp_path, 17, "embedded", pause_s=0.04, faults=[]) as run:
+        for number in range(3):
+            run.round([(1.0, "zombie", number)])
+        kinds = [line["kind"] for line in read_lines(tmp_path / "history.jsonl") if line["kind"] in ("woken", "fenced")]
+        assert kinds == ["woken", "fenced"] * 3
+
+
 # ---- what is killed in the middle ----
 
 def test_commands_that_are_killed_in_the_middle_are_done_by_running_them_again(tmp_path):
