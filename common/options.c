@@ -509,8 +509,8 @@ int options_run(const struct program_spec *program, int argc, char **argv) {
     struct command_line line = {0};
     struct error error = {0};
     const struct command_spec *command = NULL;
-    char **operands;
-    int count, status = EXIT_USAGE;
+    char **operands = NULL;
+    int count = 0, status = EXIT_USAGE;
     int scanned = scan(program, argc, argv, &line, &error);
     if (line.help || line.version || line.man) {
         if (line.help)
