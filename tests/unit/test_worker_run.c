@@ -299,6 +299,32 @@ static void it_catches_up_without_acks_and_acks_each_event_from_then_on(void **s
     free(positions);
 }
 
+static size_t served_length(struct running *running) {
+    struct error error;
+    const struct key_set *set;
+    assert_int_equal(key_set_get(running->cache, "MyProject", &set, &error), 0);
+    size_t length = set ? set->length : 0;
+    if (set)
+        key_set_release(running->cache, set);
+    return length;
+}
+
+static void what_is_acked_is_served(void **state) {
+    struct running *running = *state;
+    start_worker(running, NULL);
+    await_ready(running);
+    for (unsigned i = 1; i <= 20; i++) {
+        char id[UUID_SIZE], name[8];
+        snprintf(id, sizeof id, "01890000-0000-7000-8000-%012u", i);
+        snprintf(name, sizeof name, "n%u", i);
+        size_t before = served_length(running); /* in the cache from here on */
+        publish(id, name, 1, i, 0);
+        assert_ack(running, id, 1, ACK_APPLIED, NULL);
+        assert_true(served_length(running) > before);
+    }
+    stop_worker(running);
+}
+
 static void a_restart_goes_on_where_it_was(void **state) {
     struct running *running = *state;
     start_worker(running, NULL);
@@ -527,6 +553,7 @@ static void a_younger_state_sweeps_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(it_catches_up_without_acks_and_acks_each_event_from_then_on),
+        TEST(what_is_acked_is_served),
         TEST(a_restart_goes_on_where_it_was),
         TEST(a_coordinator_that_owes_an_answer_keeps_no_partition_from_being_read),
         TEST(what_is_not_an_event_is_passed_over),
