@@ -23,7 +23,7 @@ from harness.audit import decoded
 
 from . import check_trust
 from .evidence import Evidence, digest
-from .load import SHARED_PROJECT
+from .load import SHARED_PROJECT, STILL_IN_PROGRESS
 
 PRIVATE_MEMBERS = check_trust.PRIVATE_MEMBERS
 STATUS_OUT_OF_MEMORY = 71
@@ -108,6 +108,9 @@ def a_key_is_one_change(evidence):
             recorded = {uids.get(sequence) for sequence in range(remembered["first_deployment"], remembered["last_deployment"] + 1)}
             if len(recorded) != 1:
                 yield f"{what} has recorded {len(recorded)} deployments"
+            refused = [line["answer"] for line in lines if 400 <= (line["status"] or 0) < 500 and line["status"] != STILL_IN_PROGRESS]
+            if refused:
+                yield f"{what} was recorded, and yet refused: {refused[0]['error_description']!r}"
             if named - recorded:
                 yield f"{what} was answered with a deployment that it has not recorded: {named - recorded}"
         mark = first.get("description") or first.get("kid")  # a delete and a redeploy have none

@@ -17,8 +17,8 @@ STILL_IN_PROGRESS = 409
 SHARED_PROJECT, SHARED_NAMES = "shared", [f"s{number}" for number in range(8)]
 NAMES_PER_CLIENT = 6
 GENERATED_SHARE = 0.1  # of new keys
-KEYED_SHARE = 0.3  # of changes that have an Idempotency-Key, under which they are made again when their answer is lost
-REPEATS_MOST, REPEAT_AFTER_S = 4, 0.3
+KEYED_SHARE = 0.5  # of changes that have an Idempotency-Key, under which they are made again when their answer is lost
+REPEATED_FOR_S, REPEATED_EVERY_S = 20, 0.3  # until the API is there again
 OVERLAPS_S = (0, 2, 5, 30)  # some end while all is quiet, and some are longer than a round
 GENERATED = ({"type": "EC", "ec": {"curveType": "P256", "algorithm": "ES256", "keyIdType": "SHA256"}},
              {"type": "OKP", "okp": {"algorithm": "EdDSA", "keyIdType": "NONE"}}, {"type": "OCT"})
@@ -56,6 +56,7 @@ class Client(threading.Thread):
         self.project = project_of(number)
         self.present = set()  # own names that are believed to exist; a wrong belief costs a 400
         self.count = 0
+        self.lost = False  # whether the answer to the last request was, after it may have been read
         self.connection = self.connected_to = None
         self.running, self.stopping = threading.Event(), threading.Event()
         self.idle = threading.Event()
@@ -63,15 +64,17 @@ class Client(threading.Thread):
     # ---- one request ----
 
     def send(self, operation, method, path, body=None, **told):
-        """Makes one request. Returns (status, answer) or None when there was no answer, under an Idempotency-Key to none of its repeats."""
+        """Makes one request, and again when its answer is lost and it has an Idempotency-Key. Returns (status, answer) or None."""
         keyed = method != "GET" and self.random.random() < KEYED_SHARE
         key = f"{self.number}-{self.count}" if keyed else None
+        self.lost = False
         done = self.send_once(operation, method, path, body, key, **told)
-        for _ in range(REPEATS_MOST if keyed else 0):
-            if done and done[0] != STILL_IN_PROGRESS or not self.running.is_set():
-                break
-            self.stopping.wait(REPEAT_AFTER_S)  # the API may be down
-            done = self.send_once(operation, method, path, body, key, **told)
+        if keyed and self.lost:
+            end = now() + REPEATED_FOR_S
+            while (done is None or done[0] == STILL_IN_PROGRESS or done[0] >= 500) and now() < end:
+                if self.stopping.wait(REPEATED_EVERY_S):
+                    break
+                done = self.send_once(operation, method, path, body, key, **told)
         return done
 
     def send_once(self, operation, method, path, body, key, **told):
@@ -107,6 +110,7 @@ class Client(threading.Thread):
             failure = f"{type(problem).__name__}: {problem}"
             self.connection.close()
             self.connection = None
+            self.lost = "Refused" not in failure  # what was never taken is not lost
         end = now()
         self.history.add("request", client=self.number, number=self.count, operation=operation, start=start, end=end, status=status,
                          location=location, retry=retry, failure=failure, prefer=preference, key=key, replayed=replayed,

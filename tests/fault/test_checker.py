@@ -118,6 +118,13 @@ def plant_a_repeat_that_was_answered_with_another_deployment(place):
     return "invariant 1", "a deployment that it has not recorded"
 
 
+def plant_a_repeat_that_was_refused(place):
+    with lines_of(place / "history.jsonl") as lines:
+        lines.append({**keyed(place, operation="create"), "status": 400, "location": None,
+                      "answer": {"error": "bad_request", "error_description": "already exist"}})
+    return "invariant 1", "and yet refused"
+
+
 def plant_a_key_that_was_forgotten(place):
     edit_database(place, "api", f"DELETE FROM idempotency WHERE key = '{keyed(place)['key']}'")
     return "invariant 1", "its key is not in the store"
