@@ -10,6 +10,7 @@
 #include "common/message.h"
 
 enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
+enum { LOST = 0 }; /* sweep_offset of a partition that the topic has no more; of every other it is behind a record */
 
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
@@ -200,6 +201,8 @@ static int begin(struct consumer *consumer, int32_t number, bool known, bool oth
     int64_t low, high, offset = partition->stored.position.offset;
     if (query_watermarks(consumer, topic, number, &low, &high, error))
         return -1;
+    if (known && partition->stored.sweep_offset == LOST)
+        return start_over(consumer, number, low, high, sweep_later(consumer), "the topic had fewer partitions", error);
     if (known && other_cluster)
         return start_over(consumer, number, low, high, sweep_later(consumer), "the state is of another Kafka cluster", error);
     if (known && offset > high)
@@ -247,11 +250,11 @@ static bool is_stale(const struct consumer *consumer, int64_t now_ms) {
 static int sweep_lost_partitions(struct consumer *consumer, struct error *error) {
     for (size_t i = consumer->topic_count; i < consumer->count; i++) {
         struct state_position *position = &consumer->partitions[i].stored;
-        if (position->sweep_offset >= 0 || position->generation == 0)
+        if (position->sweep_offset == LOST || position->generation == 0)
             continue;
         *position = (struct state_position){.position.partition = (int32_t)i,
                                             .generation = position->generation + 1,
-                                            .sweep_offset = 0,
+                                            .sweep_offset = LOST,
                                             .sweep_after = sweep_later(consumer)};
         if (store_position(consumer, position, error))
             return -1;
@@ -334,9 +337,29 @@ static int read_refused(struct consumer *consumer, struct error *error) {
     return 0;
 }
 
+/* Lets go of the partitions that a topic that was made again has no more. */
+static int let_go(struct consumer *consumer, size_t count, struct error *error) {
+    const char *topic = consumer->options.topics->events;
+    for (size_t i = count; i < consumer->topic_count; i++) {
+        struct events_partition *partition = &consumer->partitions[i];
+        if (partition->begun &&
+            change_assignment(consumer, topic, (int32_t)i, 0, rd_kafka_incremental_unassign, error))
+            return -1;
+        *partition = (struct events_partition){.stored = partition->stored};
+        /* Heartbeats must not tell that what comes there one day has been read. */
+        progress_start(consumer->options.progress, &(struct position){.partition = (int32_t)i});
+    }
+    log_warning("topic was made again with fewer partitions", "topic", topic, "before", LOG_NUMBER(consumer->topic_count),
+                "now", LOG_NUMBER(count));
+    consumer->topic_count = count;
+    return sweep_lost_partitions(consumer, error);
+}
+
 int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) {
     size_t count;
     if (find_events(consumer, timeout_ms, &count, error))
+        return -1;
+    if (count > 0 && count < consumer->topic_count && let_go(consumer, count, error)) /* 0: it is being made again */
         return -1;
     make_room(consumer, count);
     if (count > consumer->topic_count)
@@ -380,15 +403,18 @@ int consumer_watch_workers(struct consumer *consumer, int64_t offset, struct err
 }
 
 static int read_all_again(struct consumer *consumer, int64_t sweep_after, const char *reason, struct error *error) {
-    for (size_t i = 0; i < consumer->topic_count; i++) {
-        int64_t low, high;
-        if (!consumer->partitions[i].begun)
-            continue;
-        if (query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low, &high, error) ||
-            start_over(consumer, (int32_t)i, low, high, sweep_after, reason, error))
-            return -1;
-    }
-    return 0;
+    int64_t *low = memory_new(consumer->topic_count * sizeof *low), *high = memory_new(consumer->topic_count * sizeof *high);
+    int status = 0;
+    /* All are asked before any is begun again: what is tried again after a failure would begin the others each time. */
+    for (size_t i = 0; i < consumer->topic_count && status == 0; i++)
+        if (consumer->partitions[i].begun)
+            status = query_watermarks(consumer, consumer->options.topics->events, (int32_t)i, &low[i], &high[i], error);
+    for (size_t i = 0; i < consumer->topic_count && status == 0; i++)
+        if (consumer->partitions[i].begun)
+            status = start_over(consumer, (int32_t)i, low[i], high[i], sweep_after, reason, error);
+    free(low);
+    free(high);
+    return status;
 }
 
 int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) {

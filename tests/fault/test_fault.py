@@ -122,6 +122,8 @@ def test_topics_that_are_deleted_under_load_are_made_again_and_filled(tmp_path):
         for number, name in enumerate(TOPICS):
             run.round([(1.0, f"delete topic {name}", number)])
         run.round([(0.5, "add_partitions", 1), (0.8, "delete topic events", 6), (1.0, "kill_worker", 7), (1.2, "new_replica", 8)])
+        # The replicas that saw more partitions than there are now read all of them again.
+        run.round([(0.3, "forge", 9), (1.5, "rotate_signing_key", 10)])
 
 
 # ---- what happens between each pair ----
