@@ -11,7 +11,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness.program import wait_until
 
-from . import check
+from . import check, seeds
 from .driver import Run
 from .faults import FAULTS, HOURS, POINTS
 from .faults_network import HELD, LOSING, WAYS
@@ -22,10 +22,9 @@ from .load import PROJECTS, Client, Secrets
 from .report import summary
 
 SECONDS = float(os.environ.get("JWK_FAULT_SECONDS", "12"))  # of each seed
-FRESH_SEED = int(os.environ["JWK_FAULT_SEED"])  # conftest.py
 
 
-@pytest.mark.parametrize(("broker", "seed"), [("embedded", 3), ("embedded", 7), ("kafka", 11), ("embedded", FRESH_SEED)])
+@pytest.mark.parametrize(("broker", "seed"), [*seeds.FIXED, seeds.FRESH])
 def test_the_invariants_hold(broker, seed, tmp_path):
     print(f"seed {seed} on {broker}; again with: python -m fault --seed {seed} --broker {broker} --seconds {SECONDS:g}")
     run = Run(tmp_path, seed, broker)

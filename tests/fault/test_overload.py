@@ -7,15 +7,16 @@ import pytest
 from . import overload
 from .judged import judged
 from .load import PROJECTS, Client, Secrets
-from .overload import OVERLOADS
+from .overload import CALLER_WAITS_S, OVERLOADS
 
 OVERLOAD_SECONDS = float(os.environ.get("JWK_OVERLOAD_SECONDS", "3"))
 RESIDENT_GROWTH_MAX = 200 << 20
+RATIO_MIN = 0.3  # of the throughput before, when it is over; what else the machine has to do makes it differ
 
 
 @pytest.mark.parametrize("kind", OVERLOADS)
 def test_overload_is_refused_at_once_and_leaves_nothing_behind(kind, tmp_path):
-    """No time is judged, on whatever machine this runs; refused at once means: while what was admitted still waits."""
+    """Our own speed is not judged, on whatever machine this runs: refused at once means before one that waits would be answered."""
     hook_program, _ = overload.hook(tmp_path)
     with judged(tmp_path, 6, "embedded", clients=1, faults=[], worker_options=["--hook", hook_program] if kind == "slow_worker" else [],
                 api_options=["--waiting", overload.WAITING, "--connections", overload.CONNECTIONS, "--deploy-timeout", "20s"]) as run:
@@ -31,7 +32,9 @@ def test_overload_is_refused_at_once_and_leaves_nothing_behind(kind, tmp_path):
         assert measured["statuses"].keys() & {"200", "202"}, "what is admitted is answered"
         assert measured["statuses"]["503"], "the rest is refused"
         assert measured["without_retry_after"] == 0
+        assert measured["refusal_p99"] < CALLER_WAITS_S, "who is refused does not wait"
         assert measured.get("flood", {}).get("unanswered", 0) == 0
         for node, most in measured["resident_most"].items():
             assert most - measured["resident"][node] < RESIDENT_GROWTH_MAX, node
         assert measured["confirmed_before"] == measured["confirmed_after"] == measured["of"]
+        assert measured["ratio"] >= RATIO_MIN
