@@ -143,7 +143,7 @@ judges: all check-deps $(BUILD)/judges/ours ## let JOSE libraries of other langu
 	JWK_BUILD=$(BUILD) $(pytest) tests/judges
 
 fault: all check-deps $(BUILD)/bench/load ## a few minutes of seeded faults, judged by the invariants
-	JWK_BUILD=$(BUILD) $(pytest) $(in_parallel) tests/fault
+	JWK_BUILD=$(BUILD) $(pytest) $(in_parallel) tests/fault tests/bench
 
 soak: all check-deps ## load and faults for as long as told, and whether anything grows: make soak SECONDS=3600 BROKER=kafka
 	JWK_BUILD=$(BUILD) PYTHONPATH=tests $(venv)/bin/python -m fault.soak --seconds $(or $(SECONDS),3600) --broker $(or $(BROKER),kafka) \
