@@ -65,6 +65,39 @@ def test_topics_of_acks_and_workers_may_have_several_partitions(kafka, tmp_path)
         installation.stop()
 
 
+def test_a_topic_made_again_with_fewer_partitions_is_followed_by_workers_that_run(kafka, tmp_path):
+    installation = Installation(kafka, tmp_path)
+    try:
+        installation.add_environment("production")
+        keys = installation.directory / "api-keys.json"
+        keys.write_text(installation.admin("signing-key", "export").stdout)
+        installation.start_api("--partitions", "3")
+        worker = installation.start_worker("production", "edge-1", "--api-keys", keys, "--heartbeat-interval", "200ms")
+        installation.wait_connected()
+        project = installation.add_project("MyProject")
+        for number in range(12):
+            assert installation.api.create(project, f"key-{number}").json["deploymentResult"]["success"]
+        installation.topics.add_partitions(installation.topics.events, 5)
+        wait_until(lambda: worker.log().count("reading an added partition") == 2, "the worker reads the added partitions", 40)
+        assert installation.api.stop() == 0
+        installation.topics.delete(installation.topics.events)
+        installation.start_api("--partitions", "3")
+        assert installation.topics.partition_count(installation.topics.events) == 3
+        wait_until(lambda: "topic was made again with fewer partitions" in worker.log(), "the worker follows", 40)
+        installation.wait_connected()
+        assert len(worker.names(project)) == 12
+        # It can read all of it again, as when other keys are believed than those that refused an event.
+        kid = installation.admin("signing-key", "add").stdout.strip()
+        installation.admin("signing-key", "activate", "--", kid)
+        answer = installation.api.update(project, "key-0", {"description": "x"}, prefer="respond-async")
+        wait_until(lambda: f"The signing key {kid} is not trusted" in worker.log(), "the event of the other key is refused")
+        keys.write_text(installation.admin("signing-key", "export").stdout)
+        installation.api.wait_deployment(answer.headers["Location"])
+        assert len(worker.names(project)) == 12
+    finally:
+        installation.stop()
+
+
 def test_two_installations_share_one_broker_by_their_prefixes(kafka, tmp_path):
     for directory in (tmp_path / "1", tmp_path / "2"):
         directory.mkdir()

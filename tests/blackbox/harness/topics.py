@@ -3,7 +3,7 @@
 import time
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from . import contract
 from .program import PATIENCE, wait_until
@@ -43,6 +43,11 @@ class Topics:
     def create(self, topic, partitions):
         admin = self.admin()
         admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(PATIENCE)
+
+    def add_partitions(self, topic, count):
+        """Until it has this many."""
+        admin = self.admin()
+        admin.create_partitions([NewPartitions(topic, count)])[topic].result(PATIENCE)
 
     def exists(self, topic):
         return topic in self.admin().list_topics(timeout=PATIENCE).topics
