@@ -18,11 +18,15 @@ enum { SLOT_COUNT = 65536 };
 /* What an entry costs beside its body: itself, its name, a response with three headers. */
 enum { ENTRY_OVERHEAD = 1024 };
 
+/* A set that is younger than this clock by more was read when the clock was ahead, and may lack keys that it took for ended.
+ * Threads that build and look at once are apart by far less. */
+enum { CLOCK_BACK_MS = 1000 };
+
 struct entry {
     struct key_set set; /* first: the public part is the entry */
     char *project_name;
     uint32_t generation; /* of the slot when building began */
-    int64_t valid_until; /* wall ms */
+    int64_t built_at, valid_until; /* wall ms */
     size_t memory;
     unsigned references; /* guarded by the mutex; the table holds one */
     struct entry *prev, *next;
@@ -115,6 +119,7 @@ static struct entry *entry_new(struct key_set_cache *cache, const char *project_
     entry->set.response = MHD_create_response_from_buffer(length, bytes, MHD_RESPMEM_MUST_FREE);
     entry->project_name = memory_string(project_name);
     entry->generation = generation;
+    entry->built_at = now_ms;
     entry->memory = length + strlen(project_name) + ENTRY_OVERHEAD;
     entry->references = 1;
     if (entry->set.response) {
@@ -173,7 +178,8 @@ static struct entry *find(struct key_set_cache *cache, const char *project_name,
     pthread_mutex_lock(&cache->mutex);
     struct entry *entry;
     HASH_FIND_STR(cache->table, project_name, entry);
-    if (entry && (entry->generation != generation || now_ms >= entry->valid_until)) {
+    if (entry &&
+        (entry->generation != generation || now_ms >= entry->valid_until || now_ms + CLOCK_BACK_MS < entry->built_at)) {
         evict(cache, entry);
         entry = NULL;
     }

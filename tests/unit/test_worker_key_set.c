@@ -100,6 +100,23 @@ static void time_alone_takes_a_key_out(void **state) {
     key_set_cache_free(cache);
 }
 
+static void a_set_that_was_read_by_a_clock_too_far_ahead_ends_when_the_clock_is_right_again(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct key_set_cache *cache = cache_new(fixture, 1 << 20);
+    struct state_jwk jwk = fixture_jwk(JWK_A, "one", 1, 1);
+    jwk.expires = 1500; /* seconds; the clock says 1000 */
+    fixture_put(fixture, jwk);
+    char right[64], ahead[64], again[64];
+    get_etag(cache, "MyProject", right);
+    atomic_store(&now_ms, 2000000);
+    get_etag(cache, "MyProject", ahead);
+    assert_string_not_equal(right, ahead);
+    atomic_store(&now_ms, 1000000);
+    get_etag(cache, "MyProject", again);
+    assert_string_equal(right, again);
+    key_set_cache_free(cache);
+}
+
 static void memory_is_bounded_and_the_least_used_leaves_first(void **state) {
     struct worker_fixture *fixture = *state;
     for (int i = 0; i < 10; i++) {
@@ -199,6 +216,7 @@ int main(void) {
         TEST(a_set_is_shared_until_it_is_invalidated),
         TEST(an_equal_body_has_an_equal_etag),
         TEST(time_alone_takes_a_key_out),
+        TEST(a_set_that_was_read_by_a_clock_too_far_ahead_ends_when_the_clock_is_right_again),
         TEST(memory_is_bounded_and_the_least_used_leaves_first),
         TEST(a_set_larger_than_the_cache_is_still_served),
         TEST(no_reader_sees_an_older_set_than_was_acked),
