@@ -20,6 +20,7 @@ enum {
     EXPORT_RETRY_MS = 5000,
     POST_MS = 5,            /* the longest that a result waits for others, see post_take() */
     CLOCK_CHECK_MS = 60000, /* the wall clock may be set: a key's exp is looked at again at least this often */
+    CLOCK_BACK_S = 1,       /* files that are younger than the clock by more are of before it was put back */
 };
 
 struct effects {
@@ -35,6 +36,7 @@ struct effects {
     /* Of the thread alone. */
     struct retry_queue *retries;
     int64_t export_expires;  /* seconds since 1970: when a file changes by itself */
+    int64_t exported_at;     /* seconds since 1970: the latest time by which a file was written */
     int64_t export_again_ms; /* monotonic; after a failure */
     bool exporting;          /* all files were asked for, and are kept from then on */
     bool sets_written;       /* at least once, all of them */
@@ -234,6 +236,14 @@ static void read_retry(void *context, const struct state_jwk *jwk) {
     read->full = effect_change_new(&pattern);
 }
 
+/* Writes the file of one project. */
+static int export_one(struct effects *effects, const char *project_name, struct error *error) {
+    int64_t now = clock_wall_ms() / 1000;
+    if (now > effects->exported_at)
+        effects->exported_at = now;
+    return export_project(effects->options.export, project_name, now, &effects->export_expires, error);
+}
+
 static void try_again_take(struct effects *effects, struct effect_change *retry) {
     struct retry_read read = {.retry = retry};
     struct error problem = {.code = ERROR_NONE};
@@ -247,8 +257,7 @@ static void try_again_take(struct effects *effects, struct effect_change *retry)
         return;
     }
     if (status == 0 && effects->options.export)
-        status = export_project(effects->options.export, read.full->project_name, clock_wall_ms() / 1000,
-                                &effects->export_expires, &problem);
+        status = export_one(effects, read.full->project_name, &problem);
     if (status == 0)
         status = carry_out(effects, read.full, &was_opened, &problem);
     if (status == 0) {
@@ -288,8 +297,7 @@ static struct round_project *export_round(struct effects *effects, struct effect
             continue;
         project = memory_new(sizeof *project);
         project->name = memory_string(change->project_name); /* the change is given away before the round ends */
-        project->failed = export_project(effects->options.export, project->name, clock_wall_ms() / 1000,
-                                         &effects->export_expires, &project->problem) != 0;
+        project->failed = export_one(effects, project->name, &project->problem) != 0;
         HASH_ADD_KEYPTR(hh, projects, project->name, strlen(project->name), project);
     }
     return projects;
@@ -300,6 +308,7 @@ static void export_everything(struct effects *effects) {
     int64_t now = clock_wall_ms() / 1000;
     effects->export_expires = INT64_MAX;
     effects->export_again_ms = INT64_MAX;
+    effects->exported_at = now;
     if (export_all(effects->options.export, now, &effects->export_expires, &problem)) {
         log_warning("exporting failed", "message", problem.message);
         effects->export_again_ms = clock_monotonic_ms() + EXPORT_RETRY_MS;
@@ -347,9 +356,11 @@ static void open_some(struct effects *effects) {
     }
 }
 
+/* Files from before the clock was put back may lack keys that it took for ended. */
 static bool export_is_due(const struct effects *effects) {
-    return effects->exporting &&
-           (effects->export_expires <= clock_wall_ms() / 1000 || effects->export_again_ms <= clock_monotonic_ms());
+    int64_t now = clock_wall_ms() / 1000;
+    return effects->exporting && (effects->export_expires <= now || now + CLOCK_BACK_S < effects->exported_at ||
+                                  effects->export_again_ms <= clock_monotonic_ms());
 }
 
 /* ---- the thread ---- */
@@ -391,7 +402,7 @@ static struct effect_change *wait_for_work(struct effects *effects) {
             int64_t expires_in =
                 effects->export_expires > INT64_MAX / 1000 ? INT64_MAX : effects->export_expires * 1000 - clock_wall_ms();
             int64_t check = expires_in < CLOCK_CHECK_MS ? now + (expires_in > 0 ? expires_in : 0) : now + CLOCK_CHECK_MS;
-            if (effects->export_expires != INT64_MAX && check < until)
+            if (check < until)
                 until = check;
             if (effects->export_again_ms < until)
                 until = effects->export_again_ms;

@@ -1,6 +1,7 @@
 """The invariants under faults: fixed seeds, one fresh one, and what a schedule would meet too seldom."""
 
 import errno
+import json
 import os
 import random
 import time
@@ -9,6 +10,9 @@ import confluent_kafka
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
+from harness import http
+from harness.installation import jwk_path, jwks_path
+from harness.keys import new_key
 from harness.program import wait_until
 
 from . import check, seeds
@@ -158,6 +162,36 @@ def test_what_was_recorded_while_a_clock_was_a_day_ahead_is_delivered_when_it_is
         run.round([(0.5, "turn_all_clocks", ahead)])
         turned = [line["hours"] for line in read_lines(tmp_path / "history.jsonl") if line["kind"] == "clock" and line["node"] == "api"]
         assert turned == [max(HOURS)] * 2
+
+
+def test_what_a_worker_took_for_ended_while_its_clock_was_ahead_is_served_again(tmp_path):
+    """A replaced key that other verifiers still need: in the set that is served, and in the file that is exported."""
+    export = tmp_path / "export"
+    with judged(tmp_path, 18, "embedded", clients=0, faults=[], workers=[("production", "edge-1"), ("staging", "edge-1")],
+                worker_options=["--export-dir", export]) as run:
+        node = run.cluster.workers["staging-edge-1"]
+
+        def change(path, **body):
+            answer = http.request(run.cluster.api.address, "POST", path, json.dumps({"sourceType": "COPY_PASTE"} | body).encode(),
+                                  {"Authorization": f"Bearer {run.cluster.token}", "Content-Type": "application/json"})
+            assert answer.json["deploymentResult"]["success"], answer
+
+        def new(kid):
+            return json.dumps(new_key("EC", kid=kid))
+
+        def served():
+            file = json.loads((export / f"{PROJECTS[0]}.json").read_text())
+            return run.served(node)[PROJECTS[0]]["keys"], file["keys"]
+
+        def turn(hours, name):
+            for worker in run.cluster.workers.values():  # they share the directory
+                worker.shim.fields.clock_offset_ms = hours * 3600 * 1000
+            change(jwks_path(PROJECTS[1]), name=name, jwkStr=new(name))  # elsewhere: what is exported is looked at
+        change(jwks_path(PROJECTS[0]), name="a", jwkStr=new("old"))
+        change(jwk_path(PROJECTS[0], "a") + "rotate", jwkStr=new("new"), overlapSeconds=600)
+        for hours, name, kids in ((5, "b", {"new"}), (0, "c", {"new", "old"})):
+            turn(hours, name)
+            wait_until(lambda kids=kids: all({key["kid"] for key in keys} == kids for keys in served()), f"{kids} are served")
 
 
 def test_a_worker_that_wakes_after_a_copy_has_taken_its_place_ends_and_does_no_harm(tmp_path):
