@@ -13,6 +13,7 @@ from harness.program import Program
 
 from .cluster import HEARTBEAT_MS, STATUS_FENCED, WorkerNode
 from .history import now
+from .shim import OPERATIONS
 
 FAULTS = {}  # name -> (function, weight, kinds of broker)
 HOURS_MS = 3_600_000
@@ -25,6 +26,17 @@ def fault(weight=1, brokers=("embedded", "kafka")):
         FAULTS[function.__name__] = (function, weight, brokers)
         return function
     return register
+
+
+def register_for_each_program(name, function, weight, *how):
+    """Two faults, "api …" and "worker …", of one function that takes (run, random, node, *how)."""
+    def of_api(run, random):
+        yield from function(run, random, run.take_api(), *how)
+
+    def of_worker(run, random):
+        yield from function(run, random, run.take_worker(random), *how)
+    FAULTS[f"api {name}"] = (of_api, weight, ("embedded", "kafka"))
+    FAULTS[f"worker {name}"] = (of_worker, weight, ("embedded", "kafka"))
 
 
 @contextlib.contextmanager
@@ -107,17 +119,8 @@ def stop_at_point(run, random, node, point):
         run.revive(node)
 
 
-def register_points():
-    def at(point, of_api):
-        def stop(run, random):
-            yield from stop_at_point(run, random, run.take_api() if of_api else run.take_worker(random), point)
-        return stop
-    for point in POINTS:
-        FAULTS[f"api {point}"] = (at(point, True), 1, ("embedded", "kafka"))
-        FAULTS[f"worker {point}"] = (at(point, False), 1, ("embedded", "kafka"))
-
-
-register_points()
+for each in POINTS:
+    register_for_each_program(each, stop_at_point, 1, each)
 
 
 @fault(weight=2)
@@ -169,11 +172,9 @@ def freeze_broker(run, random):
     run.release_broker()
 
 
-@fault(weight=2, brokers=("kafka",))
-def restart_broker(run, random):
+def end_broker(run, random, clean):
     run.take_broker()
     broker = run.cluster.broker.program
-    clean = random.random() < 0.5
     run.history.add("broker_ended", clean=clean)
     if clean:
         broker.terminate()
@@ -185,22 +186,33 @@ def restart_broker(run, random):
     run.release_broker()
 
 
+@fault(weight=1, brokers=("kafka",))
+def restart_broker(run, random):
+    yield from end_broker(run, random, clean=True)
+
+
+@fault(weight=1, brokers=("kafka",))
+def kill_broker(run, random):
+    yield from end_broker(run, random, clean=False)
+
+
 # ---- disk ----
 
-@fault(weight=6)
-def break_disk(run, random):
-    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
-    how = random.choice(("full", "read-only", "failing", "sync fails", "short writes", "short, then full"))
+DISKS = ("full", "read-only", "failing", "sync fails", "short writes", "short then full")
+
+
+def break_disk(run, random, node, how):
     run.history.add("disk", node=node.name, how=how)
     fields = node.shim.fields
     with disturbing(node):
+        before = list(fields.counts)
         with node.lock:
             node.expect_end = True  # a program may end when its disk fails; it may not lose anything
         if how == "sync fails":
             fields.sync_error = errno.EIO
         elif how == "short writes":
             fields.write_short = 1
-        elif how == "short, then full":
+        elif how == "short then full":
             fields.write_short = 1
             yield random.uniform(0.1, 0.5)
             fields.write_error = errno.ENOSPC
@@ -208,6 +220,8 @@ def break_disk(run, random):
             fields.write_error = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO}[how]
         yield random.uniform(0.3, 4)
         node.shim.clear()
+        if all(fields.counts[number] == before[number] for number in map(OPERATIONS.index, ("write", "sync_begin"))):
+            run.history.add("missed", node=node.name, fault=f"disk {how}")
         if random.random() < 0.3:
             with node.lock:
                 node.kill()
@@ -216,11 +230,13 @@ def break_disk(run, random):
         run.revive(node)
 
 
+for each in DISKS:
+    register_for_each_program(f"disk {each}", break_disk, 0.5, each)
+
+
 # ---- resources, clock ----
 
-@fault(weight=2)
-def exhaust_memory(run, random):
-    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+def exhaust_memory(run, random, node):
     with disturbing(node):
         with node.lock:
             node.expect_end = True
@@ -233,12 +249,12 @@ def exhaust_memory(run, random):
             run.history.add("out_of_memory", node=node.name, status=status, log=node.program.log()[-300:])
             with node.lock:
                 run.note_state(node)
+        else:
+            run.history.add("missed", node=node.name, fault="out of memory")
         run.revive(node)
 
 
-@fault(weight=2)
-def exhaust_descriptors(run, random):
-    node = run.take_api() if random.random() < 0.5 else run.take_worker(random)
+def exhaust_descriptors(run, random, node):
     with disturbing(node):
         with node.lock:
             node.expect_end = True
@@ -250,6 +266,10 @@ def exhaust_descriptors(run, random):
         if node.running:
             resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE, before)
         run.revive(node)
+
+
+register_for_each_program("out of memory", exhaust_memory, 1)
+register_for_each_program("out of descriptors", exhaust_descriptors, 1)
 
 
 def turn_clocks(run, random, nodes):

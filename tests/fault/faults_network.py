@@ -1,6 +1,6 @@
 """Faults of the network between each program and the broker: the only pairs that talk, clients apart."""
 
-from .faults import FAULTS, disturbing
+from .faults import disturbing, register_for_each_program
 
 BOTH = ("up", "down")
 HELD = {"cut": BOTH, "cut to the broker": ("up",), "cut from the broker": ("down",)}
@@ -31,14 +31,5 @@ def break_network(run, random, node, way):
         proxy.heal()
 
 
-def register():
-    def between(way, of_api):
-        def break_it(run, random):
-            yield from break_network(run, random, run.take_api() if of_api else run.take_worker(random), way)
-        return break_it
-    for way in WAYS:
-        FAULTS[f"api {way}"] = (between(way, True), 0.4, ("embedded", "kafka"))
-        FAULTS[f"worker {way}"] = (between(way, False), 0.4, ("embedded", "kafka"))
-
-
-register()
+for each in WAYS:
+    register_for_each_program(each, break_network, 0.4, each)

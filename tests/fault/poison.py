@@ -93,7 +93,7 @@ def repeat_acks(run, random):
             ack["status"], ack["message"] = "failed", "forged"
         records.append(("acks", 0, line["key"].encode(), json.dumps(ack).encode(), line["headers"]))
     produce(run, records)
-    run.history.add("acks_repeated", records=len(records))
+    run.history.add("acks_repeated" if records else "missed", fault="late_acks", records=len(records))
 
 
 def repeat_events(run, random):
@@ -106,7 +106,7 @@ def repeat_events(run, random):
         for line in lines[random.randrange(len(lines)):]:
             records.append(("events", partition, key.encode(), line["value"].encode(), line["headers"]))
     produce(run, records)
-    run.history.add("events_repeated", records=len(records))
+    run.history.add("events_repeated" if records else "missed", fault="repeated_events", records=len(records))
 
 
 # ---- forgery ----

@@ -12,16 +12,17 @@ import tempfile
 
 from . import check
 from .driver import Run
-from .faults import FAULTS, POINTS, disturbing
+from .faults import DISKS, FAULTS, POINTS, disturbing
 from .growth import RESIDENT_SLOPE_MAX, RESIDENT_TIME_MIN, growths, judge
 from .history import now, read_lines
 from .report import summary
 
 # By these a program ends, or may end, or the installation becomes a larger one.
 NOT_WHILE_MEASURED = {
-    "kill_api", "kill_worker", "kill_everything", "power_loss_api", "power_loss_worker", "break_disk", "exhaust_memory",
-    "exhaust_descriptors", "copied_identity", "zombie", "lost_state", "new_replica", "add_partitions",
-    *(f"{program} {point}" for program in ("api", "worker") for point in POINTS)}
+    "kill_api", "kill_worker", "kill_everything", "power_loss_api", "power_loss_worker", "copied_identity", "zombie",
+    "lost_state", "new_replica", "add_partitions",
+    *(f"{program} {how}" for program in ("api", "worker")
+      for how in (*POINTS, *(f"disk {how}" for how in DISKS), "out of memory", "out of descriptors"))}
 PAUSE_S = 0.2  # between the calls of a client: an hour's records are to be read by the checker at once
 TOLD_EVERY_S = 60.0
 

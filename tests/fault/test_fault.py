@@ -17,7 +17,7 @@ from harness.program import wait_until
 
 from . import check, seeds
 from .driver import Run
-from .faults import FAULTS, HOURS, POINTS
+from .faults import DISKS, FAULTS, HOURS, POINTS
 from .faults_network import HELD, LOSING, WAYS
 from .faults_topics import TOPICS, admin_client
 from .history import read_lines
@@ -55,6 +55,31 @@ def test_death_at_every_named_point(tmp_path):
             if not missing:
                 break
     assert not missing
+
+
+def of_each_program(names, seed):
+    return [(f"{program} {name}", seed) for program in ("worker", "api") for name in names]
+
+
+# What no other test names, in rounds of (fault, seed): by these seeds each is short, and none misses what it is to harm.
+CERTAIN = {
+    "everything dies": ("embedded", [[("kill_everything", 1)]]),
+    "one stands still": ("embedded", [[("freeze_api", 3)], [("freeze_broker", 3)]]),
+    "the disk fails": ("embedded", [of_each_program([f"disk {how}" for how in half], 16) for half in (DISKS[:3], DISKS[3:])]),
+    "resources are exhausted": ("embedded", [of_each_program(["out of memory", "out of descriptors"], 2)]),
+    "records are repeated": ("embedded", [[("late_acks", 1), ("repeated_events", 2)]]),
+    "the broker ends": ("kafka", [[("restart_broker", 1)], [("kill_broker", 1)]]),
+}
+
+
+@pytest.mark.parametrize("what", CERTAIN)
+def test_the_invariants_hold_when(what, tmp_path):
+    """Each of these happens for certain, whatever the seeds of the schedules choose."""
+    broker, rounds = CERTAIN[what]
+    with judged(tmp_path, 18, broker, pause_s=0.04, faults=[]) as run:
+        for faults in rounds:
+            run.round([(1.0, name, seed) for name, seed in faults])
+    assert [line for line in read_lines(tmp_path / "history.jsonl") if line["kind"] == "missed"] == []
 
 
 # ---- what happens to topics ----
