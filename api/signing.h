@@ -1,7 +1,7 @@
 /* The key that the API signs with: its events and its audit trail.
  *
  * Shared by the threads that sign (the writer and the publisher's thread): a mutex makes the one-thread signer one at a time,
- * for the 40 microseconds that a signature takes. Another key may take its place at any moment; what is signed from then on
+ * for the 15 microseconds that a signature takes. Another key may take its place at any moment; what is signed from then on
  * has the new one's kid. All functions are thread-safe. */
 #ifndef API_SIGNING_H
 #define API_SIGNING_H
