@@ -120,6 +120,17 @@ class Node:
 
 
 class ApiNode(Node):
+    """front: a way to it whose network can be broken, for some of its clients."""
+
+    def __init__(self, cluster, name, directory):
+        super().__init__(cluster, name, directory)
+        self.front = Proxy(cluster.network, None)
+
+    def look_address(self):
+        address = super().look_address()
+        self.front.target = int(address.rpartition(":")[2]) if address else None
+        return address
+
     def arguments(self, address_file):
         return [BUILD / "jwk-api", "serve", "--data-dir", self.directory, "--listen", "127.0.0.1:0", "--address-file", address_file,
                 "--master-key-file", self.cluster.master_key_file,
@@ -267,4 +278,5 @@ class Cluster:
             program.kill()
         for node in self.nodes:
             node.proxy.close()
+        self.api.front.close()
         self.network.close()

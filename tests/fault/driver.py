@@ -1,5 +1,6 @@
 """One run: rounds of load with faults under it, each followed by silence in which everything must become equal."""
 
+import contextlib
 import json
 import pathlib
 import random
@@ -48,7 +49,7 @@ class Run:
         self.environments = ENVIRONMENTS
         self.copies = self.rounds = self.backups = self.key_generations = 0
         self.closed = False
-        self.broker_taken = False
+        self.broker_taken = self.front_taken = False
         self.recoveries = []
         self.cluster = Cluster(broker, self.directory, self.history, ENVIRONMENTS, **options)
         self.auditor = self.observer = self.load = None
@@ -100,6 +101,16 @@ class Run:
 
     def release_broker(self):
         self.broker_taken = False
+
+    @contextlib.contextmanager
+    def taking_front(self):
+        if self.front_taken:
+            raise Skip
+        self.front_taken = True
+        try:
+            yield self.cluster.api.front
+        finally:
+            self.front_taken = False
 
     def revive(self, node):
         """Starts it again when it does not run, and has it looked after again."""

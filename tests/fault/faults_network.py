@@ -1,6 +1,6 @@
-"""Faults of the network between each program and the broker: the only pairs that talk, clients apart."""
+"""Faults of the network between each pair that talks: each program and the broker, some clients and the API."""
 
-from .faults import disturbing, register_for_each_program
+from .faults import FAULTS, disturbing, register_for_each_program
 
 BOTH = ("up", "down")
 HELD = {"cut": BOTH, "cut to the broker": ("up",), "cut from the broker": ("down",)}
@@ -8,28 +8,45 @@ LOSING = {"loss": BOTH, "loss to the broker": ("up",), "loss from the broker": (
 WAYS = (*HELD, *LOSING, "delay", "refused", "reset")
 
 
+def break_way(proxy, random, way):
+    if way == "reset":
+        for _ in range(random.randint(1, 4)):
+            proxy.reset()
+            yield random.uniform(0.1, 0.8)
+        return
+    if way == "refused":
+        proxy.refuse()
+    elif way == "delay":
+        proxy.slow(random.uniform(0.02, 0.3), random.uniform(0, 0.2))
+    elif way in LOSING:
+        proxy.lose(random.choice((0.05, 0.2, 0.5)), random.random(), *LOSING[way])
+    else:
+        proxy.hold(*HELD[way])
+    yield random.uniform(0.5, 6)
+    if random.random() < 0.5:
+        proxy.reset()
+    proxy.heal()
+
+
 def break_network(run, random, node, way):
     run.history.add("network", node=node.name, way=way)
     with disturbing(node):
-        proxy = node.proxy
-        if way == "reset":
-            for _ in range(random.randint(1, 4)):
-                proxy.reset()
-                yield random.uniform(0.1, 0.8)
-            return
-        if way == "refused":
-            proxy.refuse()
-        elif way == "delay":
-            proxy.slow(random.uniform(0.02, 0.3), random.uniform(0, 0.2))
-        elif way in LOSING:
-            proxy.lose(random.choice((0.05, 0.2, 0.5)), random.random(), *LOSING[way])
-        else:
-            proxy.hold(*HELD[way])
-        yield random.uniform(0.5, 6)
-        if random.random() < 0.5:
-            proxy.reset()
-        proxy.heal()
+        yield from break_way(node.proxy, random, way)
+
+
+def break_front(run, random, way):
+    """Answers to clients are lost or late, which disturbs nobody else."""
+    with run.taking_front() as proxy:
+        run.history.add("network", node="clients", way=way)
+        yield from break_way(proxy, random, way)
+
+
+def register_for_clients(way):
+    def of_clients(run, random):
+        yield from break_front(run, random, way)
+    FAULTS[f"clients {way.replace('the broker', 'the API')}"] = (of_clients, 0.2, ("embedded", "kafka"))
 
 
 for each in WAYS:
     register_for_each_program(each, break_network, 0.4, each)
+    register_for_clients(each)

@@ -1,4 +1,4 @@
-"""A small TCP proxy before the broker, one for each program, so that the network between them can be cut, delayed, or made one-way."""
+"""A small TCP proxy before a program that others call, so that the network between them can be cut, delayed, or made one-way."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class Network:
 
 
 class Proxy:
-    """One way to the broker. What is held back arrives when the fault ends, as TCP would have it.
+    """One way to the port target, which may change (None: nobody is there). What is held back arrives when the fault ends, as TCP would have it.
 
     A proxy of byte streams can not lose packets, and what could (netem) is not in every kernel: so loss is what TCP makes of it, the stall
     of a retransmission and, after several in a row, the end of the connection."""
@@ -66,7 +66,7 @@ class Proxy:
             await writer.drain()
 
     async def _serve(self, reader, writer):
-        if self.refusing:
+        if self.refusing or self.target is None:
             writer.transport.abort()
             return
         other = None
@@ -97,7 +97,7 @@ class Proxy:
         self.network.run(call())
 
     def hold(self, *directions):
-        """Nothing passes in these directions ("up" is to the broker)."""
+        """Nothing passes in these directions ("up" is to the target)."""
         self._call(lambda: [self.open_gates[direction].clear() for direction in directions])
 
     def reset(self):

@@ -161,13 +161,15 @@ SHORT = dict.fromkeys(HELD, 3) | dict.fromkeys(LOSING, 9) | {"delay": 24, "refus
 
 
 def test_each_way_of_a_broken_network_between_each_pair(tmp_path):
-    """Those of the API one after the other, while each has a worker of its own."""
+    """Those of the API and of its clients one after the other, while each has a worker of its own."""
     with judged(tmp_path, 13, "embedded", faults=[]) as run:
         for number in range(0, len(WAYS), 3):
-            run.round([(0.3, f"{program} {way}", SHORT[way]) for program in ("worker", "api") for way in WAYS[number:number + 3]])
-    broken = {("api" if line["node"] == "api" else "worker", line["way"])
+            ways = WAYS[number:number + 3]
+            run.round([(0.3, f"{program} {way}", SHORT[way]) for program in ("worker", "api") for way in ways]
+                      + [(0.3, f"clients {way.replace('the broker', 'the API')}", SHORT[way]) for way in ways])
+    broken = {(line["node"] if line["node"] in ("api", "clients") else "worker", line["way"])
               for line in read_lines(tmp_path / "history.jsonl") if line["kind"] == "network"}
-    assert broken == {(program, way) for program in ("api", "worker") for way in WAYS}
+    assert broken == {(program, way) for program in ("api", "worker", "clients") for way in WAYS}
 
 
 # ---- what is not believed ----
