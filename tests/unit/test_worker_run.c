@@ -314,7 +314,7 @@ static void what_is_acked_is_served(void **state) {
     start_worker(running, NULL);
     await_ready(running);
     for (unsigned i = 1; i <= 20; i++) {
-        char id[UUID_SIZE], name[8];
+        char id[UUID_SIZE], name[16];
         snprintf(id, sizeof id, "01890000-0000-7000-8000-%012u", i);
         snprintf(name, sizeof name, "n%u", i);
         size_t before = served_length(running); /* in the cache from here on */

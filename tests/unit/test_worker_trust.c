@@ -180,7 +180,7 @@ static void many_are_read_each_on_its_own(void **state) {
                           .project_name = "p", .jwk_id = JWK_ID, .type = "OKP", .kid = "a", .public_key = PUBLIC_HALF, .actor = "a",
                           .time = "2026-01-31T12:00:00.000Z"};
     unsigned char leaves[MANY][32];
-    char names[MANY][8];
+    char names[MANY][16];
     struct text values[MANY] = {0};
     for (int i = 0; i < MANY; i++) {
         snprintf(names[i], sizeof names[i], "n%d", i);
