@@ -309,7 +309,8 @@ static size_t take(struct worker *worker) {
         rd_kafka_message_destroy(taken[i]);
         taken[i] = NULL;
     }
-    batch_read(worker->batch, worker->options.trust);
+    if (count > 0) /* else the batch is empty, or waits for the state and has been read */
+        batch_read(worker->batch, worker->options.trust);
     worker->swollen = worker->swollen || count >= BATCH_LIVE;
     return count;
 }
