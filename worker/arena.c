@@ -8,7 +8,7 @@
 
 #include "common/memory.h"
 
-enum { BLOCK_SIZE = 256 * 1024 };
+enum { BLOCK_SIZE = 256 * 1024, SPARE_MAX = 4 };
 
 struct arena_block {
     struct arena_block *next;
@@ -58,12 +58,16 @@ const char *arena_string(struct arena *arena, const char *text) {
 }
 
 void arena_reset(struct arena *arena) {
+    size_t spare = 0;
+    for (const struct arena_block *block = arena->spare; block; block = block->next)
+        spare++;
     while (arena->blocks) {
         struct arena_block *block = arena->blocks;
         arena->blocks = block->next;
-        if (block->size == BLOCK_SIZE) {
+        if (block->size == BLOCK_SIZE && spare < SPARE_MAX) {
             block->next = arena->spare;
             arena->spare = block;
+            spare++;
         } else {
             free(block);
         }

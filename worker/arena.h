@@ -21,7 +21,7 @@ char *arena_take(struct arena *arena, size_t size) __attribute__((returns_nonnul
 void *arena_take_aligned(struct arena *arena, size_t size) __attribute__((returns_nonnull));
 /* A copy of a string; NULL gives NULL. */
 const char *arena_string(struct arena *arena, const char *text);
-/* Forgets all that was taken, and keeps memory for about as much again. */
+/* Forgets all that was taken, and keeps memory for a megabyte of it again. */
 void arena_reset(struct arena *arena);
 void arena_free(struct arena *arena);
 

@@ -249,9 +249,9 @@ static int open_file(struct state *state, struct error *error) {
     int64_t ignored;
     if (query_integer(state, "SELECT count(*) FROM sqlite_schema", &ignored, error))
         return -1;
-    /* The page size holds for new files only. The cache is for bootstrapping, and costs memory only when it is used. */
+    /* The page size holds for new files only. A larger cache than SQLite's own makes bootstrapping no faster. */
     if (run_text(state,
-                 "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384; "
+                 "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
                  "PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 33554432; "
                  "PRAGMA trusted_schema = OFF;",
                  "preparing the state", error))

@@ -384,7 +384,7 @@ static bool believes_nothing(const struct worker *worker) {
 static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
-        worker->caught_up = true;
+        worker->caught_up = worker->swollen = true;
         if (believes_nothing(worker))
             log_error("not ready: every event was refused; are these the keys of the API?", "apiKeys",
                       trust_keys(worker->options.trust));

@@ -326,6 +326,8 @@ def copy_identity(run, node, random, asleep):
     """A copy of a state directory is started elsewhere: the earlier process ends with a status of its own. asleep: it sleeps until the copy
     has taken its place."""
     with disturbing(node):
+        # Of two that both still wait for the broker, which is the earlier one is open.
+        yield from until(node.is_ready, "the worker that is copied has said hello")
         with node.lock:
             node.expect_end = True
         run.copies += 1
