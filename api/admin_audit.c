@@ -3,12 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "admin.h"
 #include "audit_events.h"
 #include "audit_read.h"
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/json.h"
 #include "common/kafka_config.h"
 #include "common/log.h"

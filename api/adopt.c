@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "audit_end.h"
 #include "common/cloudevent.h"
+#include "common/hash.h"
 #include "common/kafka.h"
 #include "common/kafka_config.h"
 #include "common/kafka_health.h"

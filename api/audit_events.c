@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "common/base64url.h"
 #include "common/clock.h"
 #include "common/cloudevent.h"
+#include "common/hash.h"
 #include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"

@@ -5,8 +5,8 @@
 #ifndef API_DEPLOYMENT_H
 #define API_DEPLOYMENT_H
 
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "common/heap.h"
 #include "replicas.h"
 #include "store.h"

@@ -9,9 +9,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "common/error.h"
+#include "common/hash.h"
 #include "common/message.h"
 
 enum {

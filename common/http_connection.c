@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <uthash.h>
 
 #include "clock.h"
 #include "deadlines.h"
+#include "hash.h"
 #include "log.h"
 #include "memory.h"
 #include "metrics.h"

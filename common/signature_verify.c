@@ -5,13 +5,13 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "common/base64url.h"
 #include "common/json.h"
 #include "common/memory.h"
 #include "common/signature_internal.h"
 #include "common/text.h"
+#include "hash.h"
 
 /* Batches of several producers stand between each other in a topic; a slot for each of so many costs a comparison of 32 bytes.
  */

@@ -8,8 +8,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
+#include "common/hash.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "worker/file.h"

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 #include <utlist.h>
 
+#include "common/hash.h"
 #include "common/identifier.h"
 #include "common/log.h"
 #include "common/memory.h"

@@ -197,6 +197,10 @@ def measure_size(pair, size, kafka, directory, options):
     wait_until(lambda: pair.is_ready(fresh), "the new replica is ready", 600)
     figures["bootstrap_s"] = time.monotonic() - began
     figures["bootstrap_keys_per_s"] = size / figures["bootstrap_s"]
+    # Events that a later one of the same JWK supersedes are read, too.
+    _, _, metrics = request(fresh.address, "GET", "/metrics")
+    events = sum(map(int, re.findall(r"^jwk_worker_events_total\{[^}]*\} (\d+)$", metrics.decode(), re.MULTILINE)))
+    figures["bootstrap_events_per_s"] = events / figures["bootstrap_s"]
     del pair.workers[f"production/fresh-{size}"]
     fresh.stop()
     # Everything starts again on what it has.
@@ -234,7 +238,7 @@ def growth(kafka, directory, options):
             options.say(f"measuring at {size} JWKs")
             points.append(measure_size(pair, size, kafka, directory, options) | {"creates_per_s": filling["rate"]})
     headings = ["JWKs", "update p50 ms", "of the floor's", "p99 ms", "updates/s at 64", "of the floor's", "creates/s at 1,000",
-                "rename ms", "list page ms", "key set ms", "API start s", "worker start s", "bootstrap keys/s", "MB after start: API",
+                "rename ms", "list page ms", "key set ms", "API start s", "worker start s", "bootstrap keys/s", "events/s", "MB after start: API",
                 "MB after start: worker"]
     rows = []
     for each in points:
@@ -244,7 +248,8 @@ def growth(kafka, directory, options):
                      milliseconds(alone["p99_us"]), f"{many['rate']:.0f}", f"{100 * many['rate'] / floor[64]['rate']:.0f} %",
                      f"{each['creates_per_s']:.0f}", milliseconds(each["rename_us"]), milliseconds(each["list_us"]),
                      milliseconds(each["key_set_us"]), f"{each['api_start_s']:.2f}", f"{each['worker_start_s']:.2f}",
-                     f"{each['bootstrap_keys_per_s']:.0f}", f"{each['memory_after_start_mb']['api']:.0f}",
+                     f"{each['bootstrap_keys_per_s']:.0f}", f"{each['bootstrap_events_per_s']:.0f}",
+                     f"{each['memory_after_start_mb']['api']:.0f}",
                      f"{each['memory_after_start_mb'][worker]:.0f}"])
     text = table(headings, rows)
     first, last = points[0], points[-1]

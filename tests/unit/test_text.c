@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/error.h"
+#include "common/hash.h"
 #include "common/memory.h"
 #include "common/text.h"
 
@@ -196,6 +197,14 @@ static void allocate_new(void) {
     free(memory_new(10));
 }
 
+static void allocate_table(void) {
+    struct item {
+        int key;
+        UT_hash_handle hh;
+    } item = {.key = 1}, *table = NULL;
+    HASH_ADD_INT(table, key, &item);
+}
+
 static void allocate_text(void) {
     struct text text = TEXT_EMPTY;
     text_add_string(&text, "x");
@@ -216,6 +225,7 @@ static void running_out_of_memory_is_a_clear_exit(void **state) {
     (void)state;
     assert_exits(allocate_new);
     assert_exits(allocate_text);
+    assert_exits(allocate_table);
     assert_exits(allocate_json);
     assert_exits(allocate_too_much);
 }
