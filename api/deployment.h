@@ -5,7 +5,6 @@
 #ifndef API_DEPLOYMENT_H
 #define API_DEPLOYMENT_H
 
-
 #include "common/hash.h"
 #include "common/heap.h"
 #include "replicas.h"

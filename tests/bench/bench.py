@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measures jwk-api and jwk-worker on a real Apache Kafka against the bare floor in the same minutes on the same machine.
 
-Writes build/bench/MODE.json and MODE.md, and compare.svg, of which tests/bench/measured.svg in the README is a copy. Ends with 1 only when an answer was not the expected one: what a
-machine's mood does to a figure is no failure.
+Writes build/bench/MODE.json and MODE.md, and compare.svg, of which tests/bench/measured.svg in the README is a copy. Ends with 1 only
+when an answer was not the expected one: what a machine's mood does to a figure is no failure.
 """
 
 import argparse

@@ -109,6 +109,12 @@ def request(address, method, path, body=None, headers=None, timeout=60):
         connection.close()
 
 
+def counter(program, name):
+    """A metric of a program: of all its labels, or of those that the name tells."""
+    _, _, text = request(program.address, "GET", "/metrics")
+    return sum(map(int, re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\d+)$", text.decode(), re.MULTILINE)))
+
+
 class Pair:
     """jwk-api and its workers on one broker, in a directory of their own, with the default settings. with_keys=False: environments
     without keys, whose workers neither verify nor sign nor get private halves."""
@@ -228,11 +234,6 @@ class Pair:
                 raise Failure(f"update of k0 in {project}: {status} {answer}")
             return answer["deploymentResult"]["success"]
         wait_until(connected, "every environment confirms an update", 120)
-
-    def counter(self, name):
-        """A metric of the API."""
-        _, _, text = request(self.api.address, "GET", "/metrics")
-        return int(re.search(rf"^{re.escape(name)} (\d+)$", text.decode(), re.MULTILINE).group(1))
 
     def slowest_acks(self, since):
         """For each deployment recorded since then (ms since 1970), the milliseconds until its last environment had confirmed it."""

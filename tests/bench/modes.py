@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import time
 
-from measured import BUILD, Failure, MeasuredProgram, Pair, cpu_of, free_ports, request, run_floor, run_load, run_tool, seed
+from measured import BUILD, Failure, MeasuredProgram, Pair, counter, cpu_of, free_ports, request, run_floor, run_load, run_tool, seed
 from harness.program import wait_until
 from report import Bars, medians, milliseconds, plot, table
 
@@ -198,9 +198,7 @@ def measure_size(pair, size, kafka, directory, options):
     figures["bootstrap_s"] = time.monotonic() - began
     figures["bootstrap_keys_per_s"] = size / figures["bootstrap_s"]
     # Events that a later one of the same JWK supersedes are read, too.
-    _, _, metrics = request(fresh.address, "GET", "/metrics")
-    events = sum(map(int, re.findall(r"^jwk_worker_events_total\{[^}]*\} (\d+)$", metrics.decode(), re.MULTILINE)))
-    figures["bootstrap_events_per_s"] = events / figures["bootstrap_s"]
+    figures["bootstrap_events_per_s"] = counter(fresh, "jwk_worker_events_total") / figures["bootstrap_s"]
     del pair.workers[f"production/fresh-{size}"]
     fresh.stop()
     # Everything starts again on what it has.
@@ -267,13 +265,12 @@ def growth(kafka, directory, options):
 # ---- width ----
 
 def measure_width(pair, in_flight, options):
-    """A load with what the API counted meanwhile. The slowest ack of a deployment is timed from its record to the moment at which the
-    API took the ack for confirmed; of the answer it is a part."""
+    """A load with what the API counted meanwhile, and how long after each change was recorded its slowest ack was taken."""
     names = {"acks": 'jwk_api_acks_total{status="applied"}', "timed_out": "jwk_api_deployment_timeouts_total"}
-    before, since = {name: pair.counter(metric) for name, metric in names.items()}, int(time.time() * 1000)
+    before, since = {name: counter(pair.api, metric) for name, metric in names.items()}, int(time.time() * 1000)
     # Under so many workers the slowest ack may be late: what is checked is that every update is recorded.
     result = run_load(pair, connections=in_flight, projects=10, keys=100, duration=options.duration, check=("--expect-status", 200))
-    result |= {name: pair.counter(metric) - before[name] for name, metric in names.items()}
+    result |= {name: counter(pair.api, metric) - before[name] for name, metric in names.items()}
     result["acks_per_s"] = result["rate"] * result["acks"] / result["answered"]
     slowest = pair.slowest_acks(since)
     for share in (50, 99):

@@ -41,10 +41,15 @@ def break_front(run, random, way):
         yield from break_way(proxy, random, way)
 
 
+def clients_fault(way):
+    """The name of the fault of a way between clients and the API."""
+    return f"clients {way.replace('the broker', 'the API')}"
+
+
 def register_for_clients(way):
     def of_clients(run, random):
         yield from break_front(run, random, way)
-    FAULTS[f"clients {way.replace('the broker', 'the API')}"] = (of_clients, 0.2, ("embedded", "kafka"))
+    FAULTS[clients_fault(way)] = (of_clients, 0.2, ("embedded", "kafka"))
 
 
 for each in WAYS:
