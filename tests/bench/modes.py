@@ -169,10 +169,22 @@ def measure_updates(pair, projects, keys, kafka, directory, options):
     return {kind: {point: medians(rounds[point][kind]) for point in rounds} for kind in ("floor", "pair")}
 
 
+def measure_bootstrap(pair, size):
+    """How fast a new replica reads everything from the broker."""
+    began = time.monotonic()
+    fresh = pair.start_worker("production", f"fresh-{size}")
+    wait_until(lambda: pair.is_ready(fresh), "the new replica is ready", 600)
+    duration = time.monotonic() - began
+    events = counter(fresh, "jwk_worker_events_total")  # those that a later one of the same JWK supersedes are read, too
+    del pair.workers[f"production/fresh-{size}"]
+    fresh.stop()
+    return {"bootstrap_s": duration, "bootstrap_keys_per_s": size / duration, "bootstrap_events_per_s": events / duration}
+
+
 def measure_size(pair, size, kafka, directory, options):
     """All figures at one size; the pair runs when called and when it returns."""
     projects, keys = min(size, SPREAD), max(1, size // SPREAD)
-    figures = {"size": size} | measure_updates(pair, projects, keys, kafka, directory, options)
+    figures = {"size": size} | measure_bootstrap(pair, size) | measure_updates(pair, projects, keys, kafka, directory, options)
 
     def rename(number):
         source, target = ("k1", "renamed") if number % 2 == 0 else ("renamed", "k1")
@@ -191,16 +203,6 @@ def measure_size(pair, size, kafka, directory, options):
     figures |= {"rename_us": timed_calls(20, rename), "list_us": timed_calls(50, list_page),
                 "key_set_us": timed_calls(200, key_set)}
     figures["memory_mb"] = {name: program.memory_mb()[0] for name, program in pair.programs().items()}
-    # A new replica reads everything from the broker.
-    began = time.monotonic()
-    fresh = pair.start_worker("production", f"fresh-{size}")
-    wait_until(lambda: pair.is_ready(fresh), "the new replica is ready", 600)
-    figures["bootstrap_s"] = time.monotonic() - began
-    figures["bootstrap_keys_per_s"] = size / figures["bootstrap_s"]
-    # Events that a later one of the same JWK supersedes are read, too.
-    figures["bootstrap_events_per_s"] = counter(fresh, "jwk_worker_events_total") / figures["bootstrap_s"]
-    del pair.workers[f"production/fresh-{size}"]
-    fresh.stop()
     # Everything starts again on what it has.
     pair.stop()
     figures["api_start_s"] = pair.start_api()
