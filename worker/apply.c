@@ -292,7 +292,7 @@ static int apply_one(const struct apply_target *target, struct apply_record *rec
                : state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error);
 }
 
-/* Stores what was acked since the last transaction, and that there was contact. */
+/* Stores what was acked since the last transaction, and when there was contact. */
 static int store_positions(const struct apply_target *target, struct error *error) {
     enum { ROUND = 64 };
     struct position positions[ROUND];
@@ -304,8 +304,8 @@ static int store_positions(const struct apply_target *target, struct error *erro
                 return -1;
     } while (count == ROUND);
     enum { CONTACT_GRAIN_MS = 60000 };
-    int64_t since = target->now_ms - state_last_contact(target->state);
-    return since >= CONTACT_GRAIN_MS || since < 0 ? state_store_contact(target->state, target->now_ms, error) : 0;
+    int64_t since = target->contact_ms - state_last_contact(target->state);
+    return since >= CONTACT_GRAIN_MS || since < 0 ? state_store_contact(target->state, target->contact_ms, error) : 0;
 }
 
 static int fail(const struct apply_target *target) {

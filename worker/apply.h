@@ -70,7 +70,7 @@ struct apply_target {
     struct key_set_cache *cache;
     struct arena *arena;       /* of the records */
     struct progress *progress; /* whose acked positions are stored with the batch */
-    int64_t now_ms;            /* wall; stored as the last contact */
+    int64_t contact_ms;        /* consumer_last_contact(), which is stored with them */
     const char *judged_by;     /* trust_keys() */
 };
 /* Applies decoded records in one transaction, and makes the sets that changed stale before it returns. On failure nothing is

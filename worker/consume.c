@@ -10,7 +10,8 @@
 #include "common/message.h"
 
 enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
-enum { LOST = 0 }; /* sweep_offset of a partition that the topic has no more; of every other it is behind a record */
+enum { AT_ONCE = 0 }; /* sweep_after: not by the clock, which may be turned back */
+enum { LOST = 0 };    /* sweep_offset of a partition that the topic has no more; of every other it is behind a record */
 
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
@@ -33,6 +34,7 @@ struct consumer {
     struct events_partition *partitions; /* by number */
     size_t count;                        /* how many the topic has, or the state knows of */
     size_t topic_count;                  /* how many the topic has */
+    int64_t last_contact;                /* wall ms */
     bool workers_watched;
     int64_t workers_offset;              /* from where on they are */
     bool workers_refused;                /* that topic may not be read at present */
@@ -194,8 +196,7 @@ static int start_over(struct consumer *consumer, int32_t number, int64_t low, in
 }
 
 /* Begins a partition where the state left off, if that is possible. */
-static int begin(struct consumer *consumer, int32_t number, bool known, bool other_cluster, bool stale, int64_t now_ms,
-                 struct error *error) {
+static int begin(struct consumer *consumer, int32_t number, bool known, bool other_cluster, bool stale, struct error *error) {
     struct events_partition *partition = &consumer->partitions[number];
     const char *topic = consumer->options.topics->events;
     int64_t low, high, offset = partition->stored.position.offset;
@@ -208,9 +209,9 @@ static int begin(struct consumer *consumer, int32_t number, bool known, bool oth
     if (known && offset > high)
         return start_over(consumer, number, low, high, sweep_later(consumer), "its end is before the stored offset", error);
     if (known && offset < low && offset > 0)
-        return start_over(consumer, number, low, high, now_ms, "its start is behind the stored offset", error);
+        return start_over(consumer, number, low, high, AT_ONCE, "its start is behind the stored offset", error);
     if (known && stale)
-        return start_over(consumer, number, low, high, now_ms, "the state is older than deletes are kept", error);
+        return start_over(consumer, number, low, high, AT_ONCE, "the state is older than deletes are kept", error);
     if (!known) {
         partition->stored =
             (struct state_position){.position = {.partition = number, .offset = low}, .generation = 1, .sweep_offset = -1};
@@ -298,12 +299,13 @@ int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *erro
     status = 0;
     for (size_t i = 0; status == 0 && i < consumer->topic_count; i++)
         if (!consumer->partitions[i].begun) /* by an attempt before that failed halfway */
-            status = begin(consumer, (int32_t)i, known[i], other_cluster, stale, now_ms, error);
+            status = begin(consumer, (int32_t)i, known[i], other_cluster, stale, error);
     free(known);
     if (status == 0)
         status = sweep_lost_partitions(consumer, error);
     if (status == 0)
         status = store_contact(consumer, cluster, now_ms, error);
+    consumer->last_contact = state_last_contact(state);
 out:
     free(positions);
     rd_kafka_mem_free(consumer->client, cluster);
@@ -355,7 +357,7 @@ static int let_go(struct consumer *consumer, size_t count, struct error *error) 
     return sweep_lost_partitions(consumer, error);
 }
 
-int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) {
+int consumer_refresh(struct consumer *consumer, int timeout_ms, struct error *error) {
     size_t count;
     if (find_events(consumer, timeout_ms, &count, error))
         return -1;
@@ -368,7 +370,7 @@ int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, 
         struct events_partition *partition = &consumer->partitions[i];
         int64_t low, high;
         if (!partition->begun) {
-            if (begin(consumer, (int32_t)i, partition->stored.generation > 0, false, false, now_ms, error))
+            if (begin(consumer, (int32_t)i, partition->stored.generation > 0, false, false, error))
                 return -1;
             log_info("reading an added partition", "topic", consumer->options.topics->events, "partition", LOG_NUMBER(i));
         } else if (partition->gone) {
@@ -417,18 +419,20 @@ static int read_all_again(struct consumer *consumer, int64_t sweep_after, const 
     return status;
 }
 
-int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) {
-    return read_all_again(consumer, now_ms, reason, error);
+int consumer_read_again(struct consumer *consumer, const char *reason, struct error *error) {
+    return read_all_again(consumer, AT_ONCE, reason, error);
 }
 
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) {
     *again = is_stale(consumer, now_ms);
-    if (!*again)
-        return 0;
-    return consumer_read_again(consumer, now_ms, "the state is older than deletes are kept", error)
-               ? -1
-               : store_contact(consumer, NULL, now_ms, error);
+    if (*again && (consumer_read_again(consumer, "the state is older than deletes are kept", error) ||
+                   store_contact(consumer, NULL, now_ms, error)))
+        return -1;
+    consumer->last_contact = now_ms;
+    return 0;
 }
+
+int64_t consumer_last_contact(const struct consumer *consumer) { return consumer->last_contact; }
 
 /* ---- records ---- */
 
@@ -581,9 +585,14 @@ static int64_t settled_offset(const struct consumer *consumer, size_t number) {
 }
 
 bool consumer_is_caught_up(const struct consumer *consumer) {
-    for (size_t i = 0; i < consumer->topic_count; i++)
-        if (!consumer->partitions[i].begun || settled_offset(consumer, i) < consumer->partitions[i].catch_up)
+    for (size_t i = 0; i < consumer->topic_count; i++) {
+        const struct events_partition *partition = &consumer->partitions[i];
+        const struct state_position *stored = &partition->stored;
+        int64_t settled = settled_offset(consumer, i);
+        bool is_unswept = stored->sweep_offset >= 0 && stored->sweep_after == AT_ONCE && settled >= stored->sweep_offset;
+        if (!partition->begun || settled < partition->catch_up || is_unswept)
             return false;
+    }
     return consumer->topic_count > 0;
 }
 

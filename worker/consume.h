@@ -36,7 +36,7 @@ int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char *
 /* Begins all partitions. */
 int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *error) MUST_CHECK;
 /* Begins partitions that were added since, and again those whose topic was gone or may not be read. */
-int consumer_refresh(struct consumer *consumer, int timeout_ms, int64_t now_ms, struct error *error) MUST_CHECK;
+int consumer_refresh(struct consumer *consumer, int timeout_ms, struct error *error) MUST_CHECK;
 /* When the broker was lost, looks for it for up to timeout_ms. */
 void consumer_check_connection(struct consumer *consumer, int timeout_ms);
 /* The end of jwk.workers now, which has one partition: the offset of what comes next. */
@@ -78,15 +78,18 @@ struct consumer_place {
 /* False for a partition that was not begun, and for a record from before it was begun again: to be dropped. */
 bool consumer_place(const struct consumer *consumer, int32_t partition, int64_t offset, struct consumer_place *place);
 
-/* Whether all that was there at the start is settled. */
+/* Whether all that was there at the start is settled, and what that reading showed to be gone is swept. */
 bool consumer_is_caught_up(const struct consumer *consumer);
 /* Records that are not settled yet, by what the broker told last. */
 int64_t consumer_lag(const struct consumer *consumer);
 /* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
  * it was. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
+/* When the topic was last known to be in touch, by consumer_start() or consumer_check_contact(); wall ms. What is stored without
+ * a word of the broker, such as at the end, must not make the state younger than that. */
+int64_t consumer_last_contact(const struct consumer *consumer);
 /* Begins everything from the start: events of before are to be judged anew. What a reading does not show is swept behind it. */
-int consumer_read_again(struct consumer *consumer, int64_t now_ms, const char *reason, struct error *error) MUST_CHECK;
+int consumer_read_again(struct consumer *consumer, const char *reason, struct error *error) MUST_CHECK;
 /* Commits positions to the consumer group of this replica's name, so that Kafka's own tools show its lag. Nothing reads them
  * back: the state has its own. Does not wait. */
 void consumer_show_positions(struct consumer *consumer, const struct position *positions, size_t count);

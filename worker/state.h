@@ -58,7 +58,7 @@ struct state_position {
      * those which a whole reading did not show are known. */
     int64_t generation;
     int64_t sweep_offset; /* JWKs of older generations are removed once this offset is passed; -1: no sweep is due */
-    /* … and not before this wall time, ms; negative: -1 less the delay, which begins once the offset is passed. */
+    /* … and not before this wall time, ms; 0: at once; negative: -1 less the delay, which begins once the offset is passed. */
     int64_t sweep_after;
 };
 

@@ -94,7 +94,7 @@ static struct apply_target apply_target_of(const struct worker *worker) {
                                  .cache = worker->options.cache,
                                  .arena = &worker->batch->arenas[0],
                                  .progress = worker->progress,
-                                 .now_ms = clock_wall_ms(),
+                                 .contact_ms = consumer_last_contact(worker->consumer),
                                  .judged_by = trust_keys(worker->options.trust)};
 }
 
@@ -349,28 +349,35 @@ static void note_swept(void *context, const struct state_jwk *jwk) {
     settle_swept(context, jwk);
 }
 
-static void sweep(struct worker *worker) {
+/* Sweeps a partition where that is due. False when there is none, or the state does not take it. */
+static bool sweep_next(struct worker *worker) {
     const struct state_position *position;
     struct error problem;
-    if (worker->batch->count > 0 || clock_monotonic_ms() < worker->retry_at)
-        return;
     if (consumer_due_sweep(worker->consumer, clock_wall_ms(), &position, &problem)) {
         note_state_failure(worker, &problem);
-        return;
+        return false;
     }
     if (!position)
-        return;
+        return false;
     struct apply_target target = apply_target_of(worker);
     int64_t before = state_keys(worker->options.state);
     int status = apply_sweep(&target, position, note_swept, worker->settler, &problem);
     settle_sweep_end(worker->settler, status == 0);
     if (status) {
         note_state_failure(worker, &problem);
-        return;
+        return false;
     }
     log_info("partition swept", "partition", LOG_NUMBER(position->position.partition), "removed",
              LOG_NUMBER(before - state_keys(worker->options.state)));
     consumer_swept(worker->consumer, position->position.partition);
+    return true;
+}
+
+static void sweep(struct worker *worker) {
+    if (worker->batch->count > 0 || clock_monotonic_ms() < worker->retry_at)
+        return;
+    while (sweep_next(worker)) {
+    }
 }
 
 /* ---- the clock ---- */
@@ -432,7 +439,7 @@ static void refresh(struct worker *worker) {
     struct error problem;
     if (consumer_look_back(worker->consumer, &problem))
         log_debug("looking back failed", "reason", problem.message);
-    if (consumer_refresh(worker->consumer, REFRESH_TIMEOUT_MS, clock_wall_ms(), &problem))
+    if (consumer_refresh(worker->consumer, REFRESH_TIMEOUT_MS, &problem))
         log_debug("looking for added partitions failed", "reason", problem.message);
     worker->refresh_at = clock_monotonic_ms() + (kafka_health_is_good() ? REFRESH_MS : UNWELL_REFRESH_MS);
 }
@@ -523,8 +530,7 @@ static void judge_anew(struct worker *worker) {
         worker->judging = false;
         return;
     }
-    if (consumer_read_again(worker->consumer, clock_wall_ms(), "events were refused, and other keys are believed now",
-                            &problem) ||
+    if (consumer_read_again(worker->consumer, "events were refused, and other keys are believed now", &problem) ||
         state_begin(state, &problem)) {
         note_state_failure(worker, &problem);
         return;

@@ -1,5 +1,6 @@
 """The invariants under faults: fixed seeds, one fresh one, and what a schedule would meet too seldom."""
 
+import contextlib
 import errno
 import json
 import os
@@ -11,13 +12,14 @@ import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness import http
+from harness.broker import SEVERAL_PARTITIONS
 from harness.installation import jwk_path, jwks_path
 from harness.keys import new_key
 from harness.program import wait_until
 
 from . import check, seeds
 from .driver import Run
-from .faults import DISKS, FAULTS, HOURS, POINTS
+from .faults import DISKS, FAULTS, HOURS, POINTS, disturbing
 from .faults_network import HELD, LOSING, WAYS, clients_fault
 from .faults_topics import TOPICS, admin_client
 from .history import read_lines
@@ -93,13 +95,13 @@ def test_the_invariants_hold_when(what, tmp_path):
 
 # ---- what happens to topics ----
 
-def record_count(run):
-    """Records that jwk.events has at present."""
+def keys_of_events(run):
+    """The key of each record that jwk.events has at present."""
     consumer = confluent_kafka.Consumer({"bootstrap.servers": run.cluster.broker.address, "group.id": "count", "enable.partition.eof": True})
     try:
         partitions = consumer.list_topics("jwk.events", timeout=10).topics["jwk.events"].partitions
         consumer.assign([confluent_kafka.TopicPartition("jwk.events", number, confluent_kafka.OFFSET_BEGINNING) for number in partitions])
-        count, ends = 0, 0
+        keys, ends = [], 0
         while ends < len(partitions):
             message = consumer.poll(1.0)
             if message is None:
@@ -107,8 +109,8 @@ def record_count(run):
             if message.error():
                 ends += 1
             else:
-                count += 1
-        return count
+                keys.append(message.key().decode())
+        return keys
     finally:
         consumer.close()
 
@@ -121,16 +123,26 @@ def set_config(run, kind, name, **entries):
         future.result(20)
 
 
+def items_of(run, node):
+    """Ids of the JWKs that a replica serves."""
+    return {item["id"] for project in run.served(node).values() for item in project["items"]}
+
+
+def compact_at_once(run):
+    """jwk.events keeps of each key the last record alone, and of a tombstone nothing, as soon as a later segment has begun."""
+    set_config(run, ConfigResource.Type.BROKER, "1", log_cleaner_backoff_ms="500")
+    set_config(run, ConfigResource.Type.TOPIC, "jwk.events", segment_ms="1000", min_compaction_lag_ms="0",
+               min_cleanable_dirty_ratio="0.01", max_compaction_lag_ms="1000", delete_retention_ms="1")
+
+
 def test_compaction_added_partitions_and_a_new_replica(tmp_path):
     """A replica that begins after compaction has every key, and partitions added later take no key away from its own."""
     with judged(tmp_path, 8, "kafka", pause_s=0.03, faults=[]) as run:
-        set_config(run, ConfigResource.Type.BROKER, "1", log_cleaner_backoff_ms="500")
-        set_config(run, ConfigResource.Type.TOPIC, "jwk.events", segment_ms="1000", min_compaction_lag_ms="0",
-                   min_cleanable_dirty_ratio="0.01", max_compaction_lag_ms="1000")
+        compact_at_once(run)
         run.round([])
-        before = record_count(run)
+        before = len(keys_of_events(run))
         run.round([(0.1, "kill_worker", 1)])  # begins new segments, so that the old ones can be compacted
-        wait_until(lambda: record_count(run) < before, "jwk.events is compacted", 60)
+        wait_until(lambda: len(keys_of_events(run)) < before, "jwk.events is compacted", 60)
         run.cluster.add_worker("staging", "edge-2").wait_ready()
         # The seeds choose the topic: jwk.events, jwk.acks, jwk.workers.
         run.round([(0.3, "add_partitions", 1), (0.4, "add_partitions", 0), (0.5, "add_partitions", 5), (0.7, "kill_api", 2),
@@ -139,6 +151,80 @@ def test_compaction_added_partitions_and_a_new_replica(tmp_path):
         assert added == ["jwk.events", "jwk.acks", "jwk.workers"]
         run.cluster.add_worker("staging", "edge-3").wait_ready()
         run.round([(0.5, "power_loss_api", 4)])
+
+
+TOMBSTONE_DELAY_MINUTES, PASSING_MINUTES = 20, 30  # Kafka takes no record of more than an hour ahead
+
+
+def kill_for_long(run, node):
+    """A fault has it until it is revived."""
+    with node.lock:
+        node.expect_end = True
+        node.kill()
+        run.note_state(node)
+
+
+def test_what_was_deleted_and_compacted_away_is_served_no_more_by_replicas_that_were_away(tmp_path):
+    """One was dead, one was cut off from the broker, and one was cut off and then ended in good order before it came back."""
+    delay = ["--tombstone-delay", f"{TOMBSTONE_DELAY_MINUTES}m"]
+    names = [f"edge-{number}" for number in range(1, 5)]
+    with judged(tmp_path, 19, "kafka", clients=0, faults=[], workers=[("staging", "edge-1")] + [("production", name) for name in names],
+                api_options=delay, worker_options=delay) as run, contextlib.ExitStack() as away:
+        compact_at_once(run)
+        dead, cut, ended = (run.cluster.workers[f"production-{name}"] for name in names[1:])
+        client = Client(99, 19, run.cluster, run.history, Secrets(tmp_path / "secrets.txt"), 1)
+
+        def by_partition():
+            found = {}
+            for uid, name, number in run.api_rows("SELECT uid, name, partition FROM jwk WHERE deleted_at IS NULL ORDER BY id"):
+                found.setdefault(number, []).append((uid, name))
+            return found
+        # Of each partition one is deleted, and another one goes on: its changes begin new segments, so that the old ones are compacted.
+        number = 0
+        while len([names for names in by_partition().values() if len(names) > 1]) < int(SEVERAL_PARTITIONS[1]):
+            assert client.create(PROJECTS[0], f"c99-{number}")
+            number += 1
+        run.become_quiet(time.monotonic())
+        deleted, kept = ([each[index] for each in by_partition().values()] for index in (0, 1))
+        gone = {uid for uid, _ in deleted}
+
+        for node in (dead, cut, ended):
+            away.enter_context(disturbing(node))
+        kill_for_long(run, dead)
+        for node in (cut, ended):
+            node.proxy.refuse()
+        for _, name in deleted:
+            assert client.delete(PROJECTS[0], name)
+        for node in run.cluster.nodes:
+            node.shim.fields.clock_offset_ms = PASSING_MINUTES * 60_000
+        kill_for_long(run, run.cluster.api)
+        run.revive(run.cluster.api)
+        run.cluster.api.wait_ready()
+        wait_until(lambda: run.api_rows("SELECT count(*) FROM jwk WHERE tombstoned_at IS NOT NULL") == [(len(gone),)], "the tombstones are due")
+
+        def compacted():
+            for _, name in kept:
+                client.update(PROJECTS[0], name)
+            return not gone & set(keys_of_events(run))
+        wait_until(compacted, "deletes and tombstones are compacted away", 120)
+        run.auditor.catch_up()
+        seen = [line["key"] for line in read_lines(run.topics_path) if line["topic"] == "events" and line["value"] is None]
+        assert set(seen) == gone, "the tombstones were there"
+        assert gone <= dead.read_state().keys()
+        assert all(gone <= items_of(run, node) for node in (cut, ended)), "they serve on while they are cut off"
+
+        with ended.lock:
+            ended.expect_end = True
+            ended.program.terminate()
+            assert ended.program.wait_exit() == 0
+        for node in (cut, ended):
+            node.proxy.heal()
+        for node in (dead, ended):
+            run.revive(node)
+            node.wait_ready()
+            assert not gone & items_of(run, node), f"{node.name} is ready, and serves what was deleted"
+        run.become_quiet(time.monotonic())
+        assert not any(gone & items_of(run, node) for node in run.cluster.workers.values())
 
 
 def test_topics_that_are_lost_are_filled_again(tmp_path):

@@ -72,7 +72,7 @@ static struct apply_target target_of(void) {
                                  .cache = cache,
                                  .arena = &arena,
                                  .progress = progress,
-                                 .now_ms = 1000000,
+                                 .contact_ms = 1000000,
                                  .judged_by = "a key"};
 }
 

@@ -1,4 +1,5 @@
-/* Looking back: what a record that was read before tells, and that everything begins again when it is another topic's. */
+/* Looking back: what a record that was read before tells, and that everything begins again when it is another topic's, or the
+ * state has not heard of it for too long. */
 #include "kafka_fixture.h"
 #include "worker_fixture.h"
 
@@ -289,6 +290,28 @@ static void a_running_replica_looks_back_rarely_while_events_come_and_always_whe
     assert_true(hold_against(3, 14));
 }
 
+static void an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off(void **state) {
+    (void)state;
+    enum { LAST_CONTACT = 1000, TURNED_BACK = 1 }; /* ms; the consumer starts at the present time */
+    const struct state_position *due;
+    struct error error;
+    write_records(1);
+    store_position(1, 10);
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_store_contact(fixture->state, LAST_CONTACT, &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    start_consumer();
+    assert_int_equal(consumer_due_sweep(consumer, TURNED_BACK, &due, &error), 0);
+    assert_null(due);
+    settle(0, 10);
+    assert_false(consumer_is_caught_up(consumer));
+    assert_int_equal(consumer_due_sweep(consumer, TURNED_BACK, &due, &error), 0);
+    assert_non_null(due);
+    assert_int_equal(due->position.partition, 0);
+    consumer_swept(consumer, 0);
+    assert_true(consumer_is_caught_up(consumer));
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -299,6 +322,7 @@ int main(void) {
         TEST(what_lies_behind_the_place_proves_nothing),
         TEST(a_start_without_a_place_has_nothing_to_look_at),
         TEST(a_running_replica_looks_back_rarely_while_events_come_and_always_when_it_is_quiet),
+        TEST(an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

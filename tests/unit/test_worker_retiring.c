@@ -240,7 +240,7 @@ static void an_applied_event_serves_what_it_tells(void **state) {
     struct key_set_cache *cache = cache_new(fixture);
     progress_start(progress, &(struct position){.partition = 0});
     decode(&record, &arena, PUBLIC_B, 2000);
-    struct apply_target target = {.state = fixture->state, .cache = cache, .progress = progress, .now_ms = 1000000};
+    struct apply_target target = {.state = fixture->state, .cache = cache, .progress = progress, .contact_ms = 1000000};
     assert_int_equal(apply_batch(&target, &record, 1, &error), 0);
     assert_int_equal(record.outcome, APPLY_NEWER);
     assert_set_at(fixture, 1999, SET(PUBLIC_A "," PUBLIC_B "," PUBLIC_C));
