@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/cloudevent.h"
@@ -193,7 +192,7 @@ static void wait_until(struct audit_publisher *audit, int64_t due) {
         pthread_cond_wait(&audit->wake, &audit->lock);
         return;
     }
-    struct timespec when = {.tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000};
+    struct timespec when = clock_moment(due);
     pthread_cond_timedwait(&audit->wake, &audit->lock, &when);
 }
 
@@ -319,11 +318,7 @@ struct audit_publisher *audit_publisher_new(const struct audit_publisher_options
     struct store_identity identity;
     *audit = (struct audit_publisher){.options = *options, .reader = reader, .pending = true};
     pthread_mutex_init(&audit->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&audit->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&audit->wake);
     if (store_read_identity(reader, &identity, error)) {
         audit_publisher_free(audit);
         return NULL;

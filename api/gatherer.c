@@ -273,7 +273,7 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     gatherer->next_partitions_check = clock_monotonic_ms() + PARTITIONS_CHECK_MS;
     pthread_mutex_init(&gatherer->lock, NULL);
     pthread_mutex_init(&gatherer->replicas_lock, NULL);
-    pthread_cond_init(&gatherer->caught_up_changed, NULL);
+    clock_condition_init(&gatherer->caught_up_changed);
     gatherer->records_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gatherer->inbox_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gatherer->gathered = gathered_new(writer, options->topics->acks);
@@ -304,9 +304,7 @@ void gatherer_start(struct gatherer *gatherer) {
 }
 
 void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += timeout_ms / 1000;
+    struct timespec until = clock_moment(clock_monotonic_ms() + timeout_ms);
     pthread_mutex_lock(&gatherer->lock);
     while (!gatherer->caught_up && pthread_cond_timedwait(&gatherer->caught_up_changed, &gatherer->lock, &until) != ETIMEDOUT) {
     }

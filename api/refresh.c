@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "change.h"
 #include "common/clock.h"
@@ -273,8 +272,7 @@ static void rest(struct refresh *refresh, int64_t due) {
         pause = longest;
     if (pause < 1)
         pause = 1;
-    int64_t until = clock_monotonic_ms() + pause;
-    struct timespec when = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+    struct timespec when = clock_moment(clock_monotonic_ms() + pause);
     while (!refresh->stopping && !refresh->look && pthread_cond_timedwait(&refresh->changed, &refresh->lock, &when) == 0) {
     }
     refresh->look = false;
@@ -299,11 +297,7 @@ struct refresh *refresh_new(struct api *api) {
     refresh->api = api;
     refresh->pool = workpool_new("refresh-fetch", FETCHES_MAX, FETCHES_MAX);
     pthread_mutex_init(&refresh->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&refresh->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&refresh->changed);
     if (pthread_create(&refresh->thread, NULL, refresh_main, refresh) != 0)
         abort(); /* no threads at start: nothing can work */
     return refresh;

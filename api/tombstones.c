@@ -3,13 +3,12 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
 
-enum { PERIOD_S = 3600, LIMIT = 1000 }; /* how often to look; tombstones of one transaction */
+enum { PERIOD_MS = 3600000, LIMIT = 1000 }; /* how often to look; tombstones of one transaction */
 
 struct tombstones {
     struct job job;
@@ -57,9 +56,7 @@ static void *tombstones_main(void *context) {
             abort(); /* a deferred job is never refused */
         while (tombstones->busy && !tombstones->stopping)
             pthread_cond_wait(&tombstones->changed, &tombstones->lock);
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += PERIOD_S;
+        struct timespec until = clock_moment(clock_monotonic_ms() + PERIOD_MS);
         while (!tombstones->stopping && pthread_cond_timedwait(&tombstones->changed, &tombstones->lock, &until) == 0) {
         }
     }
@@ -74,7 +71,7 @@ struct tombstones *tombstones_new(struct writer *writer, struct publisher *publi
     tombstones->publisher = publisher;
     tombstones->delay_ms = delay_ms;
     pthread_mutex_init(&tombstones->lock, NULL);
-    pthread_cond_init(&tombstones->changed, NULL);
+    clock_condition_init(&tombstones->changed);
     if (pthread_create(&tombstones->thread, NULL, tombstones_main, tombstones) != 0)
         abort(); /* no threads at start: nothing can work */
     return tombstones;

@@ -5,7 +5,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -234,11 +233,7 @@ struct writer *writer_new(struct store *store) {
     queue_init(&writer->urgent);
     queue_init(&writer->deferred);
     pthread_mutex_init(&writer->lock, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&writer->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&writer->wake);
     metrics_register(&commits);
     metrics_register(&commit_failures);
     metrics_register(&jobs_run);

@@ -28,6 +28,18 @@ int64_t clock_wall_ms(void) {
     return read_us(CLOCK_REALTIME) / 1000;
 }
 
+void clock_condition_init(pthread_cond_t *condition) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+struct timespec clock_moment(int64_t monotonic_ms) {
+    return (struct timespec){.tv_sec = monotonic_ms / MS_PER_SECOND, .tv_nsec = monotonic_ms % MS_PER_SECOND * 1000000};
+}
+
 /* Days from 1970-01-01 to a date of the proleptic Gregorian calendar, whose year is taken to begin in March so that the leap
  * day is the last of it. */
 static int64_t days_from_date(int64_t year, int month, int day) {

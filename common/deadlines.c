@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "clock.h"
 #include "memory.h"
@@ -24,15 +23,11 @@ struct deadlines {
 
 struct deadlines *deadlines_new(int64_t shortest_ms, deadline_passed passed, void *context) {
     struct deadlines *set = memory_new(sizeof *set);
-    pthread_condattr_t attributes;
     set->shortest_ms = shortest_ms;
     set->passed = passed;
     set->context = context;
     pthread_mutex_init(&set->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&set->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&set->changed);
     return set;
 }
 
@@ -103,7 +98,7 @@ static void *run(void *context) {
         if (top == NULL) {
             pthread_cond_wait(&set->changed, &set->mutex);
         } else if (top->due > clock_monotonic_ms()) {
-            struct timespec until = {.tv_sec = top->due / 1000, .tv_nsec = top->due % 1000 * 1000000};
+            struct timespec until = clock_moment(top->due);
             pthread_cond_timedwait(&set->changed, &set->mutex, &until);
         } else {
             pthread_mutex_unlock(&set->mutex);

@@ -15,9 +15,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "http_connection.h"
 #include "http_cors.h"
 #include "http_internal.h"
@@ -396,11 +396,7 @@ struct http_server *http_server_start(const struct http_server_options *options,
     server->listen_fd = listen_fd;
     server->port = port;
     pthread_mutex_init(&server->mutex, NULL);
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&server->idle, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition_init(&server->idle);
     const char *constant[HTTP_CORS_CONSTANT_SIZE];
     http_cors_constant(&options->cors, constant);
     http_response_set_policy(tls != NULL, constant);
@@ -442,14 +438,7 @@ unsigned http_server_active(struct http_server *server) {
 }
 
 bool http_server_wait_idle(struct http_server *server, int timeout_ms) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = clock_moment(clock_monotonic_ms() + timeout_ms);
     pthread_mutex_lock(&server->mutex);
     atomic_fetch_add(&server->waiters, 1);
     int result = 0;
