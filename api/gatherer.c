@@ -165,6 +165,7 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
         gathered_set_offset(gatherer->gathered, record->partition, record->offset + 1);
     } else {
         gatherer_on_presence(gatherer, record, now);
+        gatherer_look_for_end(gatherer, record);
     }
 }
 

@@ -69,6 +69,8 @@ int gatherer_assign(struct gatherer *gatherer, struct store *store, struct error
 void gatherer_check_partitions(struct gatherer *gatherer, int64_t now);
 /* Something was read of a partition: it may be read. */
 void gatherer_note_read(rd_kafka_topic_partition_t *entry);
+/* After a record of the workers topic: it may have been the last one for now. */
+void gatherer_look_for_end(struct gatherer *gatherer, const rd_kafka_message_t *record);
 /* Begins anew with the partitions that may not be read: librdkafka tells of a refusal once, and of what is read again only when
  * there is a record. */
 void gatherer_retry_refused(struct gatherer *gatherer, int64_t now);

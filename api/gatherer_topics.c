@@ -115,6 +115,16 @@ static void on_end(struct gatherer *gatherer, const char *topic, int32_t partiti
         log_error("acks can not be read", "reason", error.message);
 }
 
+/* librdkafka tells an end once a fetch comes back empty, which it does not while heartbeats come more often than fetches wait. */
+void gatherer_look_for_end(struct gatherer *gatherer, const rd_kafka_message_t *record) {
+    int64_t low, high;
+    const char *topic = rd_kafka_topic_name(record->rkt);
+    if (!gatherer->caught_up &&
+        rd_kafka_get_watermark_offsets(gatherer->consumer, topic, record->partition, &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        record->offset + 1 >= high && high > 0)
+        on_end(gatherer, topic, record->partition);
+}
+
 void gatherer_on_consumer_error(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
     const char *topic = record->rkt ? rd_kafka_topic_name(record->rkt) : NULL;
     if (record->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {

@@ -7,6 +7,7 @@ import pytest
 
 from harness.keys import new_key
 from harness.program import Program, wait_until
+from harness.server import metric
 
 FENCED = 3  # exit status of a worker that a later one with its identity has fenced
 
@@ -51,6 +52,19 @@ def test_new_replica_is_not_ready_before_it_has_passed_the_high_watermarks(start
     worker = started.workers["production", "edge-2"]
     worker.wait_ready()
     assert len(worker.names(project)) == 20
+
+
+def test_an_api_that_starts_while_heartbeats_come_without_a_pause_knows_the_replicas_and_hears_their_acks(installation, project, broker):
+    """A fetch that waits for records does not come back empty then, which is how librdkafka tells the end of a partition."""
+    installation.add_environment("production")
+    installation.start_api()
+    installation.start_worker("production", "edge-1", "--heartbeat-interval", "20ms")
+    installation.wait_connected()
+    assert installation.api.stop() == 0
+    api = installation.start_api()
+    assert "replicas are not known yet" not in api.log()
+    assert api.create(project, "a").json["deploymentResult"]["success"]
+    wait_until(lambda: metric(api.request("GET", "/metrics"), 'jwk_api_acks_total{status="applied"}') > 0, "the ack is counted")
 
 
 def test_every_replica_of_an_environment_has_applied_an_update_that_is_answered_with_success(started, project, broker):
