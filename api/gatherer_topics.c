@@ -106,6 +106,7 @@ static void on_end(struct gatherer *gatherer, const char *topic, int32_t partiti
     entry->opaque = gatherer; /* says only that it was here */
     if (++gatherer->workers_caught_up != gatherer->workers_partitions)
         return;
+    gatherer->replicas.caught_up = true;
     pthread_mutex_lock(&gatherer->lock);
     gatherer->caught_up = true;
     pthread_cond_broadcast(&gatherer->caught_up_changed);
@@ -115,13 +116,13 @@ static void on_end(struct gatherer *gatherer, const char *topic, int32_t partiti
         log_error("acks can not be read", "reason", error.message);
 }
 
-/* librdkafka tells an end once a fetch comes back empty, which it does not while heartbeats come more often than fetches wait. */
+/* librdkafka tells an end once a fetch comes back empty, which none does while heartbeats come more often than fetches wait. */
 void gatherer_look_for_end(struct gatherer *gatherer, const rd_kafka_message_t *record) {
     int64_t low, high;
     const char *topic = rd_kafka_topic_name(record->rkt);
-    if (!gatherer->caught_up &&
-        rd_kafka_get_watermark_offsets(gatherer->consumer, topic, record->partition, &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-        record->offset + 1 >= high && high > 0)
+    if (gatherer->caught_up || rd_kafka_get_watermark_offsets(gatherer->consumer, topic, record->partition, &low, &high))
+        return;
+    if (high > 0 && record->offset + 1 >= high)
         on_end(gatherer, topic, record->partition);
 }
 

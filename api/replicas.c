@@ -74,10 +74,10 @@ static void note_state(struct replica *replica, const struct presence *presence)
 }
 
 /* Notes when the last record was written: by another clock, so never after now, and now when it is not told. */
-static void note_written(struct replica *replica, int64_t written, int64_t now) {
+static void note_written(struct replica *replica, int64_t written, int64_t now, bool caught_up) {
     int64_t wall = clock_wall_ms();
     replica->offline_wall = written > 0 && written < wall ? written : wall;
-    replica->offline_at = now - (wall - replica->offline_wall);
+    replica->offline_at = caught_up ? now : now - (wall - replica->offline_wall);
 }
 
 static bool has_live(const struct replica_environment *environment) {
@@ -128,7 +128,7 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     *change = REPLICA_SAME;
     bool counts = is_current(replica, presence, offset, is_proven);
     if (counts || replica->offline_wall == 0) /* it may be all that is ever heard */
-        note_written(replica, written, now);
+        note_written(replica, written, now, table->caught_up);
     if (!counts)
         return 0;
     int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;

@@ -61,6 +61,7 @@ struct replica_environment {
 
 struct replica_table {
     struct sequence_floor floor;
+    bool caught_up; /* what is read from now on is of now, whatever two clocks say: nobody is away for their difference */
     struct replica_environment *environments;
     size_t replica_count;
 };

@@ -85,8 +85,8 @@ int64_t consumer_lag(const struct consumer *consumer);
 /* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
  * it was. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
-/* When the topic was last known to be in touch, by consumer_start() or consumer_check_contact(); wall ms. What is stored without
- * a word of the broker, such as at the end, must not make the state younger than that. */
+/* When the topic was last in touch, as consumer_start() or consumer_check_contact() was told; wall ms. What is stored without a
+ * word of the broker, such as at the end, must not make the state younger than that. */
 int64_t consumer_last_contact(const struct consumer *consumer);
 /* Begins everything from the start: events of before are to be judged anew. What a reading does not show is swept behind it. */
 int consumer_read_again(struct consumer *consumer, const char *reason, struct error *error) MUST_CHECK;

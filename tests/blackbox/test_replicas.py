@@ -54,7 +54,7 @@ def test_new_replica_is_not_ready_before_it_has_passed_the_high_watermarks(start
     assert len(worker.names(project)) == 20
 
 
-def test_an_api_that_starts_while_heartbeats_come_without_a_pause_knows_the_replicas_and_hears_their_acks(installation, project, broker):
+def test_an_api_that_starts_among_heartbeats_without_a_pause_knows_the_replicas_and_hears_acks(installation, project, broker):
     """A fetch that waits for records does not come back empty then, which is how librdkafka tells the end of a partition."""
     installation.add_environment("production")
     installation.start_api()

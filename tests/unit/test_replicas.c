@@ -159,6 +159,16 @@ static void it_is_offline_since_its_last_record_was_written(void **state) {
     replicas_free(&table);
 }
 
+static void of_one_that_is_heard_of_now_no_clock_says_that_it_was_away(void **state) {
+    (void)state;
+    enum { NOW = 5000 };
+    struct replica_table table = {.caught_up = true};
+    int64_t long_ago = clock_wall_ms() - 2 * (int64_t)REPLICA_FORGET_MS;
+    struct step step = apply_written(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, long_ago, NOW);
+    assert_int_equal(step.replica->offline_at, NOW);
+    replicas_free(&table);
+}
+
 static void one_known_by_what_does_not_count_is_offline_since_then(void **state) {
     (void)state;
     struct replica_table table = {0};
@@ -322,6 +332,7 @@ int main(void) {
         cmocka_unit_test(a_goodbye_is_gone_and_not_offline),
         cmocka_unit_test(heartbeats_that_stop_make_it_offline_once),
         cmocka_unit_test(it_is_offline_since_its_last_record_was_written),
+        cmocka_unit_test(of_one_that_is_heard_of_now_no_clock_says_that_it_was_away),
         cmocka_unit_test(one_known_by_what_does_not_count_is_offline_since_then),
         cmocka_unit_test(a_record_of_the_future_or_of_no_time_is_of_now),
         cmocka_unit_test(nobody_is_offline_because_this_process_stood_still),
