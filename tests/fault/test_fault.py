@@ -6,12 +6,14 @@ import json
 import os
 import random
 import time
+from datetime import datetime, timedelta
 
 import confluent_kafka
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from harness import http
+from harness.audit import check_chain
 from harness.broker import SEVERAL_PARTITIONS
 from harness.installation import jwk_path, jwks_path
 from harness.keys import new_key
@@ -19,7 +21,7 @@ from harness.program import wait_until
 
 from . import check, seeds
 from .driver import Run
-from .faults import DISKS, FAULTS, HOURS, POINTS, disturbing
+from .faults import DISKS, FAULTS, HOURS, HOURS_MS, POINTS, disturbing
 from .faults_network import HELD, LOSING, WAYS, clients_fault
 from .faults_topics import TOPICS, admin_client
 from .history import read_lines
@@ -168,8 +170,9 @@ def test_what_was_deleted_and_compacted_away_is_served_no_more_by_replicas_that_
     """One was dead, one was cut off from the broker, and one was cut off and then ended in good order before it came back."""
     delay = ["--tombstone-delay", f"{TOMBSTONE_DELAY_MINUTES}m"]
     names = [f"edge-{number}" for number in range(1, 5)]
-    with judged(tmp_path, 19, "kafka", clients=0, faults=[], workers=[("staging", "edge-1")] + [("production", name) for name in names],
-                api_options=delay, worker_options=delay) as run, contextlib.ExitStack() as away:
+    workers = [("staging", "edge-1"), *(("production", name) for name in names)]
+    with judged(tmp_path, 19, "kafka", clients=0, faults=[], workers=workers, api_options=delay, worker_options=delay) as run, \
+            contextlib.ExitStack() as away:
         compact_at_once(run)
         dead, cut, ended = (run.cluster.workers[f"production-{name}"] for name in names[1:])
         client = Client(99, 19, run.cluster, run.history, Secrets(tmp_path / "secrets.txt"), 1)
@@ -179,7 +182,7 @@ def test_what_was_deleted_and_compacted_away_is_served_no_more_by_replicas_that_
             for uid, name, number in run.api_rows("SELECT uid, name, partition FROM jwk WHERE deleted_at IS NULL ORDER BY id"):
                 found.setdefault(number, []).append((uid, name))
             return found
-        # Of each partition one is deleted, and another one goes on: its changes begin new segments, so that the old ones are compacted.
+        # Of each partition one is deleted, and another one goes on: its changes begin new segments, so that compaction begins.
         number = 0
         while len([names for names in by_partition().values() if len(names) > 1]) < int(SEVERAL_PARTITIONS[1]):
             assert client.create(PROJECTS[0], f"c99-{number}")
@@ -200,7 +203,8 @@ def test_what_was_deleted_and_compacted_away_is_served_no_more_by_replicas_that_
         kill_for_long(run, run.cluster.api)
         run.revive(run.cluster.api)
         run.cluster.api.wait_ready()
-        wait_until(lambda: run.api_rows("SELECT count(*) FROM jwk WHERE tombstoned_at IS NOT NULL") == [(len(gone),)], "the tombstones are due")
+        wait_until(lambda: run.api_rows("SELECT count(*) FROM jwk WHERE tombstoned_at IS NOT NULL") == [(len(gone),)],
+                   "the tombstones are due")
 
         def compacted():
             for _, name in kept:
@@ -323,6 +327,123 @@ def test_a_worker_that_wakes_after_a_copy_has_taken_its_place_ends_and_does_no_h
             run.round([(1.0, "zombie", number)])
         kinds = [line["kind"] for line in read_lines(tmp_path / "history.jsonl") if line["kind"] in ("woken", "fenced")]
         assert kinds == ["woken", "fenced"] * 3
+
+
+# ---- what comes late ----
+
+def test_what_is_acked_hours_late_is_recorded_and_told_while_the_clock_of_the_api_goes_forth_and_back(tmp_path):
+    """One worker stands still and another one's way to the broker is cut while deployments are given up. They go on when it is
+    tomorrow by the clock of the API, and once more when another process of it takes it for yesterday."""
+    with judged(tmp_path, 20, "embedded", clients=0, faults=[], worker_options=["--heartbeat-interval", "3s"]) as run, \
+            contextlib.ExitStack() as held:
+        api, still, cut = run.cluster.api, run.cluster.workers["production-edge-1"], run.cluster.workers["staging-edge-1"]
+        for node in (api, still, cut):
+            held.enter_context(disturbing(node))
+
+        def ask(method, path, body=None):
+            headers = {"Authorization": f"Bearer {run.cluster.token}", "Content-Type": "application/json", "Prefer": "wait=1"}
+            answer = http.request(api.address, method, path, json.dumps(body).encode() if body else None, headers)
+            assert answer.status == 200, answer
+            return answer
+
+        def stored(location):
+            deployment, = ask("GET", location).json["resultList"]
+            return deployment
+
+        def messages(told):
+            return {each["environmentName"]: each["message"] for each in told["deploymentResult"]["environmentResults"]}
+
+        def stop():
+            still.program.pause()
+            cut.proxy.hold("up")
+
+        def go_on():
+            still.program.resume()
+            cut.proxy.heal()
+
+        def give_up(description):
+            """Returns what names the deployment."""
+            answer = ask("PUT", jwk_path(PROJECTS[0], "late"), {"description": description})
+            sentence = "Timed out after 1 s waiting for replica edge-1; the deployment goes on"
+            assert answer.json["success"] and not answer.json["deploymentResult"]["success"]
+            assert messages(answer.json) == dict.fromkeys(run.environments, sentence)
+            return answer.headers["Location"]
+
+        def expect_given_up(*locations):
+            for deployment in map(stored, locations):
+                assert deployment["state"] == "IN_PROGRESS" and not deployment["deploymentResult"]["success"]
+                assert all(message.startswith("Timed out after 1 s") for message in messages(deployment).values())
+                assert all(each["time"] is None for each in deployment["deploymentResult"]["environmentResults"])
+
+        def expect_succeeded(hours, *locations):
+            """hours: for how long the API takes them to have been on their way to each environment."""
+            for location in locations:
+                wait_until(lambda location=location: stored(location)["state"] == "SUCCEEDED", "it has succeeded")
+                deployment = stored(location)
+                assert deployment["deploymentResult"]["success"]
+                for each in deployment["deploymentResult"]["environmentResults"]:
+                    assert each["message"].startswith("Deployed successfully")
+                    took = datetime.fromisoformat(each["time"]) - datetime.fromisoformat(deployment["startTime"])
+                    assert round(took / timedelta(hours=1)) == hours[each["environmentName"]]
+
+        def heard():
+            """Whether a heartbeat of each replica has told of what it has acked."""
+            environments = ask("GET", f"/apiops/projects/{PROJECTS[0]}/drift/").json["resultList"]
+            return all(environment["inSync"] for environment in environments)
+
+        def turn(hours):
+            api.shim.fields.clock_offset_ms = hours * HOURS_MS
+
+        body = {"name": "late", "sourceType": "COPY_PASTE", "jwkStr": json.dumps(new_key())}
+        created = ask("POST", jwks_path(PROJECTS[0]), body)
+        assert messages(created.json) == dict.fromkeys(run.environments, "Deployed successfully")
+        stop()
+        today = [give_up(f"today {number}") for number in range(2)]
+        turn(30)
+        expect_given_up(*today)
+        go_on()
+        expect_succeeded({"production": 30, "staging": 30}, *today)
+
+        wait_until(heard, "heartbeats of tomorrow are read")
+        stop()
+        tomorrow = [give_up("tomorrow")]
+        # The one that stands still is offline then, since a moment ago whatever that clock says, and the other one has it.
+        wait_until(lambda: messages(stored(tomorrow[0]))["production"] == "Deployed successfully", "it is not waited for")
+        answer = ask("PUT", jwk_path(PROJECTS[0], "late"), {"description": "offline"})
+        sentence = "Deployed successfully to 1 of 2 replicas; edge-1 has been offline since "
+        assert messages(answer.json)["production"].startswith(sentence), answer
+        tomorrow.append(answer.headers["Location"])
+        assert messages(stored(tomorrow[1])) == messages(answer.json), "what was answered is stored before the API is killed"
+        turn(-5)
+        kill_for_long(run, api)
+        run.revive(api)
+        api.wait_ready()
+        yesterday = [give_up("yesterday")]
+        expect_given_up(*yesterday)
+        go_on()
+        expect_succeeded({"production": 0, "staging": 0}, *yesterday)
+        expect_succeeded({"production": 0, "staging": -35}, *tomorrow)
+        history = ask("GET", jwk_path(PROJECTS[0], "late") + "deployments/").json["resultList"]
+        assert [each["version"] for each in history] == list(range(6, 0, -1)), "in the order of commits, not of clocks"
+
+        run.round([(0.1, "late_acks", 1), (0.2, "late_acks", 2)])  # and what was acked long ago, again and changed
+        for location in (*today, *tomorrow, *yesterday):
+            assert stored(location)["state"] == "SUCCEEDED"
+        wait_until(lambda: run.api_rows("SELECT count(*) FROM audit_outbox") == [(0,)], "the audit trail is on its topic")
+        run.auditor.catch_up()
+        told = {}
+        trail = [line["value"] for line in read_lines(run.topics_path) if line["topic"] == "audit" and line["value"]]
+        for entry in check_chain(trail):
+            if entry["type"] == "outcome":
+                outcomes = told.setdefault((entry["deploymentId"], entry["environment"]), [])
+                outcomes.append((entry["settled"], entry["success"]))
+        for location in (*today, *yesterday):
+            for environment in run.environments:
+                outcomes = told[location.rstrip("/").rpartition("/")[2], environment]
+                assert outcomes == [(False, False), (True, True)], "given up, then a success, once"
+        run.cluster.export_api_keys()
+        verified = run.cluster.command("audit", "verify", *run.cluster.broker_options, "--api-keys", run.cluster.api_keys_file)
+        assert verified.returncode == 0 and "The trail is whole" in verified.stderr, verified.stderr
 
 
 # ---- what is killed in the middle ----
