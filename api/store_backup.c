@@ -44,7 +44,7 @@ static int copy_to_file(struct store *store, const char *path, struct error *err
     sqlite3 *target = NULL;
     int status;
     if (sqlite3_open_v2(path, &target, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
-        status = error_set(error, ERROR_INVALID, "opening %s: %s", path, target ? sqlite3_errmsg(target) : "no memory");
+        status = error_set(error, ERROR_INVALID, "opening %s: %s", path, sqlite3_errmsg(target));
     /* Whether it is complete is told by its name: it needs no journal of its own. */
     else if (sqlite3_exec(target, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF", NULL, NULL, NULL) != SQLITE_OK)
         status = error_set(error, ERROR_INVALID, "writing %s: %s", path, sqlite3_errmsg(target));

@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <openssl/crypto.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -87,6 +88,29 @@ static void *allocate_for_cjson(size_t size) {
     return memory_resize(NULL, size);
 }
 
+static sqlite3_mem_methods sqlite; /* its own; written by memory_init() alone */
+
+static void *allocate_for_sqlite(int size) {
+    void *block = sqlite.xMalloc(size);
+    if (block == NULL)
+        exit_out_of_memory((size_t)size);
+    return block;
+}
+
+static void *reallocate_for_sqlite(void *block, int size) {
+    void *resized = sqlite.xRealloc(block, size);
+    if (resized == NULL)
+        exit_out_of_memory((size_t)size);
+    return resized;
+}
+
 void memory_init(void) {
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate_for_cjson, .free_fn = free});
+    sqlite3_mem_methods methods;
+    if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite) != SQLITE_OK)
+        return; /* it is used already */
+    methods = sqlite;
+    methods.xMalloc = allocate_for_sqlite;
+    methods.xRealloc = reallocate_for_sqlite;
+    (void)sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);
 }

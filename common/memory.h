@@ -1,13 +1,14 @@
 /* Allocation with one policy: a process that is out of memory says so in one line and exits with status 71.
  *
  * Every invariant holds across a kill, so a clear exit is safe, and no caller has a failure path that is never tried.
- * cJSON and SQLite keep their own allocators; memory_init() gives cJSON this one. */
+ * memory_init() has the same hold for cJSON and SQLite. SQLite by itself goes on and gives NULL for a text that it could not
+ * copy (sqlite.org/c3ref/column_blob.html): an event that is read so from the outbox would be sent as a tombstone. */
 #ifndef COMMON_MEMORY_H
 #define COMMON_MEMORY_H
 
 #include <stddef.h>
 
-/* Sends cJSON's allocations through this module. Call once, before any thread starts. */
+/* Has cJSON allocate by this module, and SQLite exit as it does. Call once, before any thread starts and SQLite is used. */
 void memory_init(void);
 
 /* A zeroed block of size bytes; the caller owns it and frees it with free(). Never NULL. Thread-safe. */

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <cjson/cJSON.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -211,6 +212,34 @@ static void allocate_text(void) {
     text_free(&text);
 }
 
+/* An allocator of SQLite that has no large block. */
+enum { LARGE = 1 << 20 };
+static sqlite3_mem_methods sqlite;
+
+static void *allocate_small(int size) {
+    return size < LARGE ? sqlite.xMalloc(size) : NULL;
+}
+
+static void *resize_small(void *block, int size) {
+    return size < LARGE ? sqlite.xRealloc(block, size) : NULL;
+}
+
+static void let_sqlite_allocate_small_blocks(void) {
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite), SQLITE_OK);
+    sqlite3_mem_methods small = sqlite;
+    small.xMalloc = allocate_small;
+    small.xRealloc = resize_small;
+    assert_int_equal(sqlite3_config(SQLITE_CONFIG_MALLOC, &small), SQLITE_OK);
+}
+
+static void allocate_in_sqlite(void) {
+    sqlite3_free(sqlite3_malloc(LARGE));
+}
+
+static void resize_in_sqlite(void) {
+    sqlite3_free(sqlite3_realloc(sqlite3_malloc(1), LARGE));
+}
+
 static void allocate_json(void) {
     cJSON_Delete(cJSON_Parse("{\"a\":1}"));
 }
@@ -227,6 +256,8 @@ static void running_out_of_memory_is_a_clear_exit(void **state) {
     assert_exits(allocate_text);
     assert_exits(allocate_table);
     assert_exits(allocate_json);
+    assert_exits(allocate_in_sqlite);
+    assert_exits(resize_in_sqlite);
     assert_exits(allocate_too_much);
 }
 
@@ -278,6 +309,7 @@ static void long_errors_are_cut_between_characters(void **state) {
 }
 
 int main(void) {
+    let_sqlite_allocate_small_blocks();
     memory_init();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_grows_and_stays_terminated),
