@@ -236,13 +236,14 @@ for each in DISKS:
 
 # ---- resources, clock ----
 
-def exhaust_memory(run, random, node):
+def exhaust_memory(run, random, node, name, of_sqlite):
     with disturbing(node):
         with node.lock:
             node.expect_end = True
-        node.shim.fields.allocation_left = random.randint(1, 400)
+        # SQLite keeps most of what it has.
+        node.shim.fail_allocation(random.randint(1, 60 if of_sqlite else 400), of_sqlite, continues=random.random() < 0.5)
         yield random.uniform(1, 2)
-        fired = node.shim.fields.allocation_left == 0
+        fired = node.shim.allocation_failed
         node.shim.clear()
         if fired:
             status = node.program.process.wait(10)
@@ -250,7 +251,7 @@ def exhaust_memory(run, random, node):
             with node.lock:
                 run.note_state(node)
         else:
-            run.history.add("missed", node=node.name, fault="out of memory")
+            run.history.add("missed", node=node.name, fault=name)
         run.revive(node)
 
 
@@ -268,7 +269,8 @@ def exhaust_descriptors(run, random, node):
         run.revive(node)
 
 
-register_for_each_program("out of memory", exhaust_memory, 1)
+for each in ("out of memory", "out of memory in SQLite"):
+    register_for_each_program(each, exhaust_memory, 1, each, each.endswith("SQLite"))
 register_for_each_program("out of descriptors", exhaust_descriptors, 1)
 
 

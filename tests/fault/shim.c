@@ -36,7 +36,8 @@ struct control {
     int64_t write_error, write_short, sync_error; /* errno values and a flag */
     int64_t clock_offset_ms;                      /* of the wall clock */
     int64_t connect_port;                         /* where every connection goes; 0: where it was meant to */
-    int64_t allocation_left;                      /* the program's own allocation that fails; 0: none */
+    /* The allocation that fails, of the program's own or of SQLite's; 0: none; -1: all (where all behind it are to fail). */
+    int64_t allocation_left, allocation_of_sqlite, allocation_continues;
 };
 
 struct note { /* one entry of the journal; the name and, for 'W', the data follow */
@@ -49,7 +50,9 @@ static struct control idle;
 static int journal = -1;
 static char directory[PATH_MAX];
 static size_t directory_length;
-static uintptr_t program_begin, program_end;
+static struct text { /* what asks for memory */
+    uintptr_t begin, end;
+} program, sqlite;
 static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER; /* the journal's order is that of the writes */
 
 static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
@@ -63,16 +66,18 @@ void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
 
-static int note_program(struct dl_phdr_info *info, size_t size, void *context) {
+static int note_text(struct dl_phdr_info *info, size_t size, void *context) {
     (void)size, (void)context;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
+    bool is_first = !program.end; /* the program itself */
+    struct text *text = is_first ? &program : strstr(info->dlpi_name, "/libsqlite3.") ? &sqlite : NULL;
+    for (int i = 0; text && i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         if (part->p_type == PT_LOAD && part->p_flags & PF_X) {
-            program_begin = info->dlpi_addr + part->p_vaddr;
-            program_end = program_begin + part->p_memsz;
+            text->begin = info->dlpi_addr + part->p_vaddr;
+            text->end = text->begin + part->p_memsz;
         }
     }
-    return 1; /* the program itself is the first */
+    return 0;
 }
 
 __attribute__((constructor)) static void start(void) {
@@ -85,7 +90,7 @@ __attribute__((constructor)) static void start(void) {
     *(void **)&next_unlink = dlsym(RTLD_NEXT, "unlink");
     *(void **)&next_connect = dlsym(RTLD_NEXT, "connect");
     *(void **)&next_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
-    dl_iterate_phdr(note_program, NULL);
+    dl_iterate_phdr(note_text, NULL);
     const char *path = getenv("FAULT_CONTROL"), *where = getenv("FAULT_DIRECTORY"), *log = getenv("FAULT_JOURNAL");
     int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
     void *mapped = file >= 0 ? mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
@@ -308,11 +313,18 @@ time_t time(time_t *out) {
     return now.tv_sec;
 }
 
-/* Only what the program itself asks for fails: what libraries make of it is their own test. */
+/* What the other libraries make of it is their own test. */
 static bool refuses(const void *caller) {
+    if (!control || !get(&control->allocation_left))
+        return false;
+    const struct text *text = get(&control->allocation_of_sqlite) ? &sqlite : &program;
     uintptr_t where = (uintptr_t)caller;
-    return control && get(&control->allocation_left) > 0 && where >= program_begin && where < program_end &&
-           count_down(&control->allocation_left);
+    if (where < text->begin || where >= text->end)
+        return false;
+    bool is_next = count_down(&control->allocation_left);
+    if (is_next && get(&control->allocation_continues))
+        __atomic_store_n(&control->allocation_left, -1, __ATOMIC_SEQ_CST);
+    return is_next || get(&control->allocation_left) < 0;
 }
 
 void *malloc(size_t size) {

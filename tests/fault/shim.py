@@ -18,7 +18,7 @@ class Fields(ctypes.Structure):
     """struct control."""
     _fields_ = [("counts", ctypes.c_int64 * len(OPERATIONS))] + [(name, ctypes.c_int64) for name in (
         "first", "first_left", "then", "left", "action", "fired", "write_error", "write_short", "sync_error", "clock_offset_ms",
-        "connect_port", "allocation_left")]
+        "connect_port", "allocation_left", "allocation_of_sqlite", "allocation_continues")]
 
 
 def build(directory):
@@ -50,6 +50,15 @@ class Control:
         self.fields.first, self.fields.first_left = (OPERATIONS.index(first), first_count) if first else (0, 0)
         self.fields.then, self.fields.left = OPERATIONS.index(then), count
         self.fields.action = ACTIONS[action]
+
+    def fail_allocation(self, number, of_sqlite=False, continues=False):
+        """The number-th allocation from now on fails, of those that the program itself asks for or SQLite. continues: and all behind it."""
+        self.fields.allocation_of_sqlite, self.fields.allocation_continues = of_sqlite, continues
+        self.fields.allocation_left = number
+
+    @property
+    def allocation_failed(self):
+        return self.fields.allocation_left <= 0
 
     def clear(self):
         """Ends every fault but the way through the proxy."""

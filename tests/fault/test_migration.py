@@ -1,4 +1,4 @@
-"""Death, loss of power and a failing disk at every point of a schema migration: each write and each sync of it in turn.
+"""Death, loss of power and a failing disk at every point of a schema migration: each write and each sync of it in turn; and no memory.
 
 The real programs migrate a store and a state that version 1 left, and make new ones. Whatever became of a start, the next one opens, and
 leaves to the last row what an undisturbed migration leaves."""
@@ -17,6 +17,7 @@ from harness.installation import new_master_key
 from harness.program import BUILD, PATIENCE, REPOSITORY, Program, wait_until
 
 from . import shim
+from .check import STATUS_OUT_OF_MEMORY
 
 DATA = REPOSITORY / "tests" / "blackbox" / "data"
 ORIGINS = ("closed", "killed", "new")
@@ -80,7 +81,7 @@ class Store:
         words = ["add", ""] if self.is_new else ["list"]
         done = subprocess.run([BUILD / "jwk-api", "project", *words, "--data-dir", self.directory], env=os.environ | environment,
                               capture_output=True, timeout=PATIENCE, check=False)
-        self.said = done.stderr.decode()
+        self.said, self.status = done.stderr.decode(), done.returncode
         return "Project name can not be empty!" in self.said if self.is_new else done.returncode == 0
 
     def content(self):
@@ -106,8 +107,7 @@ class State:
             return address.exists() and process.poll() is None
         finally:
             process.kill()
-            process.wait()
-            self.said = log.read_text()
+            self.said, self.status = log.read_text(), process.wait()
 
     def content(self):
         return content_of(self.directory / self.file)
@@ -150,6 +150,15 @@ class Trial:
         self.shim.clear()
         if kept_share is not None:
             self.shim.power_loss(random.Random(number), kept_share)
+
+    def starve(self, number, continues):
+        """SQLite's number-th allocation fails. Returns whether it came to that, and whether the program has done its work."""
+        self.begin()
+        self.shim.fail_allocation(number, of_sqlite=True, continues=continues)
+        done = self.subject.start(self.shim.environment)
+        failed, self.allocations = self.shim.allocation_failed, number - self.shim.fields.allocation_left
+        self.shim.clear()
+        return failed, done
 
     def judge(self, expected, what):
         assert self.subject.start({}), f"{what}: {self.subject.said}"
@@ -213,7 +222,7 @@ class Sealing(Store):
             return program.running
         finally:
             program.kill()
-            self.said = program.log()
+            self.said, self.status = program.log(), program.process.returncode
 
     def content(self):
         """But what is sealed, which `check` opens: no two times are alike."""
@@ -242,3 +251,25 @@ def test_what_happens_at_any_sync_of_sealing_is_made_good_by_the_next_start(tmp_
             fault = "sync_begin", number, action, kept_share
             trial.disturb(*fault)
             trial.judge(expected, fault)
+
+
+# ---- without memory ----
+
+@pytest.mark.parametrize("kind", (Store, State, Sealing))
+def test_a_start_for_which_sqlite_has_no_memory_ends_with_a_line_and_its_status_and_the_next_one_works(kind, tmp_path):
+    """While it opens, looks for damage, migrates and seals."""
+    trial = Trial(kind, "killed", tmp_path)
+    expected = trial.undisturbed()[1]
+    assert trial.starve(1 << 40, False) == (False, True)
+    numbers = sorted({*range(1, 200, 15), *range(1, trial.allocations, trial.allocations // 20)})
+    ended = 0
+    for number in numbers:
+        failed, done = trial.starve(number, continues=number % 2 == 0)
+        assert failed or done, f"allocation {number}: {trial.subject.said}"
+        if not done:  # or it failed behind that
+            lines = trial.subject.said.splitlines()
+            assert trial.subject.status == STATUS_OUT_OF_MEMORY and "out of memory: could not allocate" in lines[-1], (number, lines)
+            assert sum("out of memory" in line for line in lines) == 1, (number, lines)
+            ended += 1
+        trial.judge(expected, f"allocation {number}")
+    assert ended > len(numbers) * 0.8, "how many there are differs a little from start to start"
