@@ -331,8 +331,10 @@ static int start_pipeline(struct service *service, struct error *error) {
     publisher_add_topic(service->api.publisher, service->topics.audit);
     publisher_watch_topic(service->api.publisher, restore_topics, publish_again, service);
     gatherer_start(service->api.gatherer);
+    /* It was made again, or cut, or is from before events were signed. */
     if (service->topic_is_new)
-        log_warning("topic was made again: publishing every JWK", "topic", service->topics.events);
+        log_warning("topic lacks what this store has published and signed: publishing every JWK", "topic",
+                    service->topics.events);
     service->republisher = republisher_new(service->api.writer, service->api.publisher, service->api.gatherer);
     publisher_start(service->api.publisher);
     audit_publisher_start(service->api.audit, service->api.writer, service->api.publisher);
@@ -470,10 +472,8 @@ int serve_run(void *context, char **operands, int count) {
     struct service service = {.settings = context};
     const struct settings *settings = context;
     struct option_list *properties = &((struct settings *)context)->kafka_properties;
-    service.kafka = (struct kafka_settings){.brokers = settings->brokers,
-                                            .topic_prefix = settings->topic_prefix,
-                                            .properties = properties,
-                                            .client_id = "jwk-api"};
+    service.kafka = (struct kafka_settings){
+        .brokers = settings->brokers, .topic_prefix = settings->topic_prefix, .properties = properties, .client_id = "jwk-api"};
     if (logging_start(settings, &error) || kafka_config_read(settings->kafka_config, properties, &error) ||
         kafka_check(&service.kafka, &error))
         return fprintf(stderr, "jwk-api: %s\n", error.message), 2;

@@ -6,9 +6,11 @@ import json
 import pathlib
 import sqlite3
 
+import confluent_kafka
 import pytest
 
 from harness.broker import EmbeddedBroker
+from harness.hand_worker import headers_of, now
 from harness.installation import Installation, jwks_path
 from harness.keys import PRIVATE_MEMBERS
 from harness.program import BUILD, Program, wait_until
@@ -98,6 +100,42 @@ def test_version_1_store_goes_on_to_work(old):
                              headers={"Content-Type": "application/x-www-form-urlencoded"}, token=False)
     assert answer.status == 200, answer
     assert old.admin("check").returncode == 0
+
+
+def publish_as_version_1(installation):
+    """Puts the latest event of each JWK of the store on the topic, unsigned; returns the ids of the JWKs."""
+    store = sqlite3.connect(installation.data_directory / "jwk-api.db")
+    source = store.execute("SELECT uid FROM store").fetchone()[0]
+    rows = store.execute("SELECT jwk.uid, jwk.name, type, kid, public_key, version, partition, max(deployment.id), deployment.uid, epoch, project.uid,"
+                         " project.name FROM jwk JOIN jwk_material ON jwk_id = jwk.id JOIN project ON project.id = jwk.project_id"
+                         " JOIN deployment USING (jwk_id, version) WHERE deleted_at IS NULL GROUP BY jwk.id").fetchall()
+    store.close()
+    producer = confluent_kafka.Producer({"bootstrap.servers": installation.broker.address, "log_level": 0})
+    for uid, name, kind, kid, public_key, version, partition, sequence, deployment, epoch, project, project_name in rows:
+        jwk = {"id": uid, "name": name, "description": None, "type": kind, "kid": kid, "publicKey": json.loads(public_key) if public_key else None,
+               "retiring": []}
+        value = {"operation": "redeploy", "deploymentId": deployment, "epoch": epoch, "version": version, "sequence": sequence,
+                 "project": {"id": project, "name": project_name}, "jwk": jwk, "actor": "alice", "time": now()}
+        headers = headers_of("jwk.redeployed.v1", "event", uid) | {"ce_source": f"urn:jwk-api:{source}"}
+        producer.produce(installation.topics.events, json.dumps(value).encode(), uid, partition, headers=headers)
+    assert producer.flush(20) == 0
+    installation.topics.forged = True  # these keep to the contract of version 1
+    return {row[0] for row in rows}
+
+
+def test_what_version_1_published_unsigned_is_there_signed_after_the_first_start(old):
+    """Else a new replica, once its environment has keys, would have nothing of it."""
+    published = publish_as_version_1(old)
+    assert len(published) > 5
+    old.start_api()
+    assert "topic lacks what this store has published and signed" in old.api.log()
+
+    def signed():
+        return {record.key for record in old.topics.read(old.topics.events)}
+    wait_until(lambda: signed() >= published, "each is there as today, which is signed")
+    old.api.stop()
+    old.start_api()
+    assert "publishing every JWK" not in old.api.log()
 
 
 def test_administration_migrates_and_the_first_start_seals(old):
