@@ -272,9 +272,10 @@ class Cluster:
             if program is not self.broker.program and program.running:
                 program.terminate()
                 try:
-                    program.wait_exit(20)
+                    status = program.wait_exit(20)
                 except AssertionError:
-                    pass
+                    status = None
+                self.history.add("told_to_end", node=program.name, status=status, log=program.log()[-600:])
             program.kill()
         for node in self.nodes:
             node.proxy.close()

@@ -12,6 +12,9 @@ from .cluster import find_database
 from .history import read_lines
 
 DELETION_MARGIN_S = 3.0  # what was written so shortly before its topic was deleted may not have been read
+URL_SAFE = str.maketrans("+/", "-_")  # base64 as base64url
+SECRET_SIZE_MIN = 20  # characters by which one is known: what is shorter may be there by chance
+RESULT_SUCCEEDED = 1  # enum result_state
 OPERATIONS = ("create", "update", "delete", "redeploy")  # enum event_operation
 
 
@@ -51,7 +54,8 @@ class Evidence:
         """By id, in the order of commits."""
         return {row["uid"]: dict(row) | {"operation": OPERATIONS[row["operation"]]} for row in rows(
             self.final / "api", "SELECT deployment.id AS sequence, deployment.uid, jwk.uid AS jwk, deployment.operation, epoch,"
-            " deployment.version, jwk_name, changed, event_hash, deployment.created_at FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
+            " deployment.version, jwk_name, changed, actor, event_hash, deployment.created_at"
+            " FROM deployment JOIN jwk ON jwk.id = jwk_id ORDER BY deployment.id")}
 
     @functools.cached_property
     def remembered(self):
@@ -85,13 +89,26 @@ class Evidence:
 
     @functools.cached_property
     def jwks(self):
-        return [dict(row) for row in rows(self.final / "api", "SELECT uid, name, description, version, deleted_at FROM jwk")]
+        """With the epoch of its latest change; those that are deleted, too."""
+        return [dict(row) for row in rows(
+            self.final / "api", "SELECT jwk.uid, jwk.name, description, type, kid, jwk.version, deleted_at, epoch FROM jwk"
+            " JOIN deployment ON deployment.id = jwk.deployment")]
 
     @functools.cached_property
-    def unsettled(self):
-        return [dict(row) for row in rows(self.final / "api", "SELECT deployment.uid, environment.name, state, message FROM deployment_result"
-                                          " JOIN deployment ON deployment.id = deployment_id"
-                                          " JOIN environment ON environment.id = environment_id WHERE state <> 1")]
+    def environments(self):
+        return [row["name"] for row in rows(self.final / "api", "SELECT name FROM environment WHERE removed_at IS NULL")]
+
+    @functools.cached_property
+    def results(self):
+        """(deployment, environment) -> what came of it."""
+        return {(row["uid"], row["name"]): dict(row) for row in rows(
+            self.final / "api", "SELECT deployment.uid, environment.name, state, message FROM deployment_result"
+            " JOIN deployment ON deployment.id = deployment_id JOIN environment ON environment.id = environment_id")}
+
+    @functools.cached_property
+    def topic_begins(self):
+        """How often the events topic has begun again, as far as is known."""
+        return len(self.lines["topics_lost"]) + sum(line["topic"] == "events" for line in self.lines["topic_deleted"])
 
     @functools.cached_property
     def events(self):
@@ -109,6 +126,12 @@ class Evidence:
     def acks(self):
         """(record, value) of each genuine ack, as it was seen."""
         return [(record, json.loads(record["value"])) for record in self.genuine if record["topic"] == "acks" and record["value"]]
+
+    @functools.cached_property
+    def presence(self):
+        """(record, value) of each genuine record of a worker, as it was seen."""
+        return [(record, json.loads(record["value"])) for record in self.genuine
+                if record["topic"] == "workers" and record["value"]]
 
     @functools.cached_property
     def acked(self):
@@ -149,19 +172,20 @@ class Evidence:
     def private_halves(self, replica):
         """JWK id -> JWE, as text, in the state that a replica has left behind."""
         return {row["id"]: row["sealed"] for row in rows(self.final / replica, "SELECT id, sealed FROM jwk_private"
-                                                         " JOIN jwk ON number = jwk_private.jwk WHERE NOT deleted")}
+                                                         " JOIN jwk ON number = jwk_private.jwk")}
 
-    @functools.cached_property
-    def succeeded(self):
-        """(deployment, environment) of each result that is a success."""
-        return {(row["uid"], row["name"]) for row in rows(self.final / "api", "SELECT deployment.uid, environment.name FROM deployment_result"
-                                                          " JOIN deployment ON deployment.id = deployment_id"
-                                                          " JOIN environment ON environment.id = environment_id WHERE state = 1")}
+    def state(self, replica):
+        """JWK id -> [epoch, version, deleted] in the state that a replica has left behind."""
+        return {row["id"]: [row["epoch"], row["version"], bool(row["deleted"])]
+                for row in rows(self.final / replica, "SELECT id, epoch, version, deleted FROM jwk")}
 
     def logs(self):
         for path in sorted((self.directory / "logs").glob("*.log")):
             yield path.name, path.read_text(errors="replace")
 
     def secrets(self):
-        path = self.directory / "secrets.txt"
-        return {line for line in path.read_text().split() if len(line) >= 20} if path.exists() else set()
+        """Private parts of the load's keys and of the environments' own, and master keys."""
+        found = {key["d"] for each in self.credentials.values() for generation in each for key in generation["keys"]}
+        for path in (self.directory / "secrets.txt", self.directory / "master-key"):
+            found.update(path.read_text().translate(URL_SAFE).split() if path.exists() else ())
+        return {secret for secret in found if len(secret) >= SECRET_SIZE_MIN}
