@@ -213,6 +213,7 @@ def no_replica_goes_back(evidence):
     steps = sorted([(line["at"], "observed", line) for line in evidence.lines["observed"]]
                    + [(line["at"], "state", line) for line in evidence.lines["state"]], key=lambda each: each[0])
     seen, gone, forgotten = collections.defaultdict(dict), collections.defaultdict(set), tombstoned(evidence)
+    died = collections.defaultdict(float)
     for at, kind, line in steps:
         replica = line["replica"]
         while resets[replica] and resets[replica][0] < at:
@@ -227,7 +228,10 @@ def no_replica_goes_back(evidence):
                     yield f"invariant 3: {replica} had {identifier} in version {version}, but had stored {stored} when it died"
             seen[replica] |= {identifier: stored[:2] for identifier, stored in line["items"].items()}
             gone[replica] |= {identifier for identifier, stored in line["items"].items() if stored[2]}
+            died[replica] = at
             continue
+        if line["start"] < died[replica]:
+            continue  # what was got before, and written down after
         for identifier, version in line["changed"].items():
             before = seen[replica].get(identifier, [0, 0])
             if version < before:
@@ -386,7 +390,7 @@ def events_are_in_order(evidence):
                 continue
             first[order] = mark
             if highest is not None and order < highest:
-                yield f"invariant 5: version {order} of {key} came after {highest}"
+                yield f"invariant 5: version {order} of {key} came after the later {highest}"
             elif life == first_life and order[1] != (highest[1] + 1 if highest else 1):
                 yield f"invariant 5: version {order} of {key} came after {highest}: one is missing"
             highest = max(highest or order, order)
@@ -532,7 +536,7 @@ NEED_THE_STORE = (answered_is_stored, a_key_is_one_change, a_request_is_one_chan
                   tombstones_come_late)
 
 
-def told(directory):
+def find(directory):
     """(sentence, judge and line that say it) of each violation that a run shows."""
     evidence = Evidence(directory)
     for each in JUDGES:
@@ -546,7 +550,7 @@ def told(directory):
 def judge(directory):
     """All violations that a run shows, as sentences; of one judge not too many."""
     found, counts = [], collections.Counter()
-    for sentence, (name, _) in told(directory):
+    for sentence, (name, _) in find(directory):
         counts[name] += 1
         if counts[name] <= AT_MOST:
             found.append(sentence)

@@ -57,7 +57,7 @@ def uid_of(line):
 def plant_an_ack_before_the_commit(place):
     uid = uid_of(answered(place, operation="update"))
     edit_database(place, "api", "PRAGMA foreign_keys = OFF", f"DELETE FROM deployment WHERE uid = '{uid}'")
-    return "invariant 1", "is not in the store"
+    return "invariant 1", ", is not in the store"
 
 
 def plant_an_answer_without_a_deployment(place):
@@ -93,11 +93,13 @@ def plant_a_lost_write(place):
 
 
 def afterwards(place, earlier, **members):
-    """A request that follows one of an earlier operation, which was answered 200, on a name that only one client changes."""
+    """A request that follows one of an earlier operation, which was answered 200, on a name that only one client changes.
+    Returns that name."""
     before = next(line for line in read_lines(place / "history.jsonl") if line["kind"] == "request" and line["status"] == 200
                   and line["operation"] == earlier and line["project"] != SHARED_PROJECT and not line.get("new_name"))
     with lines_of(place / "history.jsonl") as lines:
         lines.append({**before, "start": before["start"] + 1e-4, "key": None, **members})
+    return before["name"]
 
 
 def refusal(words):
@@ -120,13 +122,13 @@ def plant_a_deleted_jwk_that_is_read(place):
 
 
 def plant_a_deleted_jwk_that_is_updated(place):
-    afterwards(place, "delete", operation="update", description="there")
-    return "invariant 1", "was answered 200, but"
+    name = afterwards(place, "delete", operation="update", description="there")
+    return "invariant 1", f"was answered 200, but {name} was deleted"
 
 
 def plant_a_name_that_is_given_twice(place):
-    afterwards(place, "update", operation="create")
-    return "invariant 1", "was answered 200, but"
+    name = afterwards(place, "update", operation="create")
+    return "invariant 1", f"was answered 200, but {name} exists"
 
 
 def keyed(place, **wanted):
@@ -367,7 +369,7 @@ def plant_an_ack_that_was_not_durable(place):
                    and f"{json.loads(line['value'])['environment']}-{json.loads(line['value'])['replica']}" == state["replica"]
                    and line["seen"] < state["at"])
         state["items"][ack["jwkId"]] = [1, 0, False]
-    return "invariant 4", "when it died"
+    return "invariant 4", "had acked version"
 
 
 def plant_an_ack_of_what_a_reader_did_not_get(place):

@@ -16,6 +16,11 @@ def plant_a_lost_event(place):
     return "invariant 5", "is not on the topic"
 
 
+def plant_an_event_before_the_commit(place):
+    edit_database(place, "api", "PRAGMA foreign_keys = OFF", "DELETE FROM deployment WHERE id = (SELECT max(id) FROM deployment)")
+    return "invariant 1", "was sent, but its change is not in the store"
+
+
 def events_of_one_jwk(lines, count):
     """Of the first one that has so many."""
     by_key = {}
@@ -95,7 +100,7 @@ def plant_events_out_of_order(place):
     with lines_of(place / "topics.jsonl") as lines:
         first, second = events_of_one_jwk(lines, 2)[:2]
         first["offset"], second["offset"] = second["offset"], first["offset"]
-    return "invariant 5", "came after"
+    return "invariant 5", "came after the later"
 
 
 def plant_a_duplicate_with_another_id(place):
@@ -109,7 +114,7 @@ def plant_an_older_event_sent_last(place):
     with lines_of(place / "topics.jsonl") as lines:
         found = events_of_one_jwk(lines, 2)
         lines.append({**found[0], "offset": found[-1]["offset"] + 100_000})
-    return "invariant 5", "the last event of"
+    return "invariant 5", "was sent before"
 
 
 def plant_a_changed_event(place):
