@@ -23,7 +23,7 @@ static int read_pasted(struct creation *creation, const cJSON *body, struct erro
     if (!text || !*text)
         return error_set(error, ERROR_INVALID, "JWK string is required for COPY_PASTE source type!");
     creation->text = memory_string(text);
-    creation->kid = memory_string(kid);
+    creation->kid = kid && *kid ? memory_string(kid) : NULL;
     creation->make = make_pasted;
     return 0;
 }

@@ -284,6 +284,12 @@ def test_members_that_are_null_are_as_good_as_absent(system, project, source):
     refused(source.create("other", "COPY_PASTE", jwkStr=json.dumps(new_key()), url="https://issuer.example/"), "url")
 
 
+def test_an_empty_kid_is_as_good_as_absent(source, server):
+    key = json.dumps(public_half(new_key("EC", kid="k1")))
+    deployed(source.create("pasted", "COPY_PASTE", jwkStr=key, kid=""))
+    deployed(source.create("fetched", "URL", url=server.put(key), kid=""))
+
+
 def test_name_that_is_taken_is_refused_for_every_source(system, project, source, server):
     key = ec_key()
     source.add_key("my-key", private_pem(key))
