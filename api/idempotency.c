@@ -139,7 +139,8 @@ struct rebuilt {
     struct answer_environment *environments; /* names and messages owned */
     size_t count;
     enum event_operation operation;
-    char *location;
+    size_t deployments;
+    char *location; /* of the deployment; NULL where there are several */
     const struct call *call;
 };
 
@@ -155,9 +156,9 @@ static struct answer_environment *rebuilt_environment(struct rebuilt *rebuilt, c
 
 static void rebuild_deployment(void *context, const struct store_deployment *deployment) {
     struct rebuilt *rebuilt = context;
+    free(rebuilt->location);
+    rebuilt->location = rebuilt->deployments++ ? NULL : answer_location(rebuilt->call, deployment->uid);
     rebuilt->operation = deployment->operation;
-    if (!rebuilt->location)
-        rebuilt->location = answer_location(rebuilt->call, deployment->uid);
     for (size_t i = 0; i < deployment->result_count; i++) {
         const struct store_result *result = &deployment->results[i];
         struct answer_environment *environment = rebuilt_environment(rebuilt, result->environment_name);
@@ -184,6 +185,8 @@ static int rebuild(struct call *call, struct store *store, const struct store_re
         text_json_boolean(&body, "success", true);
         if (remembered->first)
             answer_write_result(&body, rebuilt.operation, rebuilt.environments, rebuilt.count);
+        else
+            answer_write_no_result(&body);
         text_json_close(&body, '}');
         answer_again(call, 200, text_take(&body), rebuilt.location);
     }

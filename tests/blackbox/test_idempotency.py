@@ -1,6 +1,8 @@
 """A change with an Idempotency-Key happens once, however often it is asked for and whatever was killed in between."""
 
 import concurrent.futures
+import contextlib
+import sqlite3
 import threading
 import uuid
 
@@ -9,6 +11,7 @@ import pytest
 from harness.installation import jwk_path, jwks_path
 from harness.keys import new_key
 from harness.program import wait_until
+from harness.sources import Sources, ec_key, private_pem
 
 
 def with_key(key=None):
@@ -239,6 +242,28 @@ def test_what_was_killed_before_its_answer_is_answered_with_what_became_of_it(in
     again = installation.api.update(project, "my-jwk", {"description": "x"}, headers=headers)
     assert again.json["deploymentResult"]["message"] == "Deployment completed successfully"
     assert versions(installation, project) == [2, 1]
+
+
+@pytest.mark.parametrize("made", [0, 1, 2])
+def test_what_a_crash_left_of_the_change_of_a_source_is_answered_as_the_first_time(installation, project, made):
+    """However many JWKs were made from it and deployed again."""
+    started(installation)
+    source, key, headers = Sources(installation.api, project), ec_key(), with_key()
+    source.add_key("my-key", private_pem(key))
+    for number in range(made):
+        assert source.create(f"jwk-{number}", "PRIVATE_KEY", keyName="my-key").status == 200
+    body = source.key_body("my-key", private_pem(key), updateReferencedJwks=True)
+
+    def update():
+        return installation.api.request("PUT", source.path("keys", "my-key"), json_body=body, headers=headers)
+    first = update()
+    assert first.status == 200 and first.json["deploymentResult"]["success"], first
+    assert (first.headers["Location"] is not None) == (made == 1)
+    installation.api.stop()
+    with contextlib.closing(sqlite3.connect(installation.data_directory / "jwk-api.db")) as store, store:
+        store.execute("UPDATE idempotency SET status = NULL, location = NULL, body = NULL")
+    installation.start_api()
+    same(first, update())
 
 
 def test_a_key_is_forgotten_after_its_time(installation, project):
