@@ -40,16 +40,17 @@ void call_on_answer(void *context, unsigned status) {
 /* ---- authorise ---- */
 
 /* The token of "Authorization: Bearer TOKEN" (RFC 6750 section 2.1), or NULL. */
-static const char *bearer_token(struct http_request *request) {
+static const char *bearer_token(const struct http_request *request) {
     const char *header = http_request_header(request, "Authorization");
-    if (!header || http_request_header_count(request, "Authorization") != 1 || strncasecmp(header, "Bearer ", 7) != 0)
+    if (!header || strncasecmp(header, "Bearer ", 7) != 0)
         return NULL;
     header += 7;
     header += strspn(header, " ");
     return *header ? header : NULL;
 }
 
-/* 401 with a challenge; error="invalid_token" only when there was a token (RFC 6750 section 3). */
+/* 401 with a challenge; error="invalid_token" only when there was a token, and not when another scheme was tried (RFC 6750
+ * section 3.1). */
 static void refuse_token(struct call *call, bool had_token) {
     refusals_note(call->api->refusals, call, 401);
     struct MHD_Response *response = answer_error(401, NULL);
@@ -63,8 +64,8 @@ static void refuse_token(struct call *call, bool had_token) {
 static int authorise(struct call *call) {
     struct error error;
     const char *token = bearer_token(call->request);
-    if (!token) {
-        refuse_token(call, http_request_header(call->request, "Authorization") != NULL);
+    if (!token || http_request_header_count(call->request, "Authorization") != 1) {
+        refuse_token(call, token != NULL);
         return -1;
     }
     unsigned char hash[32];

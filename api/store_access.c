@@ -175,7 +175,7 @@ int store_find_project(struct store *store, const struct store_token *token, con
 static int add_token_project(struct store *store, int64_t token_id, const char *name, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "INSERT OR IGNORE INTO token_project (token_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1",
+        "INSERT OR REPLACE INTO token_project (token_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1",
         error);
     if (!statement)
         return -1;

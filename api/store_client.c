@@ -14,7 +14,7 @@ enum { FORGOTTEN_AT_ONCE = 4 };
 static int add_client_project(struct store *store, int64_t client_id, const char *name, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "INSERT OR IGNORE INTO client_project (client_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1",
+        "INSERT OR REPLACE INTO client_project (client_id, project_id) SELECT ?2, id FROM project WHERE name = ?1 RETURNING 1",
         error);
     if (!statement)
         return -1;

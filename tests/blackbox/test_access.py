@@ -46,7 +46,7 @@ def test_a_token_that_is_nearly_right_is_401(embedded_system, project, change):
 def test_authorization_of_another_form_is_401(embedded_system, project, form):
     answer = embedded_system.api.request("GET", jwks_path(project),
                                          headers={"Authorization": form.format(embedded_system.token)})
-    assert (answer.status, answer.json) == (401, UNAUTHORIZED)
+    refused_401(answer, token_was_sent=False)
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
@@ -144,6 +144,14 @@ def test_token_is_shown_once_and_stored_only_hashed(embedded_system, project):
         assert token.removeprefix("jwk_").encode() not in path.read_bytes(), path
     for program in embedded_system.programs:
         assert token not in program.log()
+
+
+def test_a_project_that_is_named_twice_is_taken_once(embedded_system, project):
+    token, identifier = embedded_system.new_token("--project", project, "--project", project, user="carol")
+    assert embedded_system.api.list_jwks(project, token=token).status == 200
+    listed = embedded_system.admin("token", "list").stdout.splitlines()
+    assert [line.split("\t")[3] for line in listed if identifier in line] == [project]
+    embedded_system.admin("client", "create", "--user", "carol", "--role", ROLE_SECURITY, "--project", project, "--project", project)
 
 
 def test_token_list_tells_user_roles_projects_and_state(embedded_system, project):
