@@ -97,7 +97,8 @@ static cJSON *merge(const char *stored, const struct late_ack *late) {
 }
 
 /* What the environment's state is, given each replica's outcome and who is live. */
-static void conclude(struct judgement *judgement, const cJSON *replicas, const struct store_result *result) {
+static void conclude(struct judgement *judgement, const cJSON *replicas, enum event_operation operation,
+                     const struct store_result *result) {
     size_t missing = 0;
     const cJSON *failed = NULL, *item;
     cJSON_ArrayForEach (item, replicas)
@@ -107,7 +108,9 @@ static void conclude(struct judgement *judgement, const cJSON *replicas, const s
         missing += !cJSON_GetObjectItemCaseSensitive(replicas, judgement->late->live[i]);
     if (failed) {
         judgement->state = RESULT_FAILED;
-        judgement->message = memory_format("Deployment failed on replica %s: %s", failed->string, failed->valuestring);
+        judgement->message =
+            memory_format("%s failed on replica %s: %s", operation == EVENT_DELETE ? "Undeployment" : "Deployment",
+                          failed->string, failed->valuestring);
     } else if (missing) {
         judgement->state = RESULT_PENDING;
         /* The sentence of a wait that ended stays true; that of a failure which has passed does not. */
@@ -134,7 +137,7 @@ static void judge(void *context, const struct store_deployment *deployment) {
         judgement->sequence = deployment->sequence;
         judgement->environment_id = result->environment_id;
         cJSON *replicas = merge(result->replicas, late);
-        conclude(judgement, replicas, result);
+        conclude(judgement, replicas, deployment->operation, result);
         judgement->replicas = judgement->state == RESULT_SUCCEEDED ? NULL : cJSON_PrintUnformatted(replicas);
         cJSON_Delete(replicas);
         return;

@@ -129,6 +129,21 @@ static void a_late_failure_is_told_until_it_has_passed(void **state) {
     close_world(&world);
 }
 
+static void a_late_failure_of_a_delete_is_one_of_the_undeployment(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    store_change_clear(&change);
+    fixture_delete(&world.fixture, "my-jwk", &change);
+    add_late(&world, &change, live_replica(&world, "production", "edge-1"), "no room");
+    store_all(&world);
+    expect_result(world.fixture.store, change.deployment_id, "production", RESULT_FAILED, "Undeployment failed on replica edge-1: no room");
+    store_change_clear(&change);
+    close_world(&world);
+}
+
 /* What the others did is forgotten after a success: their positions will tell. The sentence of the failure does not stay. */
 static void a_failure_after_a_success_that_passes_leaves_it_pending(void **state) {
     (void)state;
@@ -202,6 +217,7 @@ int main(void) {
         cmocka_unit_test(outcomes_and_offset_are_stored_together),
         cmocka_unit_test(late_acks_add_up_until_every_live_replica_has_applied),
         cmocka_unit_test(a_late_failure_is_told_until_it_has_passed),
+        cmocka_unit_test(a_late_failure_of_a_delete_is_one_of_the_undeployment),
         cmocka_unit_test(a_failure_after_a_success_that_passes_leaves_it_pending),
         cmocka_unit_test(a_late_success_settles_the_earlier_versions),
         cmocka_unit_test(late_acks_that_do_not_fit_change_nothing),
