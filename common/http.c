@@ -173,7 +173,7 @@ static enum MHD_Result queue_answer(struct http_request *request) {
 /* ---- the steps of a request ---- */
 
 struct framing {
-    unsigned lengths, encodings;
+    unsigned hosts, lengths, encodings;
     const char *length, *encoding;
     bool broken;
 };
@@ -189,6 +189,8 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
     } else if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0) {
         framing->encodings++;
         framing->encoding = value != NULL ? value : "";
+    } else if (strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0) {
+        framing->hosts++; /* libmicrohttpd has asked for one where HTTP does */
     } else if (name[strcspn(name, " \t\r\n")] != '\0') {
         framing->broken = true; /* "Content-Length : 5" (RFC 9112 section 5.1) */
     }
@@ -199,7 +201,8 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
  * the stream than we do (RFC 9112 section 11.2). Returns 0 or the status that refuses it. */
 static unsigned check_framing(struct http_request *request, struct framing *framing) {
     MHD_get_connection_values(request->connection, MHD_HEADER_KIND, look_at_header, framing);
-    if (framing->broken || framing->encodings > 1 || (framing->encodings > 0 && framing->lengths > 0))
+    /* A proxy before us may have gone by the other Host (RFC 9112 section 3.2). */
+    if (framing->broken || framing->hosts > 1 || framing->encodings > 1 || (framing->encodings > 0 && framing->lengths > 0))
         return MHD_HTTP_BAD_REQUEST;
     if (framing->encodings > 0 && strcasecmp(framing->encoding, "chunked") != 0)
         return MHD_HTTP_NOT_IMPLEMENTED;

@@ -43,7 +43,7 @@ def request(address, method, path, body=None, headers=None, context=None):
     connection = (http.client.HTTPSConnection(*where, timeout=PATIENCE, context=context) if context
                   else http.client.HTTPConnection(*where, timeout=PATIENCE))
     try:
-        connection.putrequest(method, path, skip_accept_encoding=True)
+        connection.putrequest(method, path, skip_host="Host" in (headers or {}), skip_accept_encoding=True)
         for name, value in (headers or {}).items():
             connection.putheader(name, value)
         if body is not None:
