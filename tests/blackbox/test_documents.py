@@ -31,6 +31,12 @@ def changed(example, path, value):
     return result
 
 
+@pytest.mark.parametrize("read, text", [(contract.read_yaml, "a: {b: 1, c: 2, b: 1}"), (contract.read_json, '{"a": {"b": 1, "c": 2, "b": 1}}')])
+def test_a_document_in_which_a_member_stands_twice_would_be_refused(read, text):
+    with pytest.raises(AssertionError, match="twice"):
+        read(text)
+
+
 def test_openapi_document_is_valid():
     openapi_spec_validator.validate(contract.OPENAPI)
 

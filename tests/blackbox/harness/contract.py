@@ -12,9 +12,34 @@ from referencing.jsonschema import DRAFT202012
 from .program import REPOSITORY
 
 SCHEMAS = REPOSITORY / "schemas"
-OPENAPI = yaml.safe_load((SCHEMAS / "openapi.yaml").read_text())
-ASYNCAPI = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text())
-MESSAGES = {kind: json.loads((SCHEMAS / f"jwk-{kind}.schema.json").read_text()) for kind in ("event", "ack", "presence", "audit")}
+
+
+def unique(pairs):
+    """An object of these members. One that stands twice means something else to each reader."""
+    members = dict(pairs)
+    assert len(members) == len(pairs), f"a member stands twice among {[name for name, _ in pairs]}"
+    return members
+
+
+class UniqueLoader(yaml.SafeLoader):
+    pass
+
+
+UniqueLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG,
+                             lambda loader, node: unique(loader.construct_pairs(node, deep=True)))
+
+
+def read_yaml(text):
+    return yaml.load(text, UniqueLoader)
+
+
+def read_json(text):
+    return json.loads(text, object_pairs_hook=unique)
+
+
+OPENAPI = read_yaml((SCHEMAS / "openapi.yaml").read_text())
+ASYNCAPI = read_yaml((SCHEMAS / "asyncapi.yaml").read_text())
+MESSAGES = {kind: read_json((SCHEMAS / f"jwk-{kind}.schema.json").read_text()) for kind in ("event", "ack", "presence", "audit")}
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 REGISTRY = Registry().with_resources(
