@@ -37,7 +37,7 @@ enum kept {
     KEPT_OLD,   /* there is none, or it is for earlier keys */
 };
 
-/* Appends the envelope when it is found. */
+/* Appends the envelope that is kept, also one for earlier keys. */
 static int find_kept(struct store *store, int64_t jwk_id, int64_t generation, enum kept *kept, struct text *envelope,
                      struct error *error) {
     sqlite3_stmt *statement = store_statement(
@@ -48,8 +48,8 @@ static int find_kept(struct store *store, int64_t jwk_id, int64_t generation, en
     int row = store_step(store, statement, "reading a sealed private half", error);
     *kept = KEPT_NONE;
     if (row == 1 && sqlite3_column_int(statement, 1)) {
-        const char *text = sqlite3_column_int64(statement, 0) == generation ? store_text(statement, 2) : NULL;
-        *kept = text ? KEPT_FOUND : KEPT_OLD;
+        const char *text = store_text(statement, 2);
+        *kept = text && sqlite3_column_int64(statement, 0) == generation ? KEPT_FOUND : KEPT_OLD;
         if (text)
             text_add_string(envelope, text);
     }
@@ -57,8 +57,8 @@ static int find_kept(struct store *store, int64_t jwk_id, int64_t generation, en
     return row < 0 ? -1 : 0;
 }
 
-/* Appends the whole key of a JWK, which has one. The caller wipes it. */
-static int read_private_key(struct store *store, int64_t jwk_id, struct text *private_key, struct error *error) {
+/* Appends the whole key of a JWK, which has one. The caller wipes it. *opens: whether it is sound. */
+static int read_private_key(struct store *store, int64_t jwk_id, struct text *private_key, bool *opens, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store, "SELECT private_key, uid FROM jwk_material JOIN jwk ON jwk.id = jwk_id WHERE jwk_id = ?1", error);
     if (!statement)
@@ -69,7 +69,8 @@ static int read_private_key(struct store *store, int64_t jwk_id, struct text *pr
     if (row == 1)
         status = store_open_sealed(store, statement, 0, PRIVATE_KEY_PLACE, store_text(statement, 1), private_key, error);
     sqlite3_reset(statement);
-    return status;
+    *opens = row < 0 || status == 0 || error->code != ERROR_INTERNAL;
+    return *opens ? status : 0;
 }
 
 int store_envelope_find(struct store *store, const struct store_environments *environments, int64_t jwk_id, const char *jwk_uid,
@@ -81,8 +82,16 @@ int store_envelope_find(struct store *store, const struct store_environments *en
         return -1;
     if (kept != KEPT_OLD)
         return 0;
-    struct text private_key = TEXT_EMPTY;
-    int status = read_private_key(store, jwk_id, &private_key, error);
+    struct text private_key = TEXT_EMPTY, old = *envelope;
+    *envelope = TEXT_EMPTY;
+    bool opens = true;
+    int status = read_private_key(store, jwk_id, &private_key, &opens, error);
+    if (!opens) {
+        log_error("private half does not open and can not be sealed for the present keys of the environments", "jwk", jwk_uid);
+        *envelope = old;
+        return 0;
+    }
+    text_free(&old);
     if (status == 0)
         status = store_envelope_make(store, environments, jwk_id, jwk_uid, private_key.bytes, envelope, error);
     text_wipe(&private_key);

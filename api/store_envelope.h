@@ -11,8 +11,9 @@
  * environment has keys. environments: the whole list. ERROR_INVALID when the key is too large to be sealed. */
 int store_envelope_make(struct store *store, const struct store_environments *environments, int64_t jwk_id, const char *jwk_uid,
                         const char *private_key, struct text *envelope, struct error *error) MUST_CHECK;
-/* Appends the envelope of material that has not changed; makes it again when the environments' keys have. A key that is too
- * large to be sealed has none, which the log tells. */
+/* Fills an empty text with the envelope of material that has not changed; makes it again when the environments' keys have. One
+ * that is too large to be sealed has none. One whose secret is damaged has the envelope for the keys before: whoever has it
+ * keeps it, and nothing else waits for it. The log tells of both. */
 int store_envelope_find(struct store *store, const struct store_environments *environments, int64_t jwk_id, const char *jwk_uid,
                         struct text *envelope, struct error *error) MUST_CHECK;
 

@@ -360,6 +360,32 @@ static void a_key_that_is_too_large_to_be_sealed_is_refused_when_it_is_new_and_e
     free_keys(&keying);
 }
 
+static void a_secret_that_is_damaged_stays_deployed_as_it_was_and_does_not_stop_the_others(void **state) {
+    struct store_fixture *fixture = *state;
+    struct keying staging, third;
+    struct store_change change;
+    make_keys("staging", &staging);
+    make_keys("third", &third);
+    administer(fixture, "staging", staging.public_keys.bytes, store_add_environment);
+    fixture_create(fixture, "one", &change);
+    store_change_clear(&change);
+    SUCCEEDS(store_execute(fixture->store,
+                           "UPDATE jwk_material SET private_key = substr(private_key, 1, length(private_key) - 1)",
+                           "damaging a secret", &error));
+    administer(fixture, "third", third.public_keys.bytes, store_add_environment);
+    fixture_create(fixture, "two", &change);
+    store_change_clear(&change);
+    finish_republishing(fixture);
+    fixture_update(fixture, "one", "renamed", NULL, &change);
+    expect_sealed(&change, &staging, PRIVATE_KEY);
+    store_change_clear(&change);
+    fixture_update(fixture, "two", "other", NULL, &change);
+    expect_sealed(&change, &third, PRIVATE_KEY);
+    store_change_clear(&change);
+    free_keys(&staging);
+    free_keys(&third);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(keys_come_and_go_with_a_generation, open_store, close_store),
@@ -372,6 +398,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_private_half_is_sealed_once_for_as_long_as_nothing_changes, open_store, close_store),
         cmocka_unit_test_setup_teardown(another_key_leaves_nothing_of_the_one_before, open_store, close_store),
         cmocka_unit_test_setup_teardown(a_key_that_is_too_large_to_be_sealed_is_refused_when_it_is_new_and_else_stays_here, open_store,
+                                        close_store),
+        cmocka_unit_test_setup_teardown(a_secret_that_is_damaged_stays_deployed_as_it_was_and_does_not_stop_the_others, open_store,
                                         close_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
