@@ -19,7 +19,7 @@
 #include "common/text.h"
 
 enum {
-    KID_LENGTH_MAX = 256,  /* bytes; it stands in the header of every token */
+    KID_LENGTH_MAX = 255,  /* bytes; it stands in the header of every token */
     PASSWORD_SALT_MIN = 8, /* RFC 7518 section 4.8.1.1 */
     PASSWORD_SALT_MAX = 1024,
     PASSWORD_SALT_DEFAULT = 8,

@@ -245,10 +245,10 @@ static void test_each_mistake_gets_its_sentence(void **state) {
             fail_msg("%s is taken", cases[i][0]);
         assert_message(error, cases[i][1]);
     }
-    char *body = memory_format("{\"type\":\"EC\",\"kid\":\"%0257d\"}", 0);
+    char *body = memory_format("{\"type\":\"EC\",\"kid\":\"%0256d\"}", 0);
     struct error error = {0};
     assert_null(generate(body, &error));
-    assert_message(error, "kid is longer than 256 bytes!");
+    assert_message(error, "kid is longer than 255 bytes!");
     free(body);
 }
 
