@@ -107,6 +107,9 @@ static int add_token(struct store *store, void *context, struct error *error) {
     return admin_audit_holder(store, "token create", new_token->uid, &new_token->token, error);
 }
 
+/* Bytes of their names in a line of evidence: auditors take none beyond AUDIT_LINE_MAX, and JSON may escape each. */
+enum { PROJECTS_TOLD_MAX = 16384 };
+
 int admin_audit_holder(struct store *store, const char *command, const char *uid, const struct store_new_token *holder,
                        struct error *error) {
     char expires[CLOCK_TEXT_SIZE];
@@ -116,8 +119,11 @@ int admin_audit_holder(struct store *store, const char *command, const char *uid
         if (holder->roles & bit)
             text_add_format(&detail, " %s", role_name((enum role)bit));
     text_add_string(&detail, holder->project_count ? ", projects" : ", all projects");
-    for (size_t i = 0; i < holder->project_count; i++)
-        text_add_format(&detail, " %s", holder->projects[i]);
+    size_t told = 0;
+    while (told < holder->project_count && detail.length < PROJECTS_TOLD_MAX)
+        text_add_format(&detail, " %s", holder->projects[told++]);
+    if (told < holder->project_count)
+        text_add_format(&detail, " and %zu more", holder->project_count - told);
     if (holder->expires_at)
         text_add_format(&detail, ", expires %s", clock_format(holder->expires_at, expires));
     int status = store_audit_command(store, command, uid, detail.bytes, error);

@@ -63,6 +63,14 @@ def told(entries, *members):
 
 # ---- what appears ----
 
+def test_a_token_for_many_projects_is_a_line_that_auditors_take(installation, trail):
+    installation.start_api()
+    project = installation.add_project('"' * 255)  # each takes two bytes of the line
+    installation.new_token(*["--project", project] * 300)
+    installation.api.stop()
+    assert " more, expires " in trail.is_whole("--type", "administration").stdout
+
+
 def test_changes_appear_once_in_order_and_name_their_events(started, trail):
     project = started.add_project("MyProject")
     assert started.api.create(project, "a").status == 200
