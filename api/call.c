@@ -147,6 +147,9 @@ static bool has_no_body(const struct call *call) {
            !http_request_header(call->request, "Transfer-Encoding") && (!length || strcmp(length, "0") == 0);
 }
 
+/* Bytes of a form: it is taken from anybody, over as many connections as there may be, and has a few short fields. */
+enum { FORM_MAXIMUM = 16384 };
+
 /* Refuses a body that is not what the operation takes; answers and returns -1. */
 static int check_body_headers(struct call *call) {
     enum operation_body kind = call->operation->takes_body;
@@ -165,7 +168,8 @@ static int check_body_headers(struct call *call) {
         answer_fail(call, 415, "Content-Encoding is not supported");
         return -1;
     }
-    http_request_limit_body(call->request, call->api->limits.body_maximum);
+    size_t maximum = call->api->limits.body_maximum;
+    http_request_limit_body(call->request, kind == BODY_FORM && maximum > FORM_MAXIMUM ? FORM_MAXIMUM : maximum);
     return 0;
 }
 

@@ -58,6 +58,13 @@ def test_the_form_is_read_as_forms_are_written(embedded_system):
     assert ask(embedded_system, credentials(client), content_type=f"{FORM}; charset=UTF-8").status == 200
 
 
+def test_nobody_fills_the_memory_without_a_token(embedded_system):
+    client = new_client(embedded_system)
+    assert ask(embedded_system, credentials(client, unknown="x" * 16000)).status == 200
+    answer = ask(embedded_system, credentials(client, unknown="x" * 16384))
+    assert (answer.status, answer.json["error"]) == (413, "content_too_large")
+
+
 def test_whoever_is_no_client_or_has_no_right_secret_is_told_the_same(embedded_system):
     client, other = new_client(embedded_system), new_client(embedded_system)
     for wrong in (client | {"client_secret": "wrong"}, client | {"client_secret": other["client_secret"]}, client | {"client_id": "nobody"},
