@@ -128,6 +128,9 @@ static int remake(struct source_change *update, struct store *store, const struc
                          SOURCE_REMADE_MAX);
     for (size_t i = 0; i < update->remade_count; i++) {
         struct remade *remade = &update->remade[i];
+        /* A keystore may take a second for each of a thousand JWKs. */
+        if (atomic_load(workpool_stopping(update->call->api->importing)))
+            return error_set(error, ERROR_UNAVAILABLE, "The service is stopping");
         struct algorithm_request request = {.use_type = remade->use_type, .algorithm = remade->algorithm};
         const struct origin_material *material =
             origin_choose(kind, update->before.name, materials, remade->environment_id, NULL, error);

@@ -1,9 +1,12 @@
 """Updating a certificate, key or keystore: JWKs that are attached to it follow when that is asked for, detached ones never."""
 
 import json
+import pathlib
 import threading
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
 from jwcrypto import jwk
 
 from harness import sources
@@ -68,6 +71,11 @@ def served(system, project):
     found = [{item["name"]: worker.jwk(project, item["name"])["kid"] for item in worker.items(project)} for worker in system.workers.values()]
     assert all(each == found[0] for each in found)
     return found[0]
+
+
+def ticks(pid):
+    """How long a program has worked, in hundredths of a second."""
+    return sum(int(each) for each in pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13])
 
 
 def versions(system, project):
@@ -252,3 +260,30 @@ def test_update_survives_a_kill_whole(installation):
     sources.wait_until(lambda: {name: (worker.jwk(source.project, name) or {}).get("kid") for name in ("one", "two", "three")}
                        == dict.fromkeys(("one", "two", "three"), thumbprint(new)), "what was recorded is deployed")
     assert json.dumps(base64_of(private_pem(new))) not in installation.api.log()
+
+
+def test_a_stop_does_not_wait_for_every_jwk_of_a_slow_keystore(installation):
+    installation.add_environment("production")
+    installation.start_api("--shutdown-timeout", "0ms")
+    installation.start_worker("production")
+    installation.wait_connected()
+    source = Sources(installation.api, installation.add_project("MyProject"))
+    old, new = ec_key(), ec_key()
+    add(source, "keystores", old)
+    for number in range(6):
+        attach(source, "keystores", f"j{number}")
+    slow = (serialization.PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1000000)
+            .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).build(b"changeit"))
+    file = pkcs12.serialize_key_and_certificates(b"signing", new, certificate(new), None, slow)
+    body = source.keystore_body("source", file, updateReferencedJwks=True)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(source.api.request("PUT", source.path("keystores", "source"), json_body=body)))
+    worked = ticks(installation.api.pid)
+    thread.start()
+    sources.wait_until(lambda: ticks(installation.api.pid) >= worked + 50, "the keystore is at work")
+    installation.api.terminate()
+    thread.join()
+    assert answers[0].status == 503, answers[0]
+    assert installation.api.wait_exit() == 0
+    installation.start_api()
+    assert set(served(installation, source.project).values()) == {thumbprint(old)}
