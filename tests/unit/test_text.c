@@ -1,4 +1,5 @@
 /* The growing text, its JSON writer, and the modules beneath it: memory and errors. */
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -308,6 +309,20 @@ static void long_errors_are_cut_between_characters(void **state) {
         }
 }
 
+static void large_blocks_go_back_at_once(void **state) {
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* sanitizers have an allocator of their own */
+#endif
+    size_t before = mallinfo2().hblks;
+    char *block = memory_resize(NULL, 8 << 20); /* by glibc's own rule anything smaller would come from the heap from now on */
+    free(block);
+    block = memory_resize(NULL, 1 << 20);
+    assert_int_equal(mallinfo2().hblks, before + 1);
+    free(block);
+    assert_int_equal(mallinfo2().hblks, before);
+}
+
 int main(void) {
     let_sqlite_allocate_small_blocks();
     memory_init();
@@ -320,6 +335,7 @@ int main(void) {
         cmocka_unit_test(json_strings_survive_a_parser),
         cmocka_unit_test(memory_is_zeroed_and_copied),
         cmocka_unit_test(running_out_of_memory_is_a_clear_exit),
+        cmocka_unit_test(large_blocks_go_back_at_once),
         cmocka_unit_test(errors_carry_code_and_message),
         cmocka_unit_test(long_errors_are_cut_between_characters),
     };
