@@ -409,7 +409,7 @@ static struct effect_change *wait_for_work(struct effects *effects) {
         }
         if (effects->open_again_ms < until)
             until = effects->open_again_ms;
-        if (until <= now)
+        if (until <= now || export_is_due(effects))
             break;
         if (until == INT64_MAX) {
             pthread_cond_wait(&effects->wanted, &effects->mutex);

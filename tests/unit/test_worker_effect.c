@@ -3,11 +3,29 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "worker/effect.h"
 #include "worker/retry.h"
+
+enum { HOUR_S = 3600 };
+
+/* The clocks as the program sees them. What waits a minute by a monotonic clock that is behind the kernel's by most of one waits
+ * for the rest. */
+static atomic_int wall_ahead_s, monotonic_behind_s;
+
+int clock_gettime(clockid_t which, struct timespec *time) {
+    long status = syscall(SYS_clock_gettime, which, time);
+    if (which == CLOCK_REALTIME)
+        time->tv_sec += atomic_load(&wall_ahead_s);
+    if (which == CLOCK_MONOTONIC)
+        time->tv_sec -= atomic_load(&monotonic_behind_s);
+    return (int)status;
+}
 
 static struct worker_fixture *fixture;
 static struct effects *effects;
@@ -26,6 +44,8 @@ static int set_up(void **state) {
     effects = NULL;
     started = false;
     held = NULL;
+    atomic_store(&wall_ahead_s, 0);
+    atomic_store(&monotonic_behind_s, 0);
     return 0;
 }
 
@@ -270,6 +290,49 @@ static void all_files_are_written_when_asked(void **state) {
     free(path);
 }
 
+/* Waits until a file holds that text. */
+static void await_file(const char *path, const char *text) {
+    char content[256];
+    for (int tries = 0; tries < 1000; tries++) {
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        content[fread(content, 1, sizeof content - 1, file)] = '\0';
+        fclose(file);
+        if (strcmp(content, text) == 0)
+            return;
+        poll(NULL, 0, 10);
+    }
+    fail_msg("%s holds %s", path, content);
+}
+
+static void files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing_changes(void **state) {
+    (void)state;
+    struct error error;
+    char *path = memory_format("%s/export", fixture->directory), *file = memory_format("%s/MyProject.json", path);
+    struct export *export = export_open(path, fixture->readers, &error);
+    assert_non_null(export);
+    struct state_jwk jwk = fixture_jwk(JWK_A, "one", 1, 1);
+    jwk.expires = time(NULL) + HOUR_S;
+    fixture_put(fixture, jwk);
+    atomic_store(&wall_ahead_s, 2 * HOUR_S);
+    atomic_store(&monotonic_behind_s, 59);
+    make_effects(export, false);
+    start();
+    effects_export_all(effects);
+    while (!effects_is_exported(effects)) {
+        uint64_t ignored;
+        assert_int_equal(read(wake, &ignored, sizeof ignored), sizeof ignored);
+    }
+    await_file(file, "{\"keys\":[]}");
+    atomic_store(&wall_ahead_s, 0);
+    await_file(file, "{\"keys\":[" PUBLIC_A "]}");
+    effects_stop(effects);
+    started = false;
+    export_close(export);
+    free(file);
+    free(path);
+}
+
 /* ---- the retry queue ---- */
 
 static void retries_come_in_the_order_of_their_time_and_wait_ever_longer(void **state) {
@@ -336,6 +399,7 @@ int main(void) {
         TEST(files_are_written_before_the_hook_runs),
         TEST(a_file_that_cannot_be_written_fails_and_recovers),
         TEST(all_files_are_written_when_asked),
+        TEST(files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing_changes),
         TEST(retries_come_in_the_order_of_their_time_and_wait_ever_longer),
         TEST(a_jwk_waits_once_and_can_be_taken_out_of_the_middle),
     };
