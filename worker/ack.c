@@ -53,6 +53,7 @@ struct ack_sender {
     struct refused *refused;
     size_t refused_count;
     bool failing;     /* nothing was delivered since a refusal: acks are sent one at a time until one is */
+    bool probing;     /* the one in flight is the first of the refused */
     int64_t retry_at; /* monotonic ms */
 };
 
@@ -103,8 +104,9 @@ _Bool ack_owns(const rd_kafka_message_t *record) {
     return ((uintptr_t)record->_private >> NUMBER_BITS & ACK_MARK) != 0;
 }
 
-static void keep_refused(struct ack_sender *sender, const char *key, size_t key_length, const char *value, size_t value_length,
-                         rd_kafka_headers_t *headers, void *tag) {
+/* Copies key and value; takes the headers. first: before those that wait already. */
+static void keep_refused(struct ack_sender *sender, bool first, const char *key, size_t key_length, const char *value,
+                         size_t value_length, rd_kafka_headers_t *headers, void *tag) {
     struct refused *refused = memory_new(sizeof *refused);
     *refused = (struct refused){.key = memory_bytes(key, key_length),
                                 .value = memory_bytes(value, value_length),
@@ -112,7 +114,10 @@ static void keep_refused(struct ack_sender *sender, const char *key, size_t key_
                                 .value_length = value_length,
                                 .headers = headers,
                                 .tag = tag};
-    DL_APPEND(sender->refused, refused);
+    if (first)
+        DL_PREPEND(sender->refused, refused);
+    else
+        DL_APPEND(sender->refused, refused);
     sender->refused_count++;
 }
 
@@ -142,8 +147,10 @@ static void send_collected(struct ack_sender *sender) {
     for (size_t i = 0; i < sender->count; i++) {
         struct collected *ack = &sender->collected[i];
         const char *key = sender->texts.bytes + ack->key_at, *value = sender->texts.bytes + ack->value_at;
-        if (produce(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag))
-            keep_refused(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag);
+        /* Behind those that wait, which keep their order: a failure must not be told after the success that followed it. */
+        if (sender->refused || sender->probing ||
+            produce(sender, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag))
+            keep_refused(sender, false, key, ack->key_length, value, ack->value_length, ack->headers, ack->tag);
     }
     sender->count = 0;
     text_reset(&sender->texts);
@@ -218,7 +225,7 @@ enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t 
     sender->progress_at = clock_monotonic_ms();
     if (!record->err) {
         kafka_health_granted(KAFKA_WRITE, sender->options.topic);
-        sender->failing = false;
+        sender->failing = sender->probing = false;
         return (enum ack_kind)((tag >> NUMBER_BITS) & ~(uint64_t)ACK_MARK);
     }
     /* Also what the producer gives back that ends with this process: then the event is read and acked again at the next start.
@@ -233,15 +240,16 @@ enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t 
     rd_kafka_headers_t *headers = NULL, *copy = NULL;
     if (rd_kafka_message_headers(record, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR)
         copy = rd_kafka_headers_copy(headers);
-    keep_refused(sender, record->key, record->key_len, record->payload, record->len, copy ? copy : rd_kafka_headers_new(1),
-                 record->_private);
+    keep_refused(sender, sender->probing, record->key, record->key_len, record->payload, record->len,
+                 copy ? copy : rd_kafka_headers_new(1), record->_private);
+    sender->probing = false;
     return ACK_KIND_NONE;
 }
 
 size_t ack_resend(struct ack_sender *sender) {
     struct refused *refused, *next;
     bool one_alone = sender->failing;
-    if (one_alone && clock_monotonic_ms() < sender->retry_at)
+    if (one_alone && (sender->in_flight > 0 || clock_monotonic_ms() < sender->retry_at))
         return sender->refused_count;
     DL_FOREACH_SAFE(sender->refused, refused, next) {
         if (produce(sender, refused->key, refused->key_length, refused->value, refused->value_length, refused->headers,
@@ -253,6 +261,7 @@ size_t ack_resend(struct ack_sender *sender) {
         refused_free(refused);
         metric_add(&metric_acks_retried, 1);
         if (one_alone) {
+            sender->probing = true;
             sender->retry_at = clock_monotonic_ms() + RETRY_MS;
             break;
         }

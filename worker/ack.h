@@ -56,7 +56,8 @@ _Bool ack_is_waiting(const struct ack_sender *sender);
  * and ACK_KIND_NONE when not: then it is kept and sent again by ack_resend(). */
 _Bool ack_owns(const rd_kafka_message_t *record);
 enum ack_kind ack_delivered(struct ack_sender *sender, const rd_kafka_message_t *record, uint64_t *number);
-/* Sends again what was refused: one a second until one is delivered, then all. Returns how many still wait. */
+/* Sends again what was refused, in its order: the first, once a second, until it is delivered, then all. Returns how many still
+ * wait. */
 size_t ack_resend(struct ack_sender *sender);
 
 #endif
