@@ -24,7 +24,7 @@ struct events_partition {
     bool begun;
     bool reading_again;
     bool refused; /* it may not be read at present */
-    bool gone;    /* the broker does not know it any more: another topic may come in its place */
+    bool gone;    /* to be begun from the start with the next refresh: the broker does not know it any more, or it could not be */
 };
 
 struct consumer {
@@ -485,8 +485,9 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
         }
         if (!partition)
             return 0;
+        partition->gone = true; /* until it is begun again */
         if (query_watermarks(consumer, topic, record->partition, &low, &high, error))
-            return partition->gone = true, 0; /* looked at again with the next refresh */
+            return 0;
         return start_over(consumer, record->partition, low, high, sweep_later(consumer), "its offset is out of range", error);
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
@@ -570,6 +571,8 @@ int consumer_hold_against(struct consumer *consumer, const rd_kafka_message_t *r
     struct events_partition *partition = &consumer->partitions[record->partition];
     partition->looking = false;
     *again = record->offset < partition->looked_at.offset && sequence > partition->looked_at.sequence;
+    for (size_t i = 0; *again && i < consumer->topic_count; i++)
+        consumer->partitions[i].gone = true; /* until it is begun again */
     if (*again)
         return read_all_again(consumer, sweep_later(consumer), "the topic was made again, and has grown past this", error);
     if (record->offset == partition->was_read - 1)

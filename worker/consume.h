@@ -35,7 +35,8 @@ void consumer_close(struct consumer *consumer); /* NULL is allowed */
 int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char **missing, struct error *error) MUST_CHECK;
 /* Begins all partitions. */
 int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *error) MUST_CHECK;
-/* Begins partitions that were added since, and again those whose topic was gone or may not be read. */
+/* Begins partitions that were added since, and again those whose topic was gone, that could not be begun again before, or that
+ * may not be read. */
 int consumer_refresh(struct consumer *consumer, int timeout_ms, struct error *error) MUST_CHECK;
 /* When the broker was lost, looks for it for up to timeout_ms. */
 void consumer_check_connection(struct consumer *consumer, int timeout_ms);
@@ -57,7 +58,7 @@ bool consumer_was_read(const struct consumer *consumer, const rd_kafka_message_t
 /* Whether it is the one that was asked for by looking back. */
 bool consumer_is_looking(const struct consumer *consumer, const rd_kafka_message_t *record);
 /* Ends the look. Begins everything from the start when an event of this sequence (look_back_sequence()) can not lie at that
- * place; *again tells whether it did. */
+ * place; *again tells whether that is so, also when it fails: then consumer_refresh() does it. */
 int consumer_hold_against(struct consumer *consumer, const rd_kafka_message_t *record, int64_t sequence, bool *again,
                           struct error *error) MUST_CHECK;
 

@@ -255,8 +255,10 @@ static bool look_back_at(struct worker *worker, const rd_kafka_message_t *messag
     struct error problem;
     bool again = false;
     int64_t sequence = look_back_sequence(worker->options.trust, message);
-    if (consumer_hold_against(worker->consumer, message, sequence, &again, &problem))
+    if (consumer_hold_against(worker->consumer, message, sequence, &again, &problem)) {
         log_warning("can not begin again; trying later", "reason", problem.message);
+        worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
+    }
     if (again)
         worker->caught_up = false;
     return again;

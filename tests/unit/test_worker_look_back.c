@@ -312,6 +312,63 @@ static void an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_tur
     assert_true(consumer_is_caught_up(consumer));
 }
 
+/* ---- when the state does not take it ---- */
+
+/* As a full disk does. */
+static void let_state_refuse(bool refuses) {
+    sqlite3 *db;
+    char *path = memory_format("%s/state.db", fixture->state_directory);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, refuses ? "CREATE TRIGGER full BEFORE UPDATE ON position BEGIN SELECT RAISE(ABORT, 'full'); END"
+                                              : "DROP TRIGGER full", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    free(path);
+}
+
+/* The next look at the topic makes up for what failed: all partitions of those are of generation 2 then. */
+static void assert_begun_again(int partitions) {
+    struct error error = {.message = ""};
+    struct consumer_place place;
+    let_state_refuse(false);
+    if (consumer_refresh(consumer, KAFKA_WAIT_MS, &error))
+        fail_msg("%s", error.message);
+    for (int32_t i = 0; i < KAFKA_EVENT_PARTITIONS; i++) {
+        assert_true(consumer_place(consumer, i, 0, &place));
+        assert_int_equal(place.generation, i < partitions ? 2 : 1);
+    }
+    settle(0, 30);
+}
+
+static void a_partition_out_of_range_begins_again_once_the_state_takes_it(void **state) {
+    (void)state;
+    struct error error;
+    enum consumer_error what;
+    write_records(1);
+    start_consumer();
+    settle(0, 10);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(kafka.producer, kafka.topics.events, NULL);
+    const rd_kafka_message_t out_of_range = {.err = RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE, .rkt = topic, .partition = 0};
+    let_state_refuse(true);
+    assert_int_equal(consumer_handle_error(consumer, &out_of_range, &what, &error), -1);
+    rd_kafka_topic_destroy(topic);
+    assert_begun_again(1);
+}
+
+static void another_topic_begins_everything_again_once_the_state_takes_it(void **state) {
+    (void)state;
+    struct error error;
+    bool again;
+    write_records(3);
+    store_position(2, 20);
+    start_consumer();
+    rd_kafka_message_t *record = take(1);
+    assert_true(consumer_was_read(consumer, record));
+    let_state_refuse(true);
+    assert_int_equal(consumer_hold_against(consumer, record, 21, &again, &error), -1);
+    rd_kafka_message_destroy(record);
+    assert_begun_again(KAFKA_EVENT_PARTITIONS);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -323,6 +380,8 @@ int main(void) {
         TEST(a_start_without_a_place_has_nothing_to_look_at),
         TEST(a_running_replica_looks_back_rarely_while_events_come_and_always_when_it_is_quiet),
         TEST(an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off),
+        TEST(a_partition_out_of_range_begins_again_once_the_state_takes_it),
+        TEST(another_topic_begins_everything_again_once_the_state_takes_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
