@@ -10,7 +10,7 @@ enum {
     LOG_LIMIT_PERIOD_MS = 10000, /* … in so long */
 };
 
-/* Zeroed before its first use; used by one thread. */
+/* Zeroed before its first use. */
 struct log_limit {
     int64_t period_end; /* monotonic ms; 0: none has begun */
     int lines;          /* written in this period */
@@ -18,7 +18,7 @@ struct log_limit {
 };
 
 /* Whether a line may be written now (monotonic ms). *suppressed gets how many were not since the last one: the line is to tell
- * it. */
+ * it. Thread-safe. */
 bool log_limit_allows(struct log_limit *limit, int64_t now, int64_t *suppressed);
 
 #endif

@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "http.h"
 #include "log.h"
+#include "log_limit.h"
 #include "memory.h"
 #include "metrics.h"
 #include "secret_file.h"
@@ -132,6 +133,23 @@ static gnutls_alert_description_t alert_for(int result, unsigned status) {
     return GNUTLS_A_BAD_CERTIFICATE;
 }
 
+/* Anybody can cause such lines. */
+static void tell_refused(gnutls_session_t session, int result, unsigned status) {
+    static struct log_limit limit;
+    char peer[HTTP_PEER_SIZE];
+    gnutls_datum_t reason = {0};
+    int64_t suppressed;
+    if (!log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+        return;
+    describe_peer(session, peer);
+    if (result == GNUTLS_E_SUCCESS)
+        gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &reason, 0);
+    log_info("client certificate refused", "peer", peer, "reason",
+             reason.data != NULL ? (const char *)reason.data : gnutls_strerror(result), "suppressed",
+             suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+    gnutls_free(reason.data);
+}
+
 /* Called in the handshake when the client's certificate is in, or known to be missing. */
 static int verify_client(gnutls_session_t session) {
     gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID, .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
@@ -139,14 +157,7 @@ static int verify_client(gnutls_session_t session) {
     int result = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
     if (result == GNUTLS_E_SUCCESS && status == 0)
         return 0;
-    char peer[HTTP_PEER_SIZE];
-    gnutls_datum_t reason = {0};
-    describe_peer(session, peer);
-    if (result == GNUTLS_E_SUCCESS)
-        gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &reason, 0);
-    log_info("client certificate refused", "peer", peer, "reason",
-             reason.data != NULL ? (const char *)reason.data : gnutls_strerror(result));
-    gnutls_free(reason.data);
+    tell_refused(session, result, status);
     metric_add(&refused_clients, 1);
     /* libmicrohttpd sends no alerts, and without one the client could not tell its user why. */
     gnutls_alert_send(session, GNUTLS_AL_FATAL, alert_for(result, status));

@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/kafka_health.h"
 #include "common/log.h"
+#include "common/log_limit.h"
 #include "common/memory.h"
 #include "common/metrics.h"
 #include "worker/metrics.h"
@@ -58,9 +59,13 @@ static void respond_no_project(struct http_request *request, const char *project
     respond_not_found_take(request, memory_format("Project (%s) is not found!", project));
 }
 
-/* The reason is ours to know: it goes to the log. */
+/* The reason is ours to know: it goes to the log, which must not grow with the requests. */
 static void respond_failure(struct http_request *request, const struct error *problem) {
-    log_error("request failed", "path", http_request_path(request), "reason", problem->message);
+    static struct log_limit limit;
+    int64_t suppressed;
+    if (log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+        log_error("request failed", "path", http_request_path(request), "reason", problem->message, "suppressed",
+                  suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
     respond_error(request, 500, "internal_error", "The replica can not read its state");
 }
 

@@ -193,6 +193,16 @@ def test_a_rate_comes_back_with_time(serve):
     wait_until(lambda: server.get().status == 200, "the bucket fills again")
 
 
+def test_requests_that_a_worker_can_not_answer_do_not_fill_its_log(tmp_path):
+    server = Server("worker", tmp_path)
+    (tmp_path / "state" / "state.db").unlink()
+    with server.dial() as connection:
+        for _ in range(40):
+            assert exchange(connection, "/projects/MyProject/.well-known/jwks.json").status == 500
+    assert 1 <= server.program.log().count('event="request failed"') < 40
+    assert server.program.stop() == 0
+
+
 def test_a_token_over_its_rate_is_refused_and_another_is_not(installation):
     project = installation.add_project("MyProject")
     api = installation.start_api("--rate-limit-token", "1/h:5")

@@ -1,5 +1,6 @@
 """TLS of both programs: versions, certificates that are replaced, keys that others may read, clients that must show a certificate."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -172,6 +173,16 @@ def test_only_clients_with_a_certificate_of_the_ca_are_served(serve, authority, 
     assert server.metric("jwk_tls_client_certificates_refused_total", client=good) == 8
     assert server.program.log().count("client certificate refused") == 8
     assert server.get(client=good, versions=versions).status == 200
+
+
+def test_a_flood_of_strangers_does_not_fill_the_log(serve, authority):
+    server = serve(client_ca=authority.certificate)
+    good = authority.issue("client", purpose="clientAuth")
+    for _ in range(40):
+        with contextlib.suppress(ssl.SSLError, ConnectionError), server.connect() as connection:
+            connection.recv(1)
+    assert server.metric("jwk_tls_client_certificates_refused_total", client=good) == 40
+    assert 1 <= server.program.log().count("client certificate refused") < 40
 
 
 def test_the_whole_way_works_over_tls(authority, installation):
