@@ -198,6 +198,15 @@ static struct effect_change *retry_new(const struct effect_change *change) {
     return effect_change_new(&pattern);
 }
 
+/* Has every file looked at once more, in a while. */
+static void look_at_files_again(struct effects *effects) {
+    int64_t again = clock_monotonic_ms() + EXPORT_RETRY_MS;
+    if (effects->options.export)
+        effects->export_again_ms = again;
+    if (effects->options.private_files)
+        effects->open_again_ms = again;
+}
+
 /* A change's first try. export_problem: NULL, or why its file could not be written. */
 static void try_first_take(struct effects *effects, struct effect_change *change, const struct error *export_problem) {
     struct error problem = {.code = ERROR_NONE};
@@ -210,9 +219,12 @@ static void try_first_take(struct effects *effects, struct effect_change *change
         post_take(effects, change, EFFECT_DONE, NULL, was_opened);
     } else {
         log_failure(change, &problem);
-        /* A sweep's change has no deployment that could be told of a later success, and no version to hold it against. */
+        /* A sweep's change has no deployment that could be told of a later success, and no version to hold it against. But what
+         * was removed must not stay in a file. */
         if (change->deployment_id)
             retry_queue_add_take(effects->retries, retry_new(change), clock_monotonic_ms());
+        else
+            look_at_files_again(effects);
         post_take(effects, change, EFFECT_FAILED, problem.message, was_opened);
     }
 }

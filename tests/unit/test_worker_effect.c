@@ -333,6 +333,47 @@ static void files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing
     free(path);
 }
 
+/* Nobody waits for what a sweep removes; the file would show it for ever. */
+static void the_file_of_a_project_that_was_swept_is_written_once_it_can_be(void **state) {
+    (void)state;
+    struct error error;
+    char *path = memory_format("%s/export", fixture->directory), *file = memory_format("%s/MyProject.json", path);
+    struct export *export = export_open(path, fixture->readers, &error);
+    assert_non_null(export);
+    struct state_jwk jwk = fixture_jwk(JWK_A, "one", 1, 1);
+    fixture_put(fixture, jwk);
+    atomic_store(&monotonic_behind_s, 4);
+    make_effects(export, false);
+    start();
+    effects_export_all(effects);
+    while (!effects_is_exported(effects)) {
+        uint64_t ignored;
+        assert_int_equal(read(wake, &ignored, sizeof ignored), sizeof ignored);
+    }
+    await_file(file, "{\"keys\":[" PUBLIC_A "]}");
+    jwk.version = 2;
+    jwk.deleted = true;
+    fixture_put(fixture, jwk);
+    /* A directory that is not empty can not be replaced by a file. */
+    char *command = memory_format("mv '%s' '%s.old' && mkdir -p '%s/x'", file, file, file);
+    assert_int_equal(system(command), 0);
+    free(command);
+    struct effect_change *change = change_of(JWK_A, 1);
+    change->operation = EVENT_DELETE;
+    change->deployment_id = NULL;
+    effects_submit_take(effects, change);
+    assert_int_equal(await(1, NULL), EFFECT_FAILED);
+    command = memory_format("rm -r '%s' && mv '%s.old' '%s'", file, file, file);
+    assert_int_equal(system(command), 0);
+    free(command);
+    await_file(file, "{\"keys\":[]}");
+    effects_stop(effects);
+    started = false;
+    export_close(export);
+    free(file);
+    free(path);
+}
+
 /* ---- the retry queue ---- */
 
 static void retries_come_in_the_order_of_their_time_and_wait_ever_longer(void **state) {
@@ -400,6 +441,7 @@ int main(void) {
         TEST(a_file_that_cannot_be_written_fails_and_recovers),
         TEST(all_files_are_written_when_asked),
         TEST(files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing_changes),
+        TEST(the_file_of_a_project_that_was_swept_is_written_once_it_can_be),
         TEST(retries_come_in_the_order_of_their_time_and_wait_ever_longer),
         TEST(a_jwk_waits_once_and_can_be_taken_out_of_the_middle),
     };
