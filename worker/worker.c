@@ -259,8 +259,6 @@ static bool look_back_at(struct worker *worker, const rd_kafka_message_t *messag
         log_warning("can not begin again; trying later", "reason", problem.message);
         worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
     }
-    if (again)
-        worker->caught_up = false;
     return again;
 }
 
@@ -281,9 +279,16 @@ static size_t capacity(const struct worker *worker) {
     return most;
 }
 
+/* A partition was begun again, or is new: what it has by now is not acked one by one, and gets into the files when all is caught
+ * up. To be called before anything of it is taken. */
+static void note_begun(struct worker *worker) {
+    worker->caught_up = worker->caught_up && consumer_is_caught_up(worker->consumer);
+}
+
 /* Takes what there is; returns how many records that was, errors and presence included. */
 static size_t take(struct worker *worker) {
     static rd_kafka_message_t *taken[BATCH_MAX]; /* of the loop's one thread */
+    note_begun(worker);
     size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
     bool begun_again = false;
     for (size_t i = 0; i < count; i++) {
@@ -329,8 +334,6 @@ static void apply(struct worker *worker) {
         batch->refused = true;
         return;
     }
-    if (again)
-        worker->caught_up = false;
     batch_drop_outdated(batch, worker->consumer);
     struct apply_target target = apply_target_of(worker);
     if (batch_has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
@@ -392,6 +395,7 @@ static bool believes_nothing(const struct worker *worker) {
 
 static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
+    note_begun(worker);
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
         worker->caught_up = worker->swollen = true;
         if (believes_nothing(worker))
@@ -431,9 +435,7 @@ static void note_contact(struct worker *worker) {
         note_state_failure(worker, &problem);
         return;
     }
-    if (again)
-        worker->caught_up = false;
-    else if (since > worker->options.tombstone_delay_ms / 100 || since < 0)
+    if (!again && (since > worker->options.tombstone_delay_ms / 100 || since < 0))
         store_positions(worker);
 }
 

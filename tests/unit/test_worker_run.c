@@ -3,6 +3,7 @@
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -119,6 +120,7 @@ struct running {
     struct error error;
     rd_kafka_t *acks, *workers; /* what the API reads */
     char *hook;
+    struct export *export; /* NULL: no files */
 };
 
 static void *run(void *context) {
@@ -150,6 +152,9 @@ static void start_worker(struct running *running, const char *hook_body) {
                                                 .readers = fixture->readers,
                                                 .wake = running->wake};
         effects = effects_new(&effect_options);
+    } else if (running->export) {
+        struct effect_options effect_options = {.export = running->export, .readers = fixture->readers, .wake = running->wake};
+        effects = effects_new(&effect_options);
     }
     running->options = (struct worker_options){.environment = "production",
                                                .replica = "edge-1",
@@ -162,6 +167,7 @@ static void start_worker(struct running *running, const char *hook_body) {
                                                .cache = running->cache,
                                                .effects = effects,
                                                .has_hook = hook_body != NULL,
+                                               .has_files = running->export != NULL,
                                                .status = &running->status,
                                                .wake = running->wake,
                                                .stop = &running->stop};
@@ -548,6 +554,45 @@ static void a_younger_state_sweeps_nothing(void **state) {
     assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
 }
 
+static void await_file(const char *path, const char *text) {
+    char content[512] = "";
+    int64_t deadline = clock_monotonic_ms() + PATIENCE_MS;
+    while (clock_monotonic_ms() < deadline) {
+        FILE *file = fopen(path, "r");
+        if (file) {
+            content[fread(content, 1, sizeof content - 1, file)] = '\0';
+            fclose(file);
+        }
+        if (strcmp(content, text) == 0)
+            return;
+        poll(NULL, 0, 10);
+    }
+    fail_msg("%s holds %s", path, content);
+}
+
+/* As when a topic is made again: what is in it when the partition begins again is not acked one by one. */
+static void what_is_read_when_a_partition_begins_again_gets_into_the_files(void **state) {
+    struct running *running = *state;
+    struct error error;
+    char *path = memory_format("%s/export", running->fixture->directory), *file = memory_format("%s/MyProject.json", path);
+    rd_kafka_resp_err_t errors[12]; /* for the worker and for the test's own readers, which stop at the first */
+    publish(JWK_A, "one", 1, 1, 0);
+    running->export = export_open(path, running->fixture->readers, &error);
+    assert_non_null(running->export);
+    start_worker(running, NULL);
+    await_ready(running);
+    await_file(file, "{\"keys\":[" PUBLIC_A "]}");
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        errors[i] = RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+    rd_kafka_mock_push_request_errors_array(cluster, 1 /* Fetch */, sizeof errors / sizeof *errors, errors);
+    publish(JWK_B, "two", 1, 2, 0);
+    await_file(file, "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
+    stop_worker(running);
+    export_close(running->export);
+    free(file);
+    free(path);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -561,6 +606,7 @@ int main(void) {
         TEST(a_failing_hook_is_told_then_named_then_corrected),
         TEST(a_failure_ends_with_the_hook_that_failed),
         TEST(a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while),
+        TEST(what_is_read_when_a_partition_begins_again_gets_into_the_files),
         TEST(after_that_while_it_is_swept),
         TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
         TEST(a_younger_state_sweeps_nothing),
