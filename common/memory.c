@@ -18,7 +18,7 @@ enum {
      * block that was freed so far, up to 32 MB, and what Kafka sent in one piece stays with the thread that received it: a
      * worker kept 14 MB that nothing used. */
     OWN_MAPPING_FROM = 256 * 1024,
-    KEPT_FREE_MAX = 1024 * 1024, /* at the end of a heap, before it is given back */
+    KEPT_FREE_MAX = 512 * 1024, /* at the end of each thread's heap */
 };
 
 static void *allocate_by_realloc(void *block, size_t size) {
