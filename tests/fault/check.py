@@ -25,7 +25,6 @@ PRIVATE_MEMBERS = check_trust.PRIVATE_MEMBERS
 STATUS_OUT_OF_MEMORY = 71
 RESIDENT_MAX = 400 << 20
 SETTLING_S = 3.0  # a replica that was ready for this long is known to the API
-TOMBSTONE_DELAY_MIN_MS = 28 * 24 * 3_600_000  # the default of 30 days, and clocks that are turned by hours
 RETIRING_GRAIN_MS = 1000  # by so much a replica may be early or late where a replaced key's time ends
 REFUSED = set(range(400, 500)) - {STILL_IN_PROGRESS}
 AT_MOST = 20  # sentences of one sort
@@ -438,7 +437,7 @@ def tombstones_come_late(evidence):
     for record in evidence.genuine:
         if record["topic"] == "events" and record["value"] is None:
             at = deleted_at.get(record["key"])
-            if at is None or record["timestamp"] < at + TOMBSTONE_DELAY_MIN_MS:
+            if at is None or record["timestamp"] < at + evidence.tombstone_delay_ms:
                 yield (f"invariant 5: the tombstone of {record['key']} at {record['partition']}@{record['offset']} came too early:"
                        f" deleted at {at}")
 

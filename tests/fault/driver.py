@@ -45,7 +45,7 @@ class Run:
         self.faults_per_round, self.round_s, self.most_workers = faults_per_round, round_s, most_workers
         self.topics_path = self.directory / "topics.jsonl"
         self.history = History(self.directory / "history.jsonl")
-        self.history.add("run", seed=seed, broker=broker, clock=[now(), time.time()])
+        self.history.add("run", seed=seed, broker=broker, clock=[now(), time.time()], api_options=list(options.get("api_options", ())))
         self.environments = ENVIRONMENTS
         self.copies = self.rounds = self.backups = self.key_generations = 0
         self.closed = False

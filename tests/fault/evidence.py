@@ -14,6 +14,8 @@ from .history import read_lines
 DELETION_MARGIN_S = 3.0  # what was written so shortly before its topic was deleted may not have been read
 URL_SAFE = str.maketrans("+/", "-_")  # base64 as base64url
 SECRET_SIZE_MIN = 20  # characters by which one is known: what is shorter may be there by chance
+TOMBSTONE_DELAY_MINUTES = 30 * 24 * 60  # the default
+CLOCKS_TURNED_MINUTES = 2 * 30 * 60  # from the most that faults set one back to the most that they set it forth
 RESULT_SUCCEEDED = 1  # enum result_state
 OPERATIONS = ("create", "update", "delete", "redeploy")  # enum event_operation
 
@@ -93,6 +95,13 @@ class Evidence:
         return [dict(row) for row in rows(
             self.final / "api", "SELECT jwk.uid, jwk.name, description, type, kid, jwk.version, deleted_at, epoch FROM jwk"
             " JOIN deployment ON deployment.id = jwk.deployment")]
+
+    @property
+    def tombstone_delay_ms(self):
+        """How long after a deletion its tombstone may come, by the clock of the API; of clocks that are turned, at the least."""
+        options = [*self.lines["run"][0]["api_options"], "--tombstone-delay", f"{TOMBSTONE_DELAY_MINUTES}m"]
+        minutes = int(options[options.index("--tombstone-delay") + 1].removesuffix("m"))
+        return 60_000 * (minutes - (CLOCKS_TURNED_MINUTES if self.lines["clock"] else 0))
 
     @functools.cached_property
     def environments(self):
