@@ -81,6 +81,7 @@ struct publisher {
     bool marking;                             /* a mark_job is under way */
     int64_t last_offsets[POSITION_COUNT_MAX]; /* by partition: behind the last event delivered by this process; 0: none */
     bool is_other_topic;                      /* the topic was made again */
+    struct guest *guest;                      /* owned, as long as its record is on its way; NULL: none is */
 };
 
 /* ---- marks ---- */
@@ -153,8 +154,9 @@ static void check_offset(struct publisher *publisher, const rd_kafka_message_t *
     *last = record->offset + 1;
 }
 
-/* Whom a record of another outbox belongs to. */
+/* Whom a record of another outbox belongs to, and which producer has it. */
 struct guest {
+    rd_kafka_t *producer;
     void (*delivered)(void *context, const rd_kafka_message_t *record);
     void *context;
 };
@@ -291,6 +293,7 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
         struct guest *guest = record->_private;
         pthread_mutex_lock(&publisher->lock);
         judge_guest(publisher, client, record->err, rd_kafka_topic_name(record->rkt));
+        publisher->guest = NULL;
         pthread_mutex_unlock(&publisher->lock);
         guest->delivered(guest->context, record);
         free(guest);
@@ -363,12 +366,14 @@ static bool let_wait(struct outgoing_batch *waiting, struct outgoing_batch *batc
 int publisher_produce(struct publisher *publisher, const char *topic, char *value, size_t length, rd_kafka_headers_t *headers,
                       void (*delivered)(void *context, const rd_kafka_message_t *record), void *context, struct error *error) {
     struct guest *guest = memory_new(sizeof *guest);
-    *guest = (struct guest){.delivered = delivered, .context = context};
     pthread_mutex_lock(&publisher->lock); /* it may be made again at this moment */
+    *guest = (struct guest){.producer = publisher->producer, .delivered = delivered, .context = context};
     rd_kafka_resp_err_t result = rd_kafka_producev(publisher->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0),
                                                    RD_KAFKA_V_VALUE(value, length), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
                                                    RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(guest), RD_KAFKA_V_END);
-    if (result != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
+        publisher->guest = guest;
+    else
         judge_guest(publisher, publisher->producer, result, topic);
     pthread_mutex_unlock(&publisher->lock);
     if (result == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -458,6 +463,20 @@ static rd_kafka_t *make_producer(struct publisher *publisher, struct error *erro
     return producer;
 }
 
+/* A producer has ended: what it had of another outbox, and has not reported, was not delivered. */
+static void give_up_guest(struct publisher *publisher, const rd_kafka_t *ended) {
+    pthread_mutex_lock(&publisher->lock);
+    struct guest *guest = publisher->guest;
+    bool is_lost = guest && guest->producer == ended;
+    if (is_lost)
+        publisher->guest = NULL;
+    pthread_mutex_unlock(&publisher->lock);
+    if (!is_lost)
+        return;
+    guest->delivered(guest->context, &(rd_kafka_message_t){.err = RD_KAFKA_RESP_ERR__PURGE_INFLIGHT});
+    free(guest);
+}
+
 /* After a fatal error of the producer: a new one, which sends all unmarked events again from the first. The lock is held. */
 static void start_over(struct publisher *publisher) {
     struct error error;
@@ -481,6 +500,7 @@ static void start_over(struct publisher *publisher) {
     rd_kafka_purge(old, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_flush(old, POLL_MS); /* serves the delivery reports of what was purged */
     kafka_client_free(old);
+    give_up_guest(publisher, old); /* a thread of it hung, in a resolver for instance, until the flush had ended */
     pthread_mutex_lock(&publisher->lock);
     log_debug("producer made again after an event was not delivered", "topic", publisher->topic);
     publisher->in_flight = 0;
@@ -596,6 +616,7 @@ void publisher_free(struct publisher *publisher) {
     free(publisher->stored);
     free(publisher->source);
     free(publisher->delivered);
+    free(publisher->guest);
     pthread_mutex_destroy(&publisher->lock);
     free(publisher);
 }

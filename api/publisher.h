@@ -36,7 +36,7 @@ void publisher_look(struct publisher *publisher);
 void publisher_add_topic(struct publisher *publisher, const char *topic);
 /* Sends a record of another outbox through the same producer, to partition 0. Takes value and headers when successful; delivered()
  * is then called once, in the publisher's thread, whatever came of it: a record that was not delivered is the caller's to send
- * again. Thread-safe, between start and stop. */
+ * again. One at a time. Thread-safe, between start and stop. */
 int publisher_produce(struct publisher *publisher, const char *topic, char *value, size_t length, rd_kafka_headers_t *headers,
                       void (*delivered)(void *context, const rd_kafka_message_t *record), void *context,
                       struct error *error) MUST_CHECK;

@@ -2,7 +2,9 @@
 #include "kafka_fixture.h"
 #include "store_fixture.h"
 
+#include <dlfcn.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 
 #include "api/publisher.h"
 #include "api/store_sql.h"
@@ -406,6 +408,52 @@ static void after_a_refused_event_everything_goes_out_again_in_order(void **stat
     close_world(&world);
 }
 
+/* Stands in the place of librdkafka's in this program: while a thread of a client hangs no flush brings its reports. */
+static atomic_bool is_hanging;
+rd_kafka_resp_err_t rd_kafka_flush(rd_kafka_t *client, int timeout_ms) {
+    rd_kafka_resp_err_t (*real)(rd_kafka_t *, int);
+    *(void **)&real = dlsym(RTLD_NEXT, "rd_kafka_flush");
+    return atomic_load(&is_hanging) ? RD_KAFKA_RESP_ERR__TIMED_OUT : real(client, timeout_ms);
+}
+
+struct told {
+    sem_t told;
+    rd_kafka_resp_err_t result;
+};
+
+static void tell(void *context, const rd_kafka_message_t *record) {
+    struct told *told = context;
+    told->result = record->err;
+    sem_post(&told->told);
+}
+
+static void a_record_of_another_outbox_is_told_of_also_when_its_producer_hangs_at_its_end(void **state) {
+    (void)state;
+    struct world world;
+    struct error error;
+    struct told told = {0};
+    char one[UUID_SIZE];
+    const char *other;
+    sem_init(&told.told, 0, 0);
+    open_world(&world);
+    other = world.kafka.topics.acks; /* any that is there */
+    start(&world);
+    create(&world, "one", one);
+    await_empty_outbox(&world);
+    assert_int_equal(rd_kafka_mock_partition_set_leader(world.kafka.cluster, other, 0, -1), 0);
+    assert_int_equal(publisher_produce(world.publisher, other, memory_string("x"), 1, rd_kafka_headers_new(1), tell, &told, &error), 0);
+    atomic_store(&is_hanging, true);
+    rd_kafka_mock_push_request_errors(world.kafka.cluster, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    update_many(&world, "one", 1, true);
+    await_empty_outbox(&world);
+    sem_wait(&told.told);
+    assert_int_not_equal(told.result, RD_KAFKA_RESP_ERR_NO_ERROR);
+    atomic_store(&is_hanging, false);
+    stop(&world, 5000);
+    close_world(&world);
+    sem_destroy(&told.told);
+}
+
 static int add_tombstones(struct job *job, struct store *store, struct error *error) {
     struct look *look = (struct look *)job;
     int added;
@@ -655,6 +703,7 @@ int main(void) {
         cmocka_unit_test(what_was_not_delivered_at_a_stop_is_sent_at_the_next_start),
         cmocka_unit_test(events_sent_again_end_with_the_latest),
         cmocka_unit_test(after_a_refused_event_everything_goes_out_again_in_order),
+        cmocka_unit_test(a_record_of_another_outbox_is_told_of_also_when_its_producer_hangs_at_its_end),
         cmocka_unit_test(a_tombstone_follows_the_delete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
