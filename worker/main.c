@@ -355,7 +355,8 @@ static int run(void *context, char **operands, int count) {
     worker_metrics_register();
     kafka_health_register();
     enum worker_end end = WORKER_FAILED;
-    if (open_service(&service, settings, &error) == 0) {
+    bool is_open = open_service(&service, settings, &error) == 0;
+    if (is_open) {
         struct worker_options worker = {.environment = settings->environment,
                                         .replica = settings->replica,
                                         .url = service.url,
@@ -381,6 +382,8 @@ static int run(void *context, char **operands, int count) {
     close_service(&service);
     log_info("stopped");
     close(wake);
+    if (!is_open && error.code == ERROR_INVALID)
+        return EXIT_USAGE; /* another start would end the same way */
     return end == WORKER_STOPPED ? EXIT_SUCCESS : end == WORKER_FENCED ? EXIT_FENCED : EXIT_FAILURE;
 }
 

@@ -76,6 +76,17 @@ SERVE = ["jwk-api", "serve", "--listen", "127.0.0.1:0"]
 WORKER = ["jwk-worker", "--environment", "production", "--replica", "edge-1", "--unsigned", "--listen", "127.0.0.1:0"]
 
 
+def end_of(program, words, directory, environment):
+    """Starts a program that is to end by itself; its status and what it said."""
+    name, *arguments = program
+    where = "--data-dir" if name == "jwk-api" else "--state-dir"
+    started = Program(name, [BUILD / name, *arguments, where, directory, *words], directory.parent, environment)
+    try:
+        return started.wait_exit(), started.log()
+    finally:
+        started.kill()
+
+
 @pytest.mark.parametrize("words, environment", [
     (["--brokers", ""], {}), (["--brokers", " , "], {}), (["-X", "bootstrap.servers="], {}), ([], {"BROKERS": " "}), ([], {"BROKERS": ","}),
 ], ids=["empty", "separators", "property", "variable of white space", "variable of separators"])
@@ -83,13 +94,14 @@ WORKER = ["jwk-worker", "--environment", "production", "--replica", "edge-1", "-
 def test_no_broker_at_all_is_refused(program, words, environment, tmp_path, master_key):
     """Waiting for one would have no end."""
     name, prefix, directory = program[0], program[0].upper().replace("-", "_"), tmp_path / "data"
-    where = "--data-dir" if name == "jwk-api" else "--state-dir"
-    started = Program(name, [BUILD / name, *program[1:], where, directory, *words], tmp_path,
-                      {f"{prefix}_{variable}": value for variable, value in environment.items()} | master_key)
-    try:
-        status = started.wait_exit()
-    finally:
-        started.kill()
-    assert (status, started.log()) == (2, f"{name}: no Kafka broker is named: --brokers takes HOST:PORT,...\n")
+    status, log = end_of(program, words, directory, {f"{prefix}_{variable}": value for variable, value in environment.items()} | master_key)
+    assert (status, log) == (2, f"{name}: no Kafka broker is named: --brokers takes HOST:PORT,...\n")
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("program", [SERVE, WORKER], ids=["jwk-api", "jwk-worker"])
+def test_an_address_that_is_none_stays_one(program, tmp_path, master_key):
+    """A supervisor must not start it again and again."""
+    status, log = end_of(program, ["--listen", "nonsense", "--brokers", "127.0.0.1:1"], tmp_path / "data", master_key)
+    assert status == 2 and "nonsense" in log, log
 
