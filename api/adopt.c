@@ -1,7 +1,7 @@
 /* jwk-api adopt: makes a store that was put back from a backup the truth again.
  *
  * Replicas and topic are ahead of it. A new epoch orders before their versions; every JWK of the store is published again in
- * it, and JWKs that the topic knows and the store does not are deleted. */
+ * it, and JWKs that the topic has and the store has not are deleted. */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,14 +120,14 @@ static int read_topic(const struct kafka_settings *settings, const char *topic, 
     return status;
 }
 
-/* Records a deletion for each JWK that the store does not know; returns how many, or -1. */
+/* Records a deletion for each JWK that the store does not have; returns how many, or -1. */
 static int delete_unknown(struct store *store, const struct topic_content *content, struct error *error) {
     int count = 0;
     for (const struct last_event *last = content->events; last; last = last->hh.next) {
-        int known = last->event.operation == EVENT_DELETE ? 1 : store_knows_jwk(store, last->jwk_id, error);
-        if (known < 0 || (known == 0 && store_delete_unknown(store, &last->event, last->partition, error)))
+        int stays = last->event.operation == EVENT_DELETE ? 1 : store_has_jwk(store, last->jwk_id, error);
+        if (stays < 0 || (stays == 0 && store_delete_unknown(store, &last->event, last->partition, error)))
             return -1;
-        count += known == 0;
+        count += stays == 0;
     }
     return count;
 }

@@ -179,8 +179,8 @@ int store_adopt(struct store *store, int64_t topic_epoch, int64_t topic_sequence
     return store_read_identity(store, &store->identity, error) || store_republish_begin(store, error) ? -1 : 0;
 }
 
-int store_knows_jwk(struct store *store, const char *jwk_id, struct error *error) {
-    sqlite3_stmt *statement = store_statement(store, "SELECT 1 FROM jwk WHERE uid = ?1", error);
+int store_has_jwk(struct store *store, const char *jwk_id, struct error *error) {
+    sqlite3_stmt *statement = store_statement(store, "SELECT 1 FROM jwk WHERE uid = ?1 AND deleted_at IS NULL", error);
     if (!statement)
         return -1;
     store_bind_text(statement, 1, jwk_id);
@@ -223,7 +223,9 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
     sqlite3_stmt *statement = store_statement(
         store,
         "INSERT INTO jwk (uid, project_id, name, type, source_type, version, partition, created_at, updated_at, deleted_at)"
-        " VALUES (?1, ?2, ?3, ?4, 'COPY_PASTE', ?5, ?6, ?7, ?7, ?7)",
+        " VALUES (?1, ?2, ?3, ?4, 'COPY_PASTE', ?5, ?6, ?7, ?7, ?7) ON CONFLICT (uid) DO UPDATE SET"
+        " version = max(version + 1, excluded.version), updated_at = ?7, deleted_at = ?7, tombstoned_at = NULL"
+        " RETURNING id, version, partition",
         error);
     if (!statement)
         return -1;
@@ -235,16 +237,17 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
     store_bind_integer(statement, 5, event->version + 1);
     store_bind_integer(statement, 6, partition);
     store_bind_integer(statement, 7, now);
-    if (store_run(store, statement, "noting a JWK that is not known", error))
+    if (store_step(store, statement, "noting a JWK that is not known", error) != 1)
         return -1;
     struct deployment_subject subject = {.operation = EVENT_DELETE,
-                                         .id = sqlite3_last_insert_rowid(store->db),
+                                         .id = sqlite3_column_int64(statement, 0),
                                          .uid = event->jwk_id,
-                                         .version = event->version + 1,
-                                         .partition = partition,
+                                         .version = sqlite3_column_int64(statement, 1),
+                                         .partition = sqlite3_column_int(statement, 2),
                                          .name = event->name,
                                          .type = event->type,
                                          .now = now};
+    sqlite3_reset(statement);
     struct store_change change;
     if (store_record_deployment(store, &author, &subject, &change, error))
         return -1;

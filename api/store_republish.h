@@ -21,9 +21,10 @@ int store_read_published_ends(struct store *store, int64_t *ends, int partitions
 /* Puts the store ahead of what its topic ends with: a new epoch, a sequence behind all that were given, and everything to be
  * published again. */
 int store_adopt(struct store *store, int64_t topic_epoch, int64_t topic_sequence, struct error *error) MUST_CHECK;
-/* Whether the store has a row of that JWK, deleted ones too: 1, 0, or -1 with an error. */
-int store_knows_jwk(struct store *store, const char *jwk_id, struct error *error) MUST_CHECK;
-/* Records the deletion of a JWK that replicas have and the store does not know, as its last event tells of it. */
+/* Whether the store has that JWK, and it is not deleted: 1, 0, or -1 with an error. */
+int store_has_jwk(struct store *store, const char *jwk_id, struct error *error) MUST_CHECK;
+/* Records the deletion of a JWK that replicas have and the store has not, as its last event tells of it. The store may know it
+ * as deleted: then an older backup was put back in between, and it is deleted once more. */
 int store_delete_unknown(struct store *store, const struct event *event, int partition, struct error *error) MUST_CHECK;
 
 #endif

@@ -66,6 +66,37 @@ def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_ado
     assert worker.names(project) == ["after", "kept"]
 
 
+@pytest.mark.parametrize("tombstoned", [False, True])
+def test_what_the_store_knows_as_deleted_is_deleted_again_though_an_earlier_backup_was_put_back_before(started, project, tombstoned):
+    """First the wrong backup was put back, then the right one."""
+    api, worker = started.api, started.workers["production", "edge-1"]
+    for name in ("kept", "deleted"):
+        assert api.create(project, name).status == 200
+    assert api.stop() == 0
+    put_back_early = back_up(started, "early")
+    assert started.start_api().delete(project, "deleted").status == 200
+    assert started.api.stop() == 0
+    if tombstoned:
+        with contextlib.closing(sqlite3.connect(started.data_directory / "jwk-api.db")) as store:
+            store.execute("UPDATE jwk SET deleted_at = deleted_at - 60000 WHERE deleted_at IS NOT NULL")
+            store.commit()
+        started.start_api("--tombstone-delay", "1s")
+        wait_until(lambda: any(record.raw is None for record in started.topics.read(started.topics.events)), "the tombstone is there")
+        assert started.api.stop() == 0
+    put_back_late = back_up(started, "late")
+    put_back_early()
+    started.admin("adopt", *started.broker_options)
+    started.start_api()
+    wait_until(lambda: worker.names(project) == ["deleted", "kept"], "the replica follows the early store")
+    assert started.api.stop() == 0
+    put_back_late()
+    assert "deletes 1 " in started.admin("adopt", *started.broker_options).stdout
+    started.start_api()
+    wait_until(lambda: worker.names(project) == ["kept"], "the replica follows the late store")
+    assert started.admin("check").returncode == 0
+    assert started.start_worker("production", "edge-2").names(project) == ["kept"], "so does a new one"
+
+
 NEVER = 1_000_000  # changes ahead of every store here
 
 
@@ -109,9 +140,9 @@ def forge_ends(installation, count):
     append(installation, [forged[number % len(forged)] for number in range(count)])
 
 
-def back_up(installation):
+def back_up(installation, name="backup"):
     """Copies the store of an API that has ended; returns what puts it back."""
-    backup = installation.directory / "backup"
+    backup = installation.directory / name
     shutil.copytree(installation.data_directory, backup)
 
     def put_back():
