@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/text.h"
+#include "roster.h"
 
 enum { NAMES_SHOWN_MAX = 5 }; /* replicas that one message names */
 
@@ -46,9 +47,6 @@ static void settle(struct deployment *deployment, struct environment_outcome *ou
     deployment->unsettled--;
 }
 
-static const char *done_word(const struct deployment *deployment) {
-    return deployment->operation == EVENT_DELETE ? "Undeployed" : "Deployed";
-}
 static const char *noun(const struct deployment *deployment) {
     return deployment->operation == EVENT_DELETE ? "undeployment" : "deployment";
 }
@@ -77,26 +75,21 @@ static struct expectation *find_expectation(const struct environment_outcome *ou
 
 /* The sentence for a success that leaves out replicas that are offline; NULL when there are none. */
 static char *success_message(const struct deployment *deployment, const struct environment_outcome *outcome) {
-    size_t applied = 0, offline = 0;
-    const struct replica *example = NULL;
-    int64_t now = clock_monotonic_ms();
+    const struct store_change *change = &deployment->change;
+    const struct store_success success = {.sequence = change->sequence,
+                                          .epoch = change->epoch,
+                                          .partition = change->partition,
+                                          .operation = deployment->operation,
+                                          .jwk_id = change->jwk_id};
+    struct reach reach = {0};
     for (size_t i = 0; i < outcome->count; i++)
-        applied += outcome->expectations[i].state == EXPECT_APPLIED;
+        reach.applied += outcome->expectations[i].state == EXPECT_APPLIED;
     for (const struct replica *replica = outcome->environment->replicas; replica; replica = replica->next) {
-        if (replica->connected || replica->left || now - replica->offline_at > REPLICA_FORGET_MS)
-            continue;
         const struct expectation *expectation = find_expectation(outcome, replica);
-        if (expectation && expectation->state == EXPECT_APPLIED)
-            continue; /* it went after its ack, which is counted */
-        example = replica;
-        offline++;
+        if (!expectation || expectation->state != EXPECT_APPLIED) /* else it went after its ack, which is counted */
+            reach_add(&reach, replica, &success);
     }
-    if (!example)
-        return NULL;
-    char since[CLOCK_TEXT_SIZE];
-    return memory_format("%s successfully %s %zu of %zu replicas; %s has been offline since %s and catches up when it connects",
-                         done_word(deployment), deployment->operation == EVENT_DELETE ? "from" : "to", applied,
-                         applied + offline, example->name, clock_format(example->offline_wall, since));
+    return reach_message(&reach, deployment->operation);
 }
 
 static char *failure_message(const struct deployment *deployment, const struct environment_outcome *outcome) {

@@ -10,16 +10,16 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "roster.h"
 
 enum { PARTITIONS_MAX = 256 }; /* of the acks topic */
 
-/* An ack that came when nobody waited, with the names of the replicas that were live then. */
+/* An ack that came when nobody waited, with who was live and who was offline then. */
 struct late_ack {
     char deployment_id[UUID_SIZE], jwk_id[UUID_SIZE], event_hash[SHA256_TEXT_SIZE];
     char *environment, *replica, *message; /* message: NULL when applied */
     int64_t epoch, version;
-    char **live;
-    size_t live_count;
+    struct roster *roster; /* one reference, owned */
 };
 
 struct item {
@@ -54,9 +54,7 @@ struct gathered {
 static void late_free(struct late_ack *late) {
     if (!late)
         return;
-    for (size_t i = 0; i < late->live_count; i++)
-        free(late->live[i]);
-    free(late->live);
+    roster_release(late->roster);
     free(late->environment);
     free(late->replica);
     free(late->message);
@@ -82,6 +80,7 @@ struct judgement {
     bool fits, change;
     enum result_state state;
     char *message, *replicas;
+    cJSON *outcomes; /* of the replicas; NULL: no change */
 };
 
 /* The replicas' outcomes stored so far with this one put in. */
@@ -97,27 +96,41 @@ static cJSON *merge(const char *stored, const struct late_ack *late) {
 }
 
 /* What the environment's state is, given each replica's outcome and who is live. */
-static void conclude(struct judgement *judgement, const cJSON *replicas, enum event_operation operation,
+static void conclude(struct judgement *judgement, const struct store_deployment *deployment,
                      const struct store_result *result) {
+    const cJSON *replicas = judgement->outcomes;
+    const struct roster *roster = judgement->late->roster;
     size_t missing = 0;
     const cJSON *failed = NULL, *item;
     cJSON_ArrayForEach (item, replicas)
         if (item->valuestring[0])
             failed = item;
-    for (size_t i = 0; i < judgement->late->live_count; i++)
-        missing += !cJSON_GetObjectItemCaseSensitive(replicas, judgement->late->live[i]);
+    for (size_t i = 0; i < roster->live_count; i++)
+        missing += !cJSON_GetObjectItemCaseSensitive(replicas, roster->live[i]);
     if (failed) {
         judgement->state = RESULT_FAILED;
         judgement->message =
-            memory_format("%s failed on replica %s: %s", operation == EVENT_DELETE ? "Undeployment" : "Deployment",
+            memory_format("%s failed on replica %s: %s", deployment->operation == EVENT_DELETE ? "Undeployment" : "Deployment",
                           failed->string, failed->valuestring);
     } else if (missing) {
         judgement->state = RESULT_PENDING;
         /* The sentence of a wait that ended stays true; that of a failure which has passed does not. */
         judgement->message = result->state == RESULT_PENDING ? memory_string(result->message) : NULL;
     } else {
+        const struct store_success success = {.sequence = deployment->sequence,
+                                              .epoch = deployment->epoch,
+                                              .partition = deployment->partition,
+                                              .operation = deployment->operation,
+                                              .jwk_id = deployment->jwk_uid};
         judgement->state = RESULT_SUCCEEDED;
+        judgement->message = roster_message(roster, &success, replicas);
     }
+}
+
+/* Of an earlier version: whoever has applied this one has passed that one. */
+static char *superseded_message(void *context, const struct store_success *success) {
+    const struct judgement *judgement = context;
+    return roster_message(judgement->late->roster, success, judgement->outcomes);
 }
 
 static void judge(void *context, const struct store_deployment *deployment) {
@@ -136,10 +149,9 @@ static void judge(void *context, const struct store_deployment *deployment) {
         judgement->change = true;
         judgement->sequence = deployment->sequence;
         judgement->environment_id = result->environment_id;
-        cJSON *replicas = merge(result->replicas, late);
-        conclude(judgement, replicas, deployment->operation, result);
-        judgement->replicas = judgement->state == RESULT_SUCCEEDED ? NULL : cJSON_PrintUnformatted(replicas);
-        cJSON_Delete(replicas);
+        judgement->outcomes = merge(result->replicas, late);
+        conclude(judgement, deployment, result);
+        judgement->replicas = judgement->state == RESULT_SUCCEEDED ? NULL : cJSON_PrintUnformatted(judgement->outcomes);
         return;
     }
 }
@@ -164,12 +176,13 @@ static int store_late(struct store *store, const struct late_ack *late, struct e
                                               .settled_at = judgement.state == RESULT_PENDING ? 0 : now};
         status = store_set_result(store, &outcome, error);
         if (status == 0 && judgement.state == RESULT_SUCCEEDED)
-            status = store_settle_superseded(store, judgement.sequence, judgement.environment_id, now, error);
+            status = store_settle_superseded(store, &outcome, superseded_message, &judgement, error);
         log_info("late ack recorded", "deployment", late->deployment_id, "environment", late->environment, "replica",
                  late->replica, "status", late->message ? "failed" : "applied");
     }
     free(judgement.message);
     free(judgement.replicas);
+    cJSON_Delete(judgement.outcomes);
     return status;
 }
 
@@ -286,12 +299,7 @@ void gathered_add_late(struct gathered *gathered, const struct ack *ack, const s
         late->message = memory_string(ack->message && ack->message[0] ? ack->message : "no reason given");
     late->epoch = ack->epoch;
     late->version = ack->version;
-    for (const struct replica *other = replica->environment->replicas; other; other = other->next) {
-        if (!replica_is_live(other))
-            continue;
-        late->live = memory_resize(late->live, (late->live_count + 1) * sizeof *late->live);
-        late->live[late->live_count++] = memory_string(other->name);
-    }
+    late->roster = roster_share(replica->environment);
     add(gathered, &(struct item){.late = late});
 }
 

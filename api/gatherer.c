@@ -85,7 +85,7 @@ static void take_inbox(struct gatherer *gatherer, int64_t now) {
     gatherer->environments = NULL;
     gatherer->republished = false;
     if (republished)
-        gatherer->replicas.floor = gatherer->floor;
+        replicas_set_floor(&gatherer->replicas, &gatherer->floor);
     pthread_mutex_unlock(&gatherer->lock);
     if (environments)
         enrolling_set(gatherer->enrolling, environments, forget_enrolled, gatherer);
@@ -190,7 +190,8 @@ static int read_floor(struct gatherer *gatherer, struct store *store, struct err
     struct store_identity identity;
     if (store_read_identity(store, &identity, error))
         return -1;
-    gatherer->replicas.floor = (struct sequence_floor){.from = identity.republish_from, .until = identity.republish_until};
+    const struct sequence_floor floor = {.from = identity.republish_from, .until = identity.republish_until};
+    replicas_set_floor(&gatherer->replicas, &floor);
     return 0;
 }
 

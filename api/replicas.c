@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "enrolled.h"
+#include "roster.h"
 
 struct replica_environment *replicas_environment(struct replica_table *table, const char *name) {
     struct replica_environment *environment;
@@ -56,6 +57,18 @@ static struct replica *find_or_make(struct replica_table *table, const struct pr
     return replica;
 }
 
+/* What was said of its replicas is not so any more. */
+static void drop_roster(struct replica_environment *environment) {
+    roster_release(environment->roster);
+    environment->roster = NULL;
+}
+
+void replicas_set_floor(struct replica_table *table, const struct sequence_floor *floor) {
+    table->floor = *floor;
+    for (struct replica_environment *environment = table->environments; environment; environment = environment->hh.next)
+        drop_roster(environment);
+}
+
 static void note_state(struct replica *replica, const struct presence *presence) {
     replica->epoch = presence->epoch;
     replica->keys = presence->keys;
@@ -92,6 +105,7 @@ static void disconnect(struct replica *replica, bool left, int64_t now) {
     bool was_live = replica_is_live(replica);
     replica->connected = replica->ready = false;
     replica->left = left;
+    drop_roster(replica->environment);
     if (was_live && !has_live(replica->environment))
         replica->environment->left_at = now;
     log_info(left ? "replica left" : "replica is offline", "environment", replica->environment->name, "replica", replica->name,
@@ -126,6 +140,7 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
         return -1;
     *found = replica;
     *change = REPLICA_SAME;
+    drop_roster(replica->environment);
     bool counts = is_current(replica, presence, offset, is_proven);
     if (counts || replica->offline_wall == 0) /* it may be all that is ever heard */
         note_written(replica, written, now, table->caught_up);
@@ -238,6 +253,7 @@ void replicas_free(struct replica_table *table) {
             free(replica);
         }
         HASH_DEL(table->environments, environment);
+        roster_release(environment->roster);
         free(environment);
     }
 }
@@ -255,18 +271,20 @@ static void *copy_array(const void *items, size_t size) {
     return copy;
 }
 
+void replica_copy(const struct replica *replica, struct replica *copy) {
+    *copy = *replica;
+    copy->next = NULL;
+    copy->enrolled = NULL;
+    copy->positions = copy_array(replica->positions, replica->position_count * sizeof *replica->positions);
+    copy->failing = copy_array(replica->failing, replica->failing_count * sizeof *replica->failing);
+}
+
 struct replica *replicas_copy(const struct replica_table *table, size_t *count) {
     struct replica *copy = memory_new(table->replica_count * sizeof *copy + 1);
     *count = 0;
     for (const struct replica_environment *environment = table->environments; environment; environment = environment->hh.next)
-        for (const struct replica *replica = environment->replicas; replica; replica = replica->next) {
-            struct replica *item = &copy[(*count)++];
-            *item = *replica;
-            item->next = NULL;
-            item->enrolled = NULL;
-            item->positions = copy_array(replica->positions, replica->position_count * sizeof *replica->positions);
-            item->failing = copy_array(replica->failing, replica->failing_count * sizeof *replica->failing);
-        }
+        for (const struct replica *replica = environment->replicas; replica; replica = replica->next)
+            replica_copy(replica, &copy[(*count)++]);
     qsort(copy, *count, sizeof *copy, compare);
     return copy;
 }

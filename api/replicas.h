@@ -56,6 +56,7 @@ struct replica_environment {
     bool unsettled;           /* the store may hold pending results that a position settles … */
     uint64_t unsettled_stamp; /* … and this counts when that was noted */
     bool settling;            /* a job that settles them is under way */
+    struct roster *roster;    /* of its replicas as they are; NULL: none is made yet. One reference, owned */
     UT_hash_handle hh;
 };
 
@@ -92,6 +93,8 @@ int64_t replicas_expire(struct replica_table *table, int64_t now, void (*gone)(v
 void replicas_excuse(struct replica_table *table, int64_t pause_ms);
 /* Forgets all incarnations and who is connected: the topic was made again. */
 void replicas_reset(struct replica_table *table, int64_t now);
+/* From now on positions are judged by this floor. */
+void replicas_set_floor(struct replica_table *table, const struct sequence_floor *floor);
 /* The environment of that name; makes it when there is room, else NULL. */
 struct replica_environment *replicas_environment(struct replica_table *table, const char *name);
 struct replica *replicas_find(const struct replica_table *table, const char *environment, const char *replica);
@@ -105,6 +108,8 @@ bool replica_covers(const struct replica *replica, int64_t epoch, int partition,
 /* A copy of each replica, in the order of environments and names; `environment` points into the table, whose names do not
  * change. replicas_copy_free() frees it. */
 struct replica *replicas_copy(const struct replica_table *table, size_t *count);
+/* A copy of one, which goes into an array that replicas_copy_free() frees. */
+void replica_copy(const struct replica *replica, struct replica *copy);
 void replicas_copy_free(struct replica *copy, size_t count);
 void replicas_free(struct replica_table *table);
 

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "roster.h"
 
 enum { ROWS = 1000 }; /* pending results looked at in one transaction */
 
@@ -24,7 +25,8 @@ struct settle_job {
     char (*failing)[UUID_SIZE];
     const char **failing_list;
     size_t failing_count;
-    int64_t after, left; /* where the next transaction goes on; rows that stay pending */
+    struct roster *roster; /* as of then; one reference, owned */
+    int64_t after, left;   /* where the next transaction goes on; rows that stay pending */
     bool more;
     struct settle_job *next; /* of the finished ones */
 };
@@ -48,7 +50,12 @@ static void job_free(struct settle_job *job) {
     free(job->positions);
     free(job->failing);
     free(job->failing_list);
+    roster_release(job->roster);
     free(job);
+}
+
+static char *success_message(void *context, const struct store_success *success) {
+    return roster_message(context, success, NULL);
 }
 
 static int run(struct job *base, struct store *store, struct error *error) {
@@ -62,9 +69,14 @@ static int run(struct job *base, struct store *store, struct error *error) {
         job->more = false;
         return 0;
     }
+    const struct store_coverage coverage = {.environment = job->environment,
+                                            .positions = job->positions,
+                                            .position_count = job->position_count,
+                                            .except = job->failing_list,
+                                            .except_count = job->failing_count};
     int64_t after = job->after, left = job->left;
-    if (store_settle_pending(store, job->environment, job->positions, job->position_count, job->failing_list,
-                             job->failing_count, clock_wall_ms(), ROWS, &after, &job->more, &left, error))
+    if (store_settle_pending(store, &coverage, clock_wall_ms(), success_message, job->roster, ROWS, &after, &job->more, &left,
+                             error))
         return -1;
     job->after = after;
     job->left = left;
@@ -139,6 +151,7 @@ void settler_consider(struct settler *settler, struct replica_environment *envir
     job->failing_list = memory_new(job->failing_count * sizeof *job->failing_list + 1);
     for (size_t i = 0; i < job->failing_count; i++)
         job->failing_list[i] = job->failing[i];
+    job->roster = roster_share(environment);
     environment->settling = true;
     if (writer_defer(settler->writer, &job->job))
         abort(); /* a deferred job is never refused */

@@ -285,6 +285,7 @@ struct store_deployment { /* strings are borrowed until the callback returns */
     const char *changed; /* names of the fields that an update changed, separated by commas; NULL: none */
     enum event_operation operation;
     int64_t project_id, epoch, version, created_at;
+    int partition; /* of its JWK */
     size_t result_count;
     const struct store_result *results;
 };
@@ -298,16 +299,34 @@ struct store_result {
 int store_find_deployment(struct store *store, const char *uid,
                           void (*visit)(void *context, const struct store_deployment *deployment), void *context,
                           struct error *error) MUST_CHECK;
-/* Settles as succeeded what is pending or failed in an environment and covered by positions (the least of its live replicas,
- * per partition), except the JWKs named. At most limit rows, from above *after_sequence on, which moves; *more tells whether to
- * call again, and *left grows by the rows that stay as they are. */
-int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
-                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
-                         bool *more, int64_t *left, struct error *error) MUST_CHECK;
-/* Settles as succeeded what is pending or failed in that environment for earlier versions of the JWK of deployment `sequence`.
- * Inside a transaction. */
-int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now,
-                            struct error *error) MUST_CHECK;
+/* A deployment that has succeeded in an environment, for the sentence about it. */
+struct store_success { /* strings are borrowed until the callback returns */
+    int64_t sequence, epoch;
+    int partition;
+    enum event_operation operation;
+    const char *jwk_id;
+    const char *replicas; /* the stored outcomes of its replicas so far; NULL: none */
+};
+/* The message to store; NULL: the standard sentence. The store frees it. */
+typedef char *store_success_message(void *context, const struct store_success *success);
+
+/* What the live replicas of an environment have told. */
+struct store_coverage {
+    const char *environment;
+    const struct position *positions; /* the least per partition */
+    size_t position_count;
+    const char *const *except; /* JWKs whose hook fails */
+    size_t except_count;
+};
+/* Settles as succeeded what is pending or failed in an environment and covered. At most limit rows, from above *after_sequence
+ * on, which moves; *more tells whether to call again, and *left grows by the rows that stay as they are. */
+int store_settle_pending(struct store *store, const struct store_coverage *coverage, int64_t now,
+                         store_success_message *message, void *context, int limit, int64_t *after_sequence, bool *more,
+                         int64_t *left, struct error *error) MUST_CHECK;
+/* Settles as succeeded what is pending or failed in the environment of that success for earlier versions of the JWK. Inside a
+ * transaction. */
+int store_settle_superseded(struct store *store, const struct store_outcome *success, store_success_message *message,
+                            void *context, struct error *error) MUST_CHECK;
 
 /* ---- offsets ---- */
 

@@ -13,6 +13,8 @@
 #include "store_envelope.h"
 #include "store_sql.h"
 
+enum { SUPERSEDED_MAX = 1000 }; /* earlier versions that are settled at a time */
+
 /* The next number of a deployment or an outgoing record. It is part of the event, so it is needed before the row is there. */
 static int take_sequence(struct store *store, int64_t *sequence, struct error *error) {
     if (store->next_sequence == 0) {
@@ -382,84 +384,121 @@ static int64_t sequence_of(int partition, const struct position *positions, size
     return 0;
 }
 
-int store_settle_pending(struct store *store, const char *environment, const struct position *positions, size_t position_count,
-                         const char *const *except, size_t except_count, int64_t now, int limit, int64_t *after_sequence,
-                         bool *more, int64_t *left, struct error *error) {
+/* A result that is to be stored as a success. Rows are collected before they are changed: that is under the index that finds
+ * them. */
+struct success_row {
+    int64_t sequence;
+    char deployment_id[UUID_SIZE];
+    char *message;
+};
+#define SUCCESS_COLUMNS "deployment_id, deployment.uid, deployment.epoch, jwk.partition, operation, jwk.uid, replicas"
+
+static struct success_row take_success(sqlite3_stmt *statement, store_success_message *message, void *context) {
+    const struct store_success success = {.sequence = sqlite3_column_int64(statement, 0),
+                                          .epoch = sqlite3_column_int64(statement, 2),
+                                          .partition = sqlite3_column_int(statement, 3),
+                                          .operation = (enum event_operation)sqlite3_column_int(statement, 4),
+                                          .jwk_id = store_text(statement, 5),
+                                          .replicas = store_text(statement, 6)};
+    struct success_row row = {.sequence = success.sequence, .message = message(context, &success)};
+    snprintf(row.deployment_id, sizeof row.deployment_id, "%s", store_text(statement, 1));
+    return row;
+}
+
+static int set_success(struct store *store, const struct success_row *row, int64_t environment_id, const char *environment,
+                       int64_t now, struct error *error) {
+    const struct store_outcome outcome = {.sequence = row->sequence,
+                                          .environment_id = environment_id,
+                                          .deployment_id = row->deployment_id,
+                                          .environment_name = environment,
+                                          .state = RESULT_SUCCEEDED,
+                                          .message = row->message,
+                                          .settled_at = now};
+    return store_set_result(store, &outcome, error);
+}
+
+static void free_successes(struct success_row *rows, int count) {
+    for (int i = 0; i < count; i++)
+        free(rows[i].message);
+    free(rows);
+}
+
+int store_settle_pending(struct store *store, const struct store_coverage *coverage, int64_t now,
+                         store_success_message *message, void *context, int limit, int64_t *after_sequence, bool *more,
+                         int64_t *left, struct error *error) {
     struct store_identity identity;
     if (store_read_identity(store, &identity, error))
         return -1;
     sqlite3_stmt *find = store_statement(
         store,
-        "SELECT deployment_id, environment_id, jwk.partition, jwk.uid, deployment.uid, jwk.deployment FROM deployment_result"
+        "SELECT " SUCCESS_COLUMNS ", jwk.deployment, environment_id FROM deployment_result"
         " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
         " WHERE state <> 1 AND environment_id = (SELECT id FROM environment WHERE name = ?1 AND removed_at IS NULL)"
         " AND deployment_id > ?2 ORDER BY deployment_id LIMIT ?3",
         error);
     if (!find)
         return -1;
-    store_bind_text(find, 1, environment);
+    store_bind_text(find, 1, coverage->environment);
     store_bind_integer(find, 2, *after_sequence);
     store_bind_integer(find, 3, limit);
-    /* The rows are collected first: they are changed under the index that finds them. */
-    struct row {
-        int64_t sequence, environment_id;
-        char deployment_id[UUID_SIZE];
-    } *rows = memory_new((size_t)limit * sizeof *rows);
+    struct success_row *rows = memory_new((size_t)limit * sizeof *rows);
+    int64_t environment_id = 0;
     int row, seen = 0, count = 0, status = -1;
     while ((row = store_step(store, find, "looking for pending results", error)) == 1) {
-        int64_t sequence = sqlite3_column_int64(find, 0);
-        *after_sequence = sequence;
+        *after_sequence = sqlite3_column_int64(find, 0);
+        environment_id = sqlite3_column_int64(find, 8);
         seen++;
-        int64_t needed = position_needed(sequence, sqlite3_column_int64(find, 5), &identity);
-        if (needed <= sequence_of(sqlite3_column_int(find, 2), positions, position_count) &&
-            !is_listed(store_text(find, 3), except, except_count)) {
-            rows[count] = (struct row){.sequence = sequence, .environment_id = sqlite3_column_int64(find, 1)};
-            snprintf(rows[count++].deployment_id, UUID_SIZE, "%s", store_text(find, 4));
-        }
+        int64_t needed = position_needed(*after_sequence, sqlite3_column_int64(find, 7), &identity);
+        if (needed <= sequence_of(sqlite3_column_int(find, 3), coverage->positions, coverage->position_count) &&
+            !is_listed(store_text(find, 5), coverage->except, coverage->except_count))
+            rows[count++] = take_success(find, message, context);
     }
     if (row < 0)
         goto out;
-    for (int i = 0; i < count; i++) {
-        const struct store_outcome outcome = {.sequence = rows[i].sequence,
-                                              .environment_id = rows[i].environment_id,
-                                              .deployment_id = rows[i].deployment_id,
-                                              .environment_name = environment,
-                                              .state = RESULT_SUCCEEDED,
-                                              .settled_at = now};
-        if (store_set_result(store, &outcome, error))
+    for (int i = 0; i < count; i++)
+        if (set_success(store, &rows[i], environment_id, coverage->environment, now, error))
             goto out;
-    }
     *more = seen == limit;
     *left += seen - count;
     status = 0;
 out:
-    free(rows);
+    free_successes(rows, count);
     return status;
 }
 
-int store_settle_superseded(struct store *store, int64_t sequence, int64_t environment_id, int64_t now, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store,
-        "WITH RECURSIVE older (id) AS (SELECT previous FROM deployment WHERE id = ?1 UNION ALL"
-        " SELECT previous FROM deployment JOIN older USING (id) WHERE previous IS NOT NULL)"
-        " UPDATE deployment_result SET state = 1, message = NULL, replicas = NULL, settled_at = ?3 WHERE state <> 1"
-        " AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older)"
-        " RETURNING (SELECT uid FROM deployment WHERE deployment.id = deployment_id),"
-        " (SELECT name FROM environment WHERE environment.id = environment_id)",
-        error);
-    if (!statement)
+/* Settles at most SUPERSEDED_MAX; returns how many, or -1. */
+static int settle_superseded(struct store *store, const struct store_outcome *success, store_success_message *message,
+                             void *context, struct error *error) {
+    sqlite3_stmt *find =
+        store_statement(store,
+                        "WITH RECURSIVE older (id) AS (SELECT previous FROM deployment WHERE id = ?1 UNION ALL"
+                        " SELECT previous FROM deployment JOIN older USING (id) WHERE previous IS NOT NULL)"
+                        " SELECT " SUCCESS_COLUMNS " FROM deployment_result"
+                        " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
+                        " WHERE state <> 1 AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older) LIMIT ?3",
+                        error);
+    if (!find)
         return -1;
-    store_bind_integer(statement, 1, sequence);
-    store_bind_integer(statement, 2, environment_id);
-    store_bind_integer(statement, 3, now);
-    int row;
-    while ((row = store_step(store, statement, "settling earlier versions", error)) == 1) {
-        const struct store_outcome outcome = {
-            .deployment_id = store_text(statement, 0), .environment_name = store_text(statement, 1), .state = RESULT_SUCCEEDED};
-        if (tell_outcome(store, &outcome, error)) {
-            sqlite3_reset(statement);
-            return -1;
-        }
+    store_bind_integer(find, 1, success->sequence);
+    store_bind_integer(find, 2, success->environment_id);
+    store_bind_integer(find, 3, SUPERSEDED_MAX);
+    struct success_row *rows = NULL;
+    int row, count = 0;
+    while ((row = store_step(store, find, "looking for earlier versions", error)) == 1) {
+        rows = memory_resize(rows, ((size_t)count + 1) * sizeof *rows);
+        rows[count++] = take_success(find, message, context);
     }
-    return row;
+    for (int i = 0; i < count && row == 0; i++)
+        row = set_success(store, &rows[i], success->environment_id, success->environment_name, success->settled_at, error);
+    free_successes(rows, count);
+    return row ? -1 : count;
+}
+
+int store_settle_superseded(struct store *store, const struct store_outcome *success, store_success_message *message,
+                            void *context, struct error *error) {
+    int count;
+    do
+        count = settle_superseded(store, success, message, context, error);
+    while (count == SUPERSEDED_MAX);
+    return count < 0 ? -1 : 0;
 }

@@ -11,7 +11,7 @@ enum { RESULTS_READ_MAX = 10000 };
 
 #define DEPLOYMENT_COLUMNS                                                                                                    \
     "deployment.id, deployment.uid, jwk.uid, jwk_name, changed, actor, event_hash, operation, deployment.project_id, epoch, " \
-    "deployment.version, deployment.created_at"
+    "deployment.version, deployment.created_at, jwk.partition"
 
 typedef void deployment_visitor(void *context, const struct store_deployment *deployment);
 
@@ -71,6 +71,7 @@ static int visit_row(struct store *store, sqlite3_stmt *statement, deployment_vi
             .epoch = sqlite3_column_int64(statement, 9),
             .version = sqlite3_column_int64(statement, 10),
             .created_at = sqlite3_column_int64(statement, 11),
+            .partition = sqlite3_column_int(statement, 12),
             .result_count = count,
             .results = results,
         };

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from harness.audit import Trail
 from harness.keys import new_key
 from harness.program import Program, wait_until
 from harness.server import metric
@@ -80,6 +81,47 @@ def test_every_replica_of_an_environment_has_applied_an_update_that_is_answered_
     for number in range(20):
         assert started.api.update(project, f"key-{number}", {"name": f"key-{number + 1}"}).json["deploymentResult"]["success"]
         assert [worker.names(project) for worker in started.workers.values()] == [[f"key-{number + 1}"]] * 3
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_success_that_comes_after_the_answer_names_the_replica_that_is_offline_wherever_it_is_read(installation, project, restarts):
+    installation.add_environment("production")
+    installation.start_api()
+    for replica in ("edge-1", "edge-2"):
+        installation.start_worker("production", replica, "--heartbeat-interval", "5s")  # not held offline for a moment's pause
+    third = installation.start_worker("production", "edge-3", "--heartbeat-interval", "100ms")
+    installation.wait_connected()
+    assert installation.api.create(project, "a").json["deploymentResult"]["success"]
+
+    def offline_since():
+        environment, = installation.api.request("GET", f"/apiops/projects/{project}/drift/").json["resultList"]
+        return next(each["offlineSince"] for each in environment["replicas"] if each["replicaName"] == "edge-3")
+    third.kill()
+    since = wait_until(offline_since, "edge-3 is held offline")
+    slow = installation.workers["production", "edge-1"]
+    slow.pause()
+    answers = [(installation.api.update(project, "a", {"description": "x"}, prefer="wait=1"), "Deployed successfully to 2"),
+               (installation.api.delete(project, "a", prefer="wait=1"), "Undeployed successfully from 2")]
+    for answer, _ in answers:
+        result, = answer.json["deploymentResult"]["environmentResults"]
+        assert not result["success"] and result["message"].startswith("Timed out after 1 s waiting for replica edge-1; the ")
+    if restarts:
+        installation.api.kill()
+    slow.resume()
+    if restarts:
+        installation.start_api()
+    trail = Trail(installation)
+    for answer, begin in answers:
+        message = f"{begin} of 3 replicas; edge-3 has been offline since {since} and catches up when it connects"
+        deployment = installation.api.wait_deployment(answer.headers["Location"])
+        result, = deployment["deploymentResult"]["environmentResults"]
+        assert (result["success"], result["message"]) == (True, message)
+        listed = installation.api.request("GET", f"/apiops/projects/{project}/deployments/").json["resultList"]
+        assert [each for each in listed if each["deploymentId"] == deployment["deploymentId"]] == [deployment]
+        told = trail.wait_entry(lambda entry, deployment=deployment: entry["type"] == "outcome" and entry["success"] and
+                                entry["deploymentId"] == deployment["deploymentId"], "the trail tells of the success")
+        assert (told["settled"], told["message"]) == (True, message)
+    trail.is_whole()
 
 
 def test_earlier_process_of_a_copied_state_directory_is_fenced_and_the_later_one_counts(started, project, broker):

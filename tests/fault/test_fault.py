@@ -409,9 +409,9 @@ def test_what_is_acked_hours_late_is_recorded_and_told_while_the_clock_of_the_ap
         stop()
         tomorrow = [give_up("tomorrow")]
         # The one that stands still is offline then, since a moment ago whatever that clock says, and the other one has it.
-        wait_until(lambda: messages(stored(tomorrow[0]))["production"] == "Deployed successfully", "it is not waited for")
-        answer = ask("PUT", jwk_path(PROJECTS[0], "late"), {"description": "offline"})
         sentence = "Deployed successfully to 1 of 2 replicas; edge-1 has been offline since "
+        wait_until(lambda: messages(stored(tomorrow[0]))["production"].startswith(sentence), "it is not waited for")
+        answer = ask("PUT", jwk_path(PROJECTS[0], "late"), {"description": "offline"})
         assert messages(answer.json)["production"].startswith(sentence), answer
         tomorrow.append(answer.headers["Location"])
         assert messages(stored(tomorrow[1])) == messages(answer.json), "what was answered is stored before the API is killed"

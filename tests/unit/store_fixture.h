@@ -13,11 +13,13 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <regex.h>
 
 #include "api/store_sealing.h"
 #include "common/memory.h"
 
 #define PROJECT "my-project"
+#define TIME_PATTERN "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[.][0-9]{3}Z"
 #define PUBLIC_KEY "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}"
 #define PRIVATE_KEY \
     "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\",\"d\":\"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A\"}"
@@ -187,6 +189,20 @@ static inline void result_free(struct stored_result *result) {
     free(result->message);
     free(result->replicas);
     *result = (struct stored_result){0};
+}
+
+/* Checks the state of one result, and its message against an extended regular expression. */
+static inline void expect_result_like(struct store *store, const char *deployment_id, const char *environment, enum result_state state,
+                                      const char *pattern) {
+    struct stored_result result = result_of(store, deployment_id, environment);
+    regex_t regex;
+    assert_int_equal(result.state, state);
+    assert_non_null(result.message);
+    assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    if (regexec(&regex, result.message, 0, NULL, 0) != 0)
+        fail_msg("\"%s\" is not like \"%s\"", result.message, pattern);
+    regfree(&regex);
+    result_free(&result);
 }
 
 /* Checks state and message (NULL: none) of one result. */

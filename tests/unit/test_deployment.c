@@ -244,6 +244,18 @@ static void one_that_goes_offline_after_its_ack_is_counted_once(void **state) {
     end(&world);
 }
 
+static void one_that_goes_offline_after_it_told_that_it_has_it_is_counted_as_having_it(void **state) {
+    (void)state;
+    struct world world = {0};
+    struct replica *one = hello(&world, "production", "edge-1");
+    go_offline(&world, hello(&world, "production", "edge-3"));
+    begin(&world, EVENT_UPDATE, PRODUCTION);
+    go_offline(&world, tell(&world, PRESENCE_HELLO, "production", "edge-2", false, SEQUENCE)); /* it still reads others: not live */
+    deployment_note(world.deployment, one, EXPECT_APPLIED, NULL);
+    expect_match(outcome(&world, 0)->message, "^Deployed successfully to 2 of 3 replicas; edge-3 has been offline since ");
+    end(&world);
+}
+
 static void one_that_said_goodbye_or_is_away_for_long_is_not_spoken_of(void **state) {
     (void)state;
     struct world world = {0};
@@ -446,6 +458,7 @@ int main(void) {
         cmocka_unit_test(a_replica_that_goes_offline_is_not_waited_for),
         cmocka_unit_test(one_that_was_offline_before_is_told_of_as_well),
         cmocka_unit_test(one_that_goes_offline_after_its_ack_is_counted_once),
+        cmocka_unit_test(one_that_goes_offline_after_it_told_that_it_has_it_is_counted_as_having_it),
         cmocka_unit_test(one_that_said_goodbye_or_is_away_for_long_is_not_spoken_of),
         cmocka_unit_test(an_environment_with_nobody_is_answered_at_once),
         cmocka_unit_test(an_environment_left_a_moment_ago_is_waited_for),

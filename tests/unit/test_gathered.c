@@ -2,6 +2,7 @@
 #include "store_fixture.h"
 
 #include "api/gathered.h"
+#include "common/clock.h"
 
 #define WORKER "01890000-0000-7000-8000-000000000001"
 #define OTHER_ID "01890000-0000-7000-8000-0000000000ee"
@@ -41,13 +42,32 @@ static void close_world(struct world *world) {
     fixture_close(&world->fixture);
 }
 
-static struct replica *live_replica(struct world *world, const char *environment, const char *name) {
-    const struct presence presence = {.kind = PRESENCE_HELLO, .environment = environment, .replica = name, .worker = WORKER, .ready = true,
-                                      .interval_ms = 1000};
+/* A live replica that has applied everything up to sequence. */
+static struct replica *replica_at(struct world *world, const char *environment, const char *name, int64_t sequence) {
+    struct position positions[4];
+    for (int i = 0; i < 4; i++)
+        positions[i] = (struct position){.partition = i, .sequence = sequence};
+    const struct presence presence = {.kind = PRESENCE_HELLO, .environment = environment, .replica = name, .worker = WORKER, .epoch = 1,
+                                      .ready = true, .interval_ms = 1000, .positions = positions, .position_count = 4};
     struct replica *replica;
     enum replica_change change;
-    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, 0, &replica, &change, &error));
+    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, clock_monotonic_ms(), &replica, &change, &error));
     return replica;
+}
+
+static struct replica *live_replica(struct world *world, const char *environment, const char *name) {
+    return replica_at(world, environment, name, 0);
+}
+
+static void nobody_asks(void *context, struct replica *replica) {
+    (void)context, (void)replica;
+}
+
+/* Its heartbeats stop, and nobody else's. */
+static void go_offline(struct world *world, struct replica *replica) {
+    replica->seen_at = INT64_MIN / 2;
+    (void)replicas_expire(&world->replicas, clock_monotonic_ms(), nobody_asks, NULL);
+    assert_false(replica->connected);
 }
 
 /* message: NULL for a success. */
@@ -57,6 +77,10 @@ static void add_late(struct world *world, const struct store_change *change, con
                             .epoch = change->epoch, .version = change->version, .sequence = change->sequence,
                             .status = message ? ACK_FAILED : ACK_APPLIED, .message = message};
     gathered_add_late(world->gathered, &ack, replica);
+}
+
+static void expect_success_like(const struct world *world, const struct store_change *change, const char *pattern) {
+    expect_result_like(world->fixture.store, change->deployment_id, "production", RESULT_SUCCEEDED, pattern);
 }
 
 static void outcomes_and_offset_are_stored_together(void **state) {
@@ -169,6 +193,119 @@ static void a_failure_after_a_success_that_passes_leaves_it_pending(void **state
     close_world(&world);
 }
 
+static void a_late_success_names_who_is_offline_and_lacks_it(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    const struct replica *one = live_replica(&world, "production", "edge-1"), *two = live_replica(&world, "production", "edge-2");
+    add_late(&world, &change, one, NULL);
+    go_offline(&world, live_replica(&world, "production", "edge-3"));
+    add_late(&world, &change, two, NULL);
+    store_all(&world);
+    expect_success_like(&world, &change, "^Deployed successfully to 2 of 3 replicas; edge-3 has been offline since " TIME_PATTERN
+                                         " and catches up when it connects$");
+    expect_result(world.fixture.store, change.deployment_id, "staging", RESULT_PENDING, NULL);
+    store_change_clear(&change);
+    fixture_delete(&world.fixture, "my-jwk", &change);
+    add_late(&world, &change, one, NULL);
+    add_late(&world, &change, two, NULL);
+    store_all(&world);
+    expect_success_like(&world, &change, "^Undeployed successfully from 2 of 3 replicas; edge-3 has been offline since " TIME_PATTERN
+                                         " and catches up when it connects$");
+    store_change_clear(&change);
+    close_world(&world);
+}
+
+static void one_that_is_offline_and_has_acked_or_told_that_it_has_it_is_counted_as_having_it(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    struct replica *one = live_replica(&world, "production", "edge-1"), *two = live_replica(&world, "production", "edge-2");
+    struct replica *three = replica_at(&world, "production", "edge-3", change.sequence);
+    add_late(&world, &change, two, NULL);
+    store_all(&world); /* its ack is remembered in the store */
+    go_offline(&world, two);
+    go_offline(&world, three);
+    add_late(&world, &change, one, NULL);
+    store_all(&world);
+    expect_result(world.fixture.store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    store_change_clear(&change);
+    fixture_update(&world.fixture, "my-jwk", NULL, "text", &change);
+    go_offline(&world, replica_at(&world, "production", "edge-3", change.sequence));
+    add_late(&world, &change, one, NULL);
+    store_all(&world);
+    expect_success_like(&world, &change, "^Deployed successfully to 2 of 3 replicas; edge-2 has been offline since ");
+    store_change_clear(&change);
+    close_world(&world);
+}
+
+static void what_is_published_again_is_lacked_by_one_that_went_offline_before(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change first, second;
+    open_world(&world);
+    fixture_create(&world.fixture, "first", &first);
+    fixture_create(&world.fixture, "second", &second);
+    go_offline(&world, replica_at(&world, "production", "edge-2", second.sequence));
+    const struct replica *one = live_replica(&world, "production", "edge-1");
+    add_late(&world, &first, one, NULL);
+    replicas_set_floor(&world.replicas, &(struct sequence_floor){.from = second.sequence, .until = second.sequence + 2});
+    add_late(&world, &second, one, NULL);
+    store_all(&world);
+    expect_result(world.fixture.store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    expect_success_like(&world, &second, "^Deployed successfully to 1 of 2 replicas; edge-2 has been offline since ");
+    store_change_clear(&first);
+    store_change_clear(&second);
+    close_world(&world);
+}
+
+static void one_that_left_or_is_away_for_long_is_not_spoken_of_late_either(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    struct replica *one = live_replica(&world, "production", "edge-1"), *old = live_replica(&world, "production", "edge-2");
+    struct replica *left = live_replica(&world, "production", "edge-3");
+    old->offline_at -= REPLICA_FORGET_MS + 1000;
+    go_offline(&world, old);
+    go_offline(&world, left);
+    left->left = true;
+    add_late(&world, &change, one, NULL);
+    store_all(&world);
+    expect_result(world.fixture.store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    store_change_clear(&change);
+    close_world(&world);
+}
+
+/* Whoever has acked the later version needs the earlier one no more, and one that had only the earlier one has that. */
+static void earlier_versions_that_a_late_success_settles_name_who_is_offline_too(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change first, second;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &first);
+    fixture_update(&world.fixture, "my-jwk", NULL, "text", &second);
+    struct replica *one = live_replica(&world, "production", "edge-1"), *two = live_replica(&world, "production", "edge-2");
+    struct replica *three = live_replica(&world, "production", "edge-3");
+    go_offline(&world, live_replica(&world, "production", "edge-4"));
+    add_late(&world, &first, three, NULL);
+    go_offline(&world, three);
+    add_late(&world, &second, two, NULL);
+    go_offline(&world, two);
+    add_late(&world, &second, one, NULL);
+    store_all(&world);
+    expect_success_like(&world, &first, "^Deployed successfully to 3 of 4 replicas; edge-4 has been offline since ");
+    expect_success_like(&world, &second, "^Deployed successfully to 2 of 4 replicas; edge-[34] has been offline since ");
+    store_change_clear(&first);
+    store_change_clear(&second);
+    close_world(&world);
+}
+
 static void a_late_success_settles_the_earlier_versions(void **state) {
     (void)state;
     struct world world;
@@ -219,6 +356,11 @@ int main(void) {
         cmocka_unit_test(a_late_failure_is_told_until_it_has_passed),
         cmocka_unit_test(a_late_failure_of_a_delete_is_one_of_the_undeployment),
         cmocka_unit_test(a_failure_after_a_success_that_passes_leaves_it_pending),
+        cmocka_unit_test(a_late_success_names_who_is_offline_and_lacks_it),
+        cmocka_unit_test(one_that_is_offline_and_has_acked_or_told_that_it_has_it_is_counted_as_having_it),
+        cmocka_unit_test(what_is_published_again_is_lacked_by_one_that_went_offline_before),
+        cmocka_unit_test(one_that_left_or_is_away_for_long_is_not_spoken_of_late_either),
+        cmocka_unit_test(earlier_versions_that_a_late_success_settles_name_who_is_offline_too),
         cmocka_unit_test(a_late_success_settles_the_earlier_versions),
         cmocka_unit_test(late_acks_that_do_not_fit_change_nothing),
     };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "api/settle.h"
+#include "common/clock.h"
 
 #define WORKER "01890000-0000-7000-8000-000000000001"
 
@@ -46,7 +47,17 @@ static void tell(struct world *world, const char *name, bool ready, int64_t sequ
                                       .failing = &failing, .failing_count = failing != NULL, .failing_truncated = truncated};
     struct replica *replica;
     enum replica_change change;
-    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, 0, &replica, &change, &error));
+    SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, clock_monotonic_ms(), &replica, &change, &error));
+}
+
+static void nobody_asks(void *context, struct replica *replica) {
+    (void)context, (void)replica;
+}
+
+/* Its heartbeats stop, and nobody else's. */
+static void go_offline(struct world *world, const char *name) {
+    replicas_find(&world->replicas, "production", name)->seen_at = INT64_MIN / 2;
+    (void)replicas_expire(&world->replicas, clock_monotonic_ms(), nobody_asks, NULL);
 }
 
 /* Runs one job, which must start, to its end. */
@@ -83,6 +94,82 @@ static void the_slowest_live_replica_counts(void **state) {
     assert_false(world.environment->unsettled);
     settler_consider(world.settler, world.environment, true);
     assert_false(world.environment->settling); /* nothing to do any more */
+    store_change_clear(&first);
+    store_change_clear(&second);
+    close_world(&world);
+}
+
+static void set_pending(struct world *world, const struct store_change *change, const char *replicas) {
+    const struct store_outcome outcome = {.sequence = change->sequence, .environment_id = change->environments->items[0].id,
+                                          .deployment_id = change->deployment_id, .environment_name = "production",
+                                          .state = RESULT_PENDING, .message = "Timed out", .replicas = replicas};
+    SUCCEEDS(store_set_result(world->fixture.store, &outcome, &error));
+}
+
+static void a_success_by_positions_names_who_is_offline_and_lacks_it(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change first, second, deleted;
+    open_world(&world);
+    fixture_create(&world.fixture, "first", &first);
+    fixture_create(&world.fixture, "second", &second);
+    fixture_delete(&world.fixture, "second", &deleted);
+    set_pending(&world, &second, "{\"edge-1\":\"\",\"edge-3\":\"\",\"edge-5\":\"\"}"); /* edge-5 is gone, and had it */
+    tell(&world, "edge-3", true, 0, NULL, false);
+    go_offline(&world, "edge-3");
+    tell(&world, "edge-4", true, first.sequence, NULL, false);
+    go_offline(&world, "edge-4");
+    tell(&world, "edge-1", true, deleted.sequence, NULL, false);
+    tell(&world, "edge-2", true, deleted.sequence, NULL, false);
+    settle(&world, true);
+    expect_result_like(world.fixture.store, first.deployment_id, "production", RESULT_SUCCEEDED,
+                       "^Deployed successfully to 3 of 4 replicas; edge-3 has been offline since " TIME_PATTERN
+                       " and catches up when it connects$");
+    expect_result_like(world.fixture.store, second.deployment_id, "production", RESULT_SUCCEEDED,
+                       "^Deployed successfully to 4 of 5 replicas; edge-4 has been offline since ");
+    expect_result_like(world.fixture.store, deleted.deployment_id, "production", RESULT_SUCCEEDED,
+                       "^Undeployed successfully from 2 of 4 replicas; edge-[34] has been offline since " TIME_PATTERN
+                       " and catches up when it connects$");
+    store_change_clear(&first);
+    store_change_clear(&second);
+    store_change_clear(&deleted);
+    close_world(&world);
+}
+
+/* It has what is published, and its hook has failed ever since: whoever reads there gets the older state. */
+static void one_that_is_offline_with_a_failing_hook_lacks_it(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    tell(&world, "edge-2", true, change.sequence, change.jwk_id, false);
+    go_offline(&world, "edge-2");
+    tell(&world, "edge-1", true, change.sequence, NULL, false);
+    settle(&world, true);
+    expect_result_like(world.fixture.store, change.deployment_id, "production", RESULT_SUCCEEDED,
+                       "^Deployed successfully to 1 of 2 replicas; edge-2 has been offline since ");
+    store_change_clear(&change);
+    close_world(&world);
+}
+
+/* Whether the roster that one job had is that of the next. */
+static void who_comes_back_is_not_offline_any_more(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change first, second;
+    open_world(&world);
+    fixture_create(&world.fixture, "first", &first);
+    fixture_create(&world.fixture, "second", &second);
+    tell(&world, "edge-1", true, first.sequence, NULL, false);
+    tell(&world, "edge-2", true, 0, NULL, false);
+    go_offline(&world, "edge-2");
+    settle(&world, true);
+    expect_result_like(world.fixture.store, first.deployment_id, "production", RESULT_SUCCEEDED, "^Deployed successfully to 1 of 2 ");
+    tell(&world, "edge-1", true, second.sequence, NULL, false);
+    tell(&world, "edge-2", true, second.sequence, NULL, false);
+    settle(&world, true);
+    expect_result(world.fixture.store, second.deployment_id, "production", RESULT_SUCCEEDED, NULL);
     store_change_clear(&first);
     store_change_clear(&second);
     close_world(&world);
@@ -172,6 +259,9 @@ static void a_job_that_ends_after_the_gatherer_is_freed_with_the_settler(void **
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_slowest_live_replica_counts),
+        cmocka_unit_test(a_success_by_positions_names_who_is_offline_and_lacks_it),
+        cmocka_unit_test(one_that_is_offline_with_a_failing_hook_lacks_it),
+        cmocka_unit_test(who_comes_back_is_not_offline_any_more),
         cmocka_unit_test(it_takes_as_many_transactions_as_it_needs),
         cmocka_unit_test(a_failing_hook_keeps_its_jwk_pending),
         cmocka_unit_test(nothing_is_settled_while_nobody_is_live_or_too_many_fail),

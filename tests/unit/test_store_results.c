@@ -101,17 +101,24 @@ static void a_pending_result_never_takes_back_a_success(void **state) {
 
 enum { JWKS = 12 };
 
+static char *standard_sentence(void *context, const struct store_success *success) {
+    (void)context, (void)success;
+    return NULL;
+}
+
 /* Settles with the same sequence in every partition; returns how many calls it took. */
 static int settle(struct store *store, const char *environment, int64_t sequence, const char *const *except, size_t except_count, int limit,
                   int64_t *left) {
     struct position positions[4];
+    const struct store_coverage coverage = {.environment = environment, .positions = positions, .position_count = 4,
+                                            .except = except, .except_count = except_count};
     int64_t after = 0;
     bool more = true;
     int calls = 0;
     for (int i = 0; i < 4; i++)
         positions[i] = (struct position){.partition = i, .offset = 0, .sequence = sequence};
     for (*left = 0; more; calls++)
-        SUCCEEDS(store_settle_pending(store, environment, positions, 4, except, except_count, 9, limit, &after, &more, left, &error));
+        SUCCEEDS(store_settle_pending(store, &coverage, 9, standard_sentence, NULL, limit, &after, &more, left, &error));
     return calls;
 }
 
@@ -149,10 +156,11 @@ static void each_partition_counts_for_itself_and_one_that_is_not_told_covers_not
     struct store_fixture *fixture = *state;
     struct store_change changes[JWKS];
     const struct position position = {.partition = 2, .sequence = INT64_MAX};
+    const struct store_coverage coverage = {.environment = "production", .positions = &position, .position_count = 1};
     int64_t after = 0, left = 0;
     bool more;
     create_many(fixture, changes);
-    SUCCEEDS(store_settle_pending(fixture->store, "production", &position, 1, NULL, 0, 9, 1000, &after, &more, &left, &error));
+    SUCCEEDS(store_settle_pending(fixture->store, &coverage, 9, standard_sentence, NULL, 1000, &after, &more, &left, &error));
     for (int i = 0; i < JWKS; i++)
         expect_result(fixture->store, changes[i].deployment_id, "production", changes[i].partition == 2 ? RESULT_SUCCEEDED : RESULT_PENDING,
                       NULL);
@@ -283,6 +291,65 @@ static void a_deletion_that_is_waited_for_is_published_again(void **state) {
     store_change_clear(&end);
 }
 
+static void settle_superseded(struct store_fixture *fixture, const struct store_change *change, store_success_message *message,
+                              void *context) {
+    const struct store_outcome success = {.sequence = change->sequence, .environment_id = id_of(change, "production"),
+                                          .environment_name = "production", .settled_at = 5};
+    SUCCEEDS(store_begin(fixture->store, &error));
+    SUCCEEDS(store_settle_superseded(fixture->store, &success, message, context, &error));
+    SUCCEEDS(store_commit(fixture->store, &error));
+}
+
+/* Says what it was asked for. */
+static char *telling_sentence(void *context, const struct store_success *success) {
+    return memory_format("%s %d %d %lld %lld %s %s", (const char *)context, (int)success->operation, success->partition,
+                         (long long)success->epoch, (long long)success->sequence, success->jwk_id,
+                         success->replicas ? success->replicas : "none");
+}
+
+static void a_success_that_nobody_waited_for_is_stored_with_its_own_sentence(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change first, second;
+    char expected[256];
+    int64_t after = 0, left = 0;
+    bool more;
+    fixture_create(fixture, "my-jwk", &first);
+    fixture_delete(fixture, "my-jwk", &second);
+    SUCCEEDS(set_result(fixture, &first, "production", RESULT_PENDING, "Timed out", "{\"edge-1\":\"\"}", 0, &error));
+    settle_superseded(fixture, &second, telling_sentence, "earlier");
+    snprintf(expected, sizeof expected, "earlier %d %d 1 %lld %s {\"edge-1\":\"\"}", EVENT_CREATE, first.partition,
+             (long long)first.sequence, first.jwk_id);
+    expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, expected);
+    const struct position position = {.partition = second.partition, .sequence = second.sequence};
+    const struct store_coverage coverage = {.environment = "production", .positions = &position, .position_count = 1};
+    SUCCEEDS(store_settle_pending(fixture->store, &coverage, 9, telling_sentence, "covered", 1000, &after, &more, &left, &error));
+    snprintf(expected, sizeof expected, "covered %d %d 1 %lld %s none", EVENT_DELETE, second.partition, (long long)second.sequence,
+             second.jwk_id);
+    expect_result(fixture->store, second.deployment_id, "production", RESULT_SUCCEEDED, expected);
+    store_change_clear(&first);
+    store_change_clear(&second);
+}
+
+static void however_many_earlier_versions_there_are_they_are_settled(void **state) {
+    enum { MANY = 1100 };
+    struct store_fixture *fixture = *state;
+    struct store_change first, change;
+    fixture_create(fixture, "my-jwk", &first);
+    SUCCEEDS(store_begin(fixture->store, &error));
+    for (int i = 0; i < MANY; i++) {
+        SUCCEEDS(store_update_jwk(fixture->store, &fixture->author, "my-jwk", NULL, "text", &change, &error));
+        if (i + 1 < MANY)
+            store_change_clear(&change);
+    }
+    SUCCEEDS(store_commit(fixture->store, &error));
+    settle_superseded(fixture, &change, standard_sentence, NULL);
+    int64_t left;
+    settle(fixture->store, "production", 0, NULL, 0, 1000, &left);
+    assert_int_equal(left, 1); /* the last one itself */
+    store_change_clear(&first);
+    store_change_clear(&change);
+}
+
 static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     struct store_fixture *fixture = *state;
     struct store_change first, second, third, other;
@@ -290,9 +357,7 @@ static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     fixture_create(fixture, "other", &other);
     fixture_update(fixture, "my-jwk", NULL, "2", &second);
     fixture_update(fixture, "my-jwk", NULL, "3", &third);
-    SUCCEEDS(store_begin(fixture->store, &error));
-    SUCCEEDS(store_settle_superseded(fixture->store, second.sequence, id_of(&second, "production"), 5, &error));
-    SUCCEEDS(store_commit(fixture->store, &error));
+    settle_superseded(fixture, &second, standard_sentence, NULL);
     expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
     expect_result(fixture->store, first.deployment_id, "staging", RESULT_PENDING, NULL);
     expect_result(fixture->store, second.deployment_id, "production", RESULT_PENDING, NULL);
@@ -469,6 +534,8 @@ int main(void) {
         WITH_STORE(until_all_is_published_again_no_position_tells_of_before_not_even_a_later_change),
         WITH_STORE(a_deletion_that_is_waited_for_is_published_again),
         WITH_STORE(a_later_version_settles_the_earlier_ones_of_its_jwk),
+        WITH_STORE(a_success_that_nobody_waited_for_is_stored_with_its_own_sentence),
+        WITH_STORE(however_many_earlier_versions_there_are_they_are_settled),
         WITH_STORE(an_event_is_read_back_as_it_was_recorded),
         WITH_STORE(the_outbox_is_read_in_order_and_cleared_by_ranges),
         WITH_STORE(ids_of_the_outbox_are_not_used_again),
