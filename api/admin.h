@@ -2,6 +2,7 @@
 #ifndef API_ADMIN_H
 #define API_ADMIN_H
 
+#include "common/jwk.h"
 #include "settings.h"
 #include "store.h"
 
@@ -18,6 +19,9 @@ int admin_read_holder(const struct settings *settings, const char *command, stru
 /* Tells in the audit trail that a token or client of that id was made for the holder. */
 int admin_audit_holder(struct store *store, const char *command, const char *uid, const struct store_new_token *holder,
                        struct error *error) MUST_CHECK;
+/* Visits each key of the file that --api-keys names, a JWK Set of the API's public keys; a visit that fails ends it. */
+typedef int admin_key_visitor(void *context, const struct jwk *key, struct error *error);
+int admin_each_api_key(const char *path, admin_key_visitor *visit, void *context, struct error *error) MUST_CHECK;
 /* Prints one line about a token or a client. */
 void admin_print_holder(void *context, const struct store_token_item *item);
 

@@ -125,22 +125,21 @@ static int take_end(void *context, struct error *error) {
 
 /* ---- settings ---- */
 
-static int trust_keys(struct verifier *verifier, const cJSON *set, struct error *error) {
+static int visit_keys(const cJSON *set, admin_key_visitor *visit, void *context, struct error *error) {
     const cJSON *keys = NULL, *item;
     if (!cJSON_IsObject(set) || json_get_array(set, "keys", true, &keys, error))
         return error_set(error, ERROR_INVALID, "it is no JWK Set");
     cJSON_ArrayForEach (item, keys) {
         struct jwk *key = jwk_from_json(item, error);
-        int status = key ? verifier_trust(verifier, key, INT64_MAX, error) : -1;
+        int status = key ? visit(context, key, error) : -1;
         jwk_free(key);
         if (status)
             return -1;
     }
-    return verifier_count(verifier) ? 0 : error_set(error, ERROR_INVALID, "it holds no key");
+    return cJSON_GetArraySize(keys) ? 0 : error_set(error, ERROR_INVALID, "it holds no key");
 }
 
-/* Reads the JWK Set of the API's public keys. */
-static int read_keys(const char *path, struct verifier **keys, struct error *error) {
+int admin_each_api_key(const char *path, admin_key_visitor *visit, void *context, struct error *error) {
     FILE *file = fopen(path, "re");
     if (!file)
         return error_set(error, ERROR_INVALID, "--api-keys %s: %s", path, strerror(errno));
@@ -150,11 +149,19 @@ static int read_keys(const char *path, struct verifier **keys, struct error *err
     cJSON *set = length > KEY_FILE_MAX ? NULL : json_parse(bytes, length, error);
     if (length > KEY_FILE_MAX)
         error_set(error, ERROR_INVALID, "the file is too large");
-    *keys = verifier_new();
-    int status = set ? trust_keys(*keys, set, error) : -1;
+    int status = set ? visit_keys(set, visit, context, error) : -1;
     cJSON_Delete(set);
     free(bytes);
     return status ? error_prefix(error, "--api-keys %s", path) : 0;
+}
+
+static int trust_key(void *context, const struct jwk *key, struct error *error) {
+    return verifier_trust(context, key, INT64_MAX, error);
+}
+
+static int read_keys(const char *path, struct verifier **keys, struct error *error) {
+    *keys = verifier_new();
+    return admin_each_api_key(path, trust_key, *keys, error);
 }
 
 static int read_known(const struct settings *settings, struct audit_known *known, struct error *error) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin.h"
 #include "audit_end.h"
 #include "common/cloudevent.h"
 #include "common/hash.h"
@@ -19,6 +20,7 @@
 #include "logging.h"
 #include "settings.h"
 #include "store_republish.h"
+#include "store_signing.h"
 #include "topic_end.h"
 
 enum { CONNECT_TIMEOUT_MS = 10000, SILENCE_MS = 15000 };
@@ -132,13 +134,18 @@ static int delete_unknown(struct store *store, const struct topic_content *conte
     return count;
 }
 
+static int import_key(void *context, const struct jwk *key, struct error *error) {
+    return store_import_signing_key(context, key, error);
+}
+
 static int adopt(const struct settings *settings, const struct kafka_settings *kafka, const char *audit_topic,
                  struct store *store, const struct topic_content *content, struct error *error) {
     struct store_identity identity;
     if (store_begin(store, error))
         return -1;
     int deleted = -1;
-    if (audit_end_follow(kafka, audit_topic, store, error) == 0 &&
+    if ((!settings->api_keys || admin_each_api_key(settings->api_keys, import_key, store, error) == 0) &&
+        audit_end_follow(kafka, audit_topic, store, settings->api_keys != NULL, error) == 0 &&
         store_audit_command(store, "adopt", NULL, NULL, error) == 0 &&
         store_adopt(store, content->epoch, content->sequence, error) == 0 &&
         (deleted = delete_unknown(store, content, error)) >= 0 && store_commit(store, error) == 0 &&

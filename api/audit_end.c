@@ -15,9 +15,17 @@ enum {
     CHUNK = 1000,       /* records that are read at a time, from the end towards the beginning, until one of ours is among them */
 };
 
+/* What is read of the end. */
+struct reading {
+    struct verifier *verifier;
+    struct audit_head end;   /* by what keys of the store have signed; sequence 0 when there is nothing */
+    int64_t offset;          /* of the last record that they have signed, */
+    int64_t stranger_offset; /* … and of the last one that a key has which the store does not know; -1: none */
+};
+
 /* What the signature at the end of the record says, when it is of ours and goes further than what is known. Others may have
  * written to the topic: that is for auditors to find, and not to keep the API from its start. */
-static void take_record(struct verifier *verifier, const rd_kafka_message_t *record, struct audit_head *end) {
+static void take_record(struct reading *reading, const rd_kafka_message_t *record) {
     const char *bytes = record->payload;
     size_t length = record->len;
     while (bytes && length > 0 && bytes[length - 1] == '\n')
@@ -31,17 +39,23 @@ static void take_record(struct verifier *verifier, const rd_kafka_message_t *rec
     struct error ignored;
     if (audit_line_read(begin, length - (size_t)(begin - bytes), &line, &ignored))
         return;
-    if (line.jws && verifier_check_text(verifier, line.jws, strlen(line.jws), 0, &payload, &ignored) == SIGNATURE_VALID &&
+    enum signature_verdict verdict =
+        line.jws ? verifier_check_text(reading->verifier, line.jws, strlen(line.jws), 0, &payload, &ignored) : SIGNATURE_MISSING;
+    if (verdict == SIGNATURE_UNKNOWN_KEY && record->offset > reading->stranger_offset)
+        reading->stranger_offset = record->offset;
+    if (verdict == SIGNATURE_VALID && record->offset > reading->offset)
+        reading->offset = record->offset;
+    if (verdict == SIGNATURE_VALID &&
         audit_signed_read(payload.bytes, payload.length, &signed_end.sequence, signed_end.hash, &ignored) == 0 &&
-        signed_end.sequence > end->sequence)
-        *end = signed_end;
+        signed_end.sequence > reading->end.sequence)
+        reading->end = signed_end;
     text_free(&payload);
     audit_line_free(&line);
 }
 
 /* Reads the records from the offset first up to before last. */
-static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, int64_t last, struct verifier *verifier,
-                        struct audit_head *end, struct error *error) {
+static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, int64_t last, struct reading *reading,
+                        struct error *error) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, 0)->offset = first;
     rd_kafka_error_t *failure = rd_kafka_incremental_assign(consumer, list);
@@ -57,7 +71,7 @@ static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, 
             continue;
         if (!record->err) {
             if (record->offset < last)
-                take_record(verifier, record, end);
+                take_record(reading, record);
             if (record->offset >= last - 1)
                 status = 0;
             until = clock_monotonic_ms() + TIMEOUT_MS;
@@ -77,45 +91,56 @@ static int read_records(rd_kafka_t *consumer, const char *topic, int64_t first, 
     return status > 0 ? error_set(error, ERROR_UNAVAILABLE, "reading the end of topic %s took too long", topic) : status;
 }
 
-int audit_end_read(const struct kafka_settings *settings, const char *topic, struct store *store, struct audit_head *end,
-                   struct error *error) {
-    *end = (struct audit_head){0};
+/* Reads how far the topic goes. Records of others are passed over. */
+static int read_end(const struct kafka_settings *settings, const char *topic, struct store *store, struct reading *reading,
+                    struct error *error) {
+    *reading = (struct reading){.offset = -1, .stranger_offset = -1};
     rd_kafka_t *consumer = kafka_consumer_new(settings, "jwk-api", NULL, error);
     if (!consumer)
         return -1;
-    struct verifier *verifier = verifier_new();
+    reading->verifier = verifier_new();
     int64_t low, high;
-    int status = kafka_watermarks(consumer, topic, 0, &low, &high, error) || signing_trust_own(verifier, store, error) ? -1 : 0;
-    for (int64_t last = high; status == 0 && end->sequence == 0 && last > low; last -= CHUNK)
-        status = read_records(consumer, topic, last - low > CHUNK ? last - CHUNK : low, last, verifier, end, error);
-    if (status == 0 && high > low && end->sequence == 0)
+    int status =
+        kafka_watermarks(consumer, topic, 0, &low, &high, error) || signing_trust_own(reading->verifier, store, error) ? -1 : 0;
+    for (int64_t last = high; status == 0 && reading->end.sequence == 0 && last > low; last -= CHUNK)
+        status = read_records(consumer, topic, last - low > CHUNK ? last - CHUNK : low, last, reading, error);
+    if (status == 0 && high > low && reading->end.sequence == 0)
         log_error("the audit topic has records, and none that this store has signed: find out who writes there", "topic",
                   topic);
-    verifier_free(verifier);
+    verifier_free(reading->verifier);
     kafka_client_free(consumer);
     return status;
 }
 
 int audit_end_check(const struct kafka_settings *settings, const char *topic, struct store *store, struct error *error) {
-    struct audit_head end, head;
+    struct reading reading;
+    struct audit_head head;
     enum audit_standing standing;
-    if (audit_end_read(settings, topic, store, &end, error) || store_audit_compare(store, &end, &standing, error) ||
+    if (read_end(settings, topic, store, &reading, error) || store_audit_compare(store, &reading.end, &standing, error) ||
         store_audit_head(store, &head, error))
         return -1;
     if (standing == AUDIT_LOST)
-        audit_publisher_note_loss(topic, end.sequence ? "it ends before what was sent" : "it is empty");
+        audit_publisher_note_loss(topic, reading.end.sequence ? "it ends before what was sent" : "it is empty");
     if (standing == AUDIT_AHEAD)
         return error_set(error, ERROR_CONFLICT,
                          "topic %s ends with line %lld of an audit trail that this store does not know (its own ends with line "
                          "%lld): the store was put back from a backup. To go on behind the topic's end, run: jwk-api adopt",
-                         topic, (long long)end.sequence, (long long)head.sequence);
+                         topic, (long long)reading.end.sequence, (long long)head.sequence);
     return 0;
 }
 
-int audit_end_follow(const struct kafka_settings *settings, const char *topic, struct store *store, struct error *error) {
-    struct audit_head end;
+int audit_end_follow(const struct kafka_settings *settings, const char *topic, struct store *store, bool has_all_keys,
+                     struct error *error) {
+    struct reading reading;
     enum audit_standing standing;
-    if (audit_end_read(settings, topic, store, &end, error) || store_audit_compare(store, &end, &standing, error))
+    if (read_end(settings, topic, store, &reading, error) || store_audit_compare(store, &reading.end, &standing, error))
         return -1;
-    return standing == AUDIT_AHEAD ? store_audit_follow(store, &end, error) : 0;
+    /* To go on before its end would part the trail for ever. */
+    if (reading.stranger_offset > reading.offset && !has_all_keys)
+        return error_set(error, ERROR_CONFLICT,
+                         "topic %s goes on under a key that this store does not have: it was put back from a backup of before "
+                         "that key, or somebody else has written there (offset %lld). Give what 'jwk-api signing-key export "
+                         "--all' told last: --api-keys FILE",
+                         topic, (long long)reading.stranger_offset);
+    return standing == AUDIT_AHEAD ? store_audit_follow(store, &reading.end, error) : 0;
 }

@@ -8,16 +8,13 @@
 #include "common/kafka.h"
 #include "store_audit.h"
 
-/* Reads how far the topic goes by what keys of the store have signed; sequence 0 when it is empty. Records of others are passed
- * over. */
-int audit_end_read(const struct kafka_settings *settings, const char *topic, struct store *store, struct audit_head *end,
-                   struct error *error) MUST_CHECK;
 /* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store. Tells when it lacks lines. */
 int audit_end_check(const struct kafka_settings *settings, const char *topic, struct store *store,
                     struct error *error) MUST_CHECK;
 /* For adopting a store: where the topic is ahead of it, or has other lines, the trail goes on behind the topic's end. Inside a
- * transaction that has added no line yet. */
-int audit_end_follow(const struct kafka_settings *settings, const char *topic, struct store *store,
+ * transaction that has added no line yet. has_all_keys: whatever other keys have signed is not the API's; else ERROR_CONFLICT
+ * where the topic ends with that. */
+int audit_end_follow(const struct kafka_settings *settings, const char *topic, struct store *store, bool has_all_keys,
                      struct error *error) MUST_CHECK;
 
 #endif

@@ -111,6 +111,9 @@ static const struct option_spec broker_options[] = {
 static const struct option_spec adopt_options[] = {
     {"brokers", 0, OPTION_STRING, "HOST:PORT,...", "127.0.0.1:9092", 0, 0, AT(brokers), "Bootstrap servers of Kafka."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topic that is read: PREFIX.events."},
+    {"api-keys", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(api_keys),
+     "JWK Set of the API's public keys, as signing-key export --all told it last: where another key was activated since the "
+     "backup, the audit trail can not be followed to its end without."},
     {"kafka-property", 'X', OPTION_LIST, "NAME=VALUE", NULL, 0, 0, AT(kafka_properties),
      "Pass a property to librdkafka. May be repeated. For what is no secret."},
     {"kafka-config", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(kafka_config),

@@ -13,12 +13,11 @@
 
 /* ---- making ---- */
 
-/* A new Ed25519 key, named by its thumbprint. */
-static struct jwk *generate(void) {
+/* The JWK of an Ed25519 key, named by its thumbprint. Takes the key. */
+static struct jwk *name_key(EVP_PKEY *key, bool with_private) {
     struct error error;
     char kid[SHA256_TEXT_SIZE];
     struct jwk_attributes attributes = JWK_ATTRIBUTES_NONE;
-    EVP_PKEY *key = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
     struct jwk *unnamed = key ? jwk_from_key(key, false, &attributes, &error) : NULL;
     if (!unnamed)
         abort(); /* OpenSSL without Ed25519 or without randomness: nothing can be signed */
@@ -27,7 +26,7 @@ static struct jwk *generate(void) {
     attributes.kid = kid;
     attributes.use = "sig";
     attributes.algorithm = "EdDSA";
-    struct jwk *jwk = jwk_from_key(key, true, &attributes, &error);
+    struct jwk *jwk = jwk_from_key(key, with_private, &attributes, &error);
     EVP_PKEY_free(key);
     if (!jwk)
         abort(); /* of our own making */
@@ -42,7 +41,7 @@ static int insert(struct store *store, bool is_active, char kid[SHA256_TEXT_SIZE
                         error);
     if (!statement)
         return -1;
-    struct jwk *jwk = generate();
+    struct jwk *jwk = name_key(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), true);
     strcpy(kid, jwk_kid(jwk)); /* a thumbprint, of that size */
     store_bind_text(statement, 1, kid);
     store_bind_text(statement, 2, jwk_public_text(jwk));
@@ -132,6 +131,26 @@ int store_activate_signing_key(struct store *store, const char *kid, int64_t acc
                    store_run(store, again, "noting what is to be published again", error)
                ? -1
                : 0;
+}
+
+int store_import_signing_key(struct store *store, const struct jwk *key, struct error *error) {
+    sqlite3_stmt *statement =
+        store_statement(store,
+                        "INSERT INTO signing_key (kid, public_key, created_at, activated_at, accepted_until)"
+                        " VALUES (?1, ?2, ?3, ?3, (?3 / 1000 + 1) * 1000) ON CONFLICT (kid) DO NOTHING",
+                        error);
+    if (!statement)
+        return -1;
+    if (jwk_has_private(key) || !jwk_curve(key) || strcmp(jwk_curve(key), "Ed25519") != 0)
+        return error_set(error, ERROR_INVALID, "A key that events were signed with is a public one on Ed25519");
+    /* Of its members nothing but the key counts: what it has signed is of before now, in whole seconds, as its end is told. */
+    struct jwk *named = name_key(jwk_to_key(key), false);
+    store_bind_text(statement, 1, jwk_kid(named));
+    store_bind_text(statement, 2, jwk_public_text(named));
+    store_bind_integer(statement, 3, clock_wall_ms());
+    int status = store_run(store, statement, "taking over a signing key", error);
+    jwk_free(named);
+    return status;
 }
 
 /* ---- reading ---- */

@@ -22,6 +22,10 @@ int store_add_signing_key(struct store *store, char kid[SHA256_TEXT_SIZE], struc
  */
 int store_activate_signing_key(struct store *store, const char *kid, int64_t accept_old_for_ms, struct error *error) MUST_CHECK;
 
+/* Takes over the public half of a key that a store has signed with which was put back from a backup of before it: for what is
+ * judged by the keys of old. It is accepted no longer. One that is known already stays as it is. Inside a transaction. */
+int store_import_signing_key(struct store *store, const struct jwk *key, struct error *error) MUST_CHECK;
+
 /* The signer of the active key; the caller frees it. *signer is NULL when the active key is the one of that kid (NULL: any
  * other will do). ERROR_NOT_FOUND when there is none. */
 int store_load_other_signer(struct store *store, const char *kid, struct signer **signer, struct error *error) MUST_CHECK;

@@ -270,6 +270,32 @@ def test_a_store_put_back_from_a_backup_goes_on_behind_the_trail_once_adopted(st
     trail.is_whole()
 
 
+def test_a_store_of_before_the_present_signing_keys_goes_on_behind_the_trail_once_adopted(started, trail, project):
+    assert started.api.create(project, "before").status == 200
+    assert started.api.stop() == 0
+    backup, keys = started.directory / "backup", started.directory / "keys-of-before.json"
+    shutil.copytree(started.data_directory, backup)
+    for name in ("newer", "newest"):  # the keys of the latter alone have no end
+        started.admin("signing-key", "activate", "--", started.admin("signing-key", "add").stdout.strip())
+        assert started.start_api().create(project, name, prefer="respond-async").status == 202
+        trail.wait_entry(lambda entry, name=name: entry.get("jwk") == name, "the change")
+        assert started.api.stop() == 0
+    trail.is_whole()
+    known = trail.keys()
+    keys.write_text(trail.key_file.read_text())
+    shutil.rmtree(started.data_directory)
+    shutil.copytree(backup, started.data_directory)
+    done = started.admin("adopt", *started.broker_options, check=False)
+    assert done.returncode == 1 and "under a key that this store does not have" in done.stderr and "--api-keys" in done.stderr
+    started.admin("adopt", *started.broker_options, "--api-keys", keys)
+    assert "audit topic has lost lines" not in started.start_api().log()
+    assert started.api.create(project, "after", prefer="respond-async").status == 202
+    trail.wait_entry(lambda entry: entry.get("jwk") == "after", "the change")
+    assert [entry["jwk"] for entry in trail.entries() if entry.get("operation") == "create"][-4:] == ["before", "newer", "newest", "after"]
+    assert trail.keys().keys() == known.keys() and len(known) == 3
+    trail.is_whole()
+
+
 def test_a_topic_that_was_made_again_is_told_and_the_chain_goes_on(started, trail):
     if started.broker.kind == "embedded":
         pytest.skip("the embedded broker cannot delete a topic")

@@ -238,9 +238,11 @@ def test_store_of_before_the_key_of_all_events_is_refused_and_is_the_truth_again
     assert installation.start_api().create(project, "newer", prefer="respond-async").status == 202
     installation.topics.wait_event(lambda value: value["jwk"]["name"] == "newer", "the event of the newer key")
     assert installation.api.stop() == 0
+    keys = installation.directory / "keys"
+    keys.write_text(json.dumps(installation.signing_keys("--all")))
     put_back()
     expect_refused(installation, "under a key that the store does not have.*jwk-api adopt")
-    assert "epoch 2" in installation.admin("adopt", *installation.broker_options).stdout
+    assert "epoch 2" in installation.admin("adopt", *installation.broker_options, "--api-keys", keys).stdout
     installation.start_api()
     for name, operation in {"kept": "redeploy", "newer": "delete"}.items():
         installation.topics.wait_event(lambda value, name=name, operation=operation:
