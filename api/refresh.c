@@ -108,8 +108,8 @@ static void fetch_free(struct fetch *fetch) {
     free(fetch);
 }
 
-/* It is over, stored or given up. */
-static void end_fetch(struct fetch *fetch) {
+/* It is over. What was given up is still due: it rests, and is not fetched again at once. */
+static void end_fetch(struct fetch *fetch, bool is_stored) {
     struct refresh *refresh = fetch->refresh;
     pthread_mutex_lock(&refresh->lock);
     struct fetch **link = &refresh->active;
@@ -117,7 +117,7 @@ static void end_fetch(struct fetch *fetch) {
         link = &(*link)->next;
     *link = fetch->next;
     refresh->active_count--;
-    refresh->look = true;
+    refresh->look = refresh->look || is_stored;
     pthread_cond_signal(&refresh->changed);
     pthread_mutex_unlock(&refresh->lock);
     fetch_free(fetch);
@@ -150,10 +150,25 @@ static int record_outcome(struct job *job, struct store *store, struct error *er
     return store_refresh_jwk(store, &author, &remade, &fetch->recorded, error);
 }
 
+static void note_failure(struct fetch *fetch) {
+    fetch->has_failed = true;
+    fetch->due_at = refresh_retry_due(&fetch->refresh->api->sources, fetch->checked_at, fetch->failures + 1);
+}
+
 /* In the writer's thread, after the commit. */
 static void outcome_recorded(struct job *job, int status, const struct error *error) {
     struct fetch *fetch = (struct fetch *)((char *)job - offsetof(struct fetch, job));
     struct api *api = fetch->refresh->api;
+    if (status != 0 && fetch->jwk && error->code == ERROR_INVALID) {
+        /* The store does not take that key, which is too large, say: a failure of the source. */
+        jwk_free(fetch->jwk);
+        fetch->jwk = NULL;
+        fetch->error = *error;
+        note_failure(fetch);
+        if (writer_submit(api->writer, &fetch->job))
+            end_fetch(fetch, false);
+        return;
+    }
     bool deployed = status == 0 && fetch->recorded.environments;
     if (status != 0)
         log_warning("refresh not recorded", "jwk", fetch->jwk_uid, "reason", error->message);
@@ -168,7 +183,7 @@ static void outcome_recorded(struct job *job, int status, const struct error *er
         log_info("source changed", "deployment", fetch->recorded.deployment_id, "jwk", fetch->jwk_uid);
         change_announce(api, &fetch->recorded, EVENT_UPDATE, api->limits.deploy_timeout_ms, NULL, NULL);
     }
-    end_fetch(fetch);
+    end_fetch(fetch, status == 0);
 }
 
 static int fetch_document(struct fetch *fetch) {
@@ -199,13 +214,11 @@ static void run_fetch(struct work *work, bool stopping) {
     struct fetch *fetch = (struct fetch *)work;
     struct refresh *refresh = fetch->refresh;
     fetch->checked_at = clock_wall_ms();
-    if (!stopping && fetch_document(fetch)) {
-        fetch->has_failed = true;
-        fetch->due_at = refresh_retry_due(&refresh->api->sources, fetch->checked_at, fetch->failures + 1);
-    }
+    if (!stopping && fetch_document(fetch))
+        note_failure(fetch);
     /* What was cut off by the stop says nothing of the source. */
     if (atomic_load(workpool_stopping(refresh->pool)) || writer_submit(refresh->api->writer, &fetch->job))
-        end_fetch(fetch);
+        end_fetch(fetch, false);
 }
 
 /* ---- the thread ---- */
@@ -245,7 +258,7 @@ static void begin_fetch(void *context, const struct store_url_due *due) {
     refresh->active_count++;
     pthread_mutex_unlock(&refresh->lock);
     if (workpool_submit(refresh->pool, &fetch->work))
-        end_fetch(fetch);
+        end_fetch(fetch, false);
 }
 
 /* Begins what is due; returns when to look again (wall ms). */

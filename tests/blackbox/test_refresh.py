@@ -1,6 +1,8 @@
 """JWKs from URLs are fetched again: a change deploys itself, a failing source changes nothing, an update ends it."""
 
+import contextlib
 import re
+import sqlite3
 import threading
 
 import pytest
@@ -111,6 +113,7 @@ FAILURES = {
     "hang": (lambda handler: handler.server.owner.closing.wait(30), "could not be fetched within"),
     "HTML": ("<html>", "an HTML page"),
     "gone": (lambda handler: handler.answer("{}", 404), "URL answered with status 404!"),
+    "too large a key": (public_half(new_key("EC", kid="k")) | {"note": "x" * 910_000}, "is too large"),
     "another kid": ({"keys": [public_half(new_key("EC", kid="a")), public_half(new_key("EC", kid="b"))]}, '"a", "b"'),
 }
 
@@ -135,6 +138,23 @@ def test_failing_source_is_told_and_never_removes_the_key(system, project, sourc
     assert len(system.topics.events_named(project, "my-jwk")) == 1
     assert system.api.delete(project, "my-jwk").status == 200
     wait_until(lambda: metric(system, "jwk_api_sources_failing") == 0, "none fails any more")
+
+
+def test_what_can_not_be_recorded_is_not_fetched_again_at_once(system, project, source, server):
+    url, other = server.put(key("k")), server.put(key("other"))
+    create(source, url)
+    create(source, other, name="other")
+    with contextlib.closing(sqlite3.connect(system.data_directory / "jwk-api.db", timeout=30)) as store:
+        store.execute("CREATE TRIGGER refused BEFORE UPDATE ON jwk_url WHEN old.jwk_id = (SELECT id FROM jwk WHERE name = 'my-jwk' AND"
+                      " deleted_at IS NULL) BEGIN SELECT RAISE (ABORT, 'refused'); END")
+        store.commit()
+        count = server.count(url)
+        wait_fetched(server, url, 1)
+        wait_fetched(server, other, 4)
+        assert server.count(url) <= count + 100, "it rests in between"
+        store.execute("DROP TRIGGER refused")
+        store.commit()
+    wait_fetched(server, url, 2)
 
 
 def test_update_ends_the_refresh(system, project, source, server):
