@@ -53,6 +53,14 @@ def disturbing(node):
 
 # ---- death ----
 
+def kill_for_long(run, node):
+    """Until a test that has it in `disturbing` revives it."""
+    with node.lock:
+        node.expect_end = True
+        node.kill()
+        run.note_state(node)
+
+
 def die_and_return(run, random, node, power_loss):
     with disturbing(node), node.lock:
         node.expect_end = True
