@@ -65,13 +65,15 @@ static int sync_directory_of(const char *path) {
     return status;
 }
 
+static int refuse_existing(const char *path, struct error *error) {
+    return access(path, F_OK) == 0 ? error_set(error, ERROR_CONFLICT, "%s exists already; it was left as it is", path) : 0;
+}
+
 int store_backup(struct store *store, const char *path, struct error *error) {
     char *partial = memory_format("%s.partial", path);
     int file = -1, status = -1;
-    if (access(path, F_OK) == 0) {
-        error_set(error, ERROR_CONFLICT, "%s exists already; it was left as it is", path);
+    if (refuse_existing(path, error))
         goto out;
-    }
     file = open(partial, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (file < 0) {
         error_set(error, ERROR_INVALID, "making %s: %s", partial, strerror(errno));
@@ -82,6 +84,9 @@ int store_backup(struct store *store, const char *path, struct error *error) {
         error_set(error, ERROR_CONFLICT, "%s is being written already", partial);
         goto out;
     }
+    /* Whoever had it until now may have completed it since it was opened here: then it is that backup. */
+    if (refuse_existing(path, error))
+        goto out;
     if (fchmod(file, 0600) != 0 || ftruncate(file, 0) != 0) {
         error_set(error, ERROR_INVALID, "making %s: %s", partial, strerror(errno));
         goto out;

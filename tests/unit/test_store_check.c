@@ -2,6 +2,8 @@
 #include "store_fixture.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
 
 #include "api/store_audit.h"
 #include "api/store_check.h"
@@ -626,8 +628,40 @@ static void of_a_large_store_rows_from_everywhere_are_looked_at(void **state) {
     }
 }
 
+/* ---- backups ---- */
+
+static const char *completed, *completed_as; /* by another process, before the next lock is had */
+
+/* In the place of the library's. */
+int flock(int file, int operation) {
+    if (completed)
+        assert_int_equal(rename(completed, completed_as), 0);
+    completed = NULL;
+    return (int)syscall(SYS_flock, file, operation);
+}
+
+static void a_backup_that_another_completes_meanwhile_is_left_as_it_is(void **state) {
+    struct store_fixture *fixture = *state;
+    char *path = memory_format("%s/backup", fixture->directory), *partial = memory_format("%s.partial", path);
+    char *refusal = memory_format("%s exists already; it was left as it is", path);
+    struct stat other;
+    fixture_write_file(partial, "of another");
+    completed = partial;
+    completed_as = path;
+    FAILS(store_backup(fixture->store, path, &error), ERROR_CONFLICT, refusal);
+    assert_int_equal(stat(path, &other), 0);
+    assert_int_equal(other.st_size, strlen("of another"));
+    assert_int_equal(unlink(path), 0);
+    SUCCEEDS(store_backup(fixture->store, path, &error));
+    assert_int_equal(unlink(path), 0);
+    free(refusal);
+    free(partial);
+    free(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_backup_that_another_completes_meanwhile_is_left_as_it_is, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sound_store_has_no_finding_and_everything_is_looked_at, set_up, tear_down),
         cmocka_unit_test(an_empty_store_has_no_finding),
         cmocka_unit_test_setup_teardown(a_reader_checks_while_another_writes, set_up, tear_down),
