@@ -9,6 +9,7 @@
 
 #include "admin.h"
 #include "audit_end.h"
+#include "common/clock.h"
 #include "common/cloudevent.h"
 #include "common/hash.h"
 #include "common/kafka.h"
@@ -134,6 +135,14 @@ static int delete_unknown(struct store *store, const struct topic_content *conte
     return count;
 }
 
+/* The epoch that the next one must order behind. The topic alone does not tell it: it may have been lost since a replica took a
+ * state of a later epoch, from an adoption that this backup knows nothing of. To that replica everything of an equal epoch would
+ * be old, and it would acknowledge it. What was adopted before is of an earlier second. */
+static int64_t latest_epoch(const struct topic_content *content) {
+    int64_t now = clock_wall_ms() / 1000;
+    return content->epoch > now ? content->epoch : now;
+}
+
 static int import_key(void *context, const struct jwk *key, struct error *error) {
     return store_import_signing_key(context, key, error);
 }
@@ -147,7 +156,7 @@ static int adopt(const struct settings *settings, const struct kafka_settings *k
     if ((!settings->api_keys || admin_each_api_key(settings->api_keys, import_key, store, error) == 0) &&
         audit_end_follow(kafka, audit_topic, store, settings->api_keys != NULL, error) == 0 &&
         store_audit_command(store, "adopt", NULL, NULL, error) == 0 &&
-        store_adopt(store, content->epoch, content->sequence, error) == 0 &&
+        store_adopt(store, latest_epoch(content), content->sequence, error) == 0 &&
         (deleted = delete_unknown(store, content, error)) >= 0 && store_commit(store, error) == 0 &&
         store_read_identity(store, &identity, error) == 0) {
         printf("The store in %s is the truth again, in epoch %lld. At its next start jwk-api publishes every JWK again and "

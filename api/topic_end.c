@@ -15,9 +15,9 @@
 #include "signing.h"
 #include "store_republish.h"
 
-/* How far ahead of a backup its store can be: adoptions are made by hand, and a change takes longer than a microsecond. */
-#define EPOCHS_AHEAD  ((int64_t)1000000)
-#define CHANGES_AHEAD ((int64_t)1 << 40)
+/* How far ahead of a backup its store can be: an epoch is the second in which it was adopted, and a change takes longer than a
+ * microsecond. */
+#define AHEAD_MAX ((int64_t)1 << 40)
 
 enum {
     TIMEOUT_MS = 15000, /* without any record */
@@ -52,7 +52,7 @@ static bool is_later(struct topic_change change, struct topic_change than) {
 }
 
 bool topic_end_is_plausible(const struct store_identity *identity, int64_t epoch, int64_t number) {
-    return epoch - identity->epoch <= EPOCHS_AHEAD && number - identity->sequence <= CHANGES_AHEAD;
+    return epoch - identity->epoch <= AHEAD_MAX && number - identity->sequence <= AHEAD_MAX;
 }
 
 /* Whether a record in our name may be of a key, or of a time before keys, that the store has forgotten. */
