@@ -8,6 +8,7 @@
 #include "common/kafka_health.h"
 #include "common/log.h"
 #include "signing.h"
+#include "store_republish.h"
 
 enum {
     TIMEOUT_MS = 15000, /* without any record */
@@ -124,7 +125,8 @@ int audit_end_check(const struct kafka_settings *settings, const char *topic, st
     if (standing == AUDIT_AHEAD)
         return error_set(error, ERROR_CONFLICT,
                          "topic %s ends with line %lld of an audit trail that this store does not know (its own ends with line "
-                         "%lld): the store was put back from a backup. To go on behind the topic's end, run: jwk-api adopt",
+                         "%lld): the store was put back from a backup, or another jwk-api serves this installation. To go on "
+                         "behind the topic's end, " ADOPT_ADVICE,
                          topic, (long long)reading.end.sequence, (long long)head.sequence);
     return 0;
 }

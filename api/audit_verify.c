@@ -86,8 +86,8 @@ static enum audit_verdict take_first(const struct audit_verifier *verifier, cons
                    ? AUDIT_NEW
                    : broken(error, line->sequence, place, "it does not follow the line that --known names");
     snprintf(what, sizeof what,
-             "the trail begins here: what is before is missing. Where that is known to be kept elsewhere, go on behind it with "
-             "--known %lld:HASH",
+             "the trail begins here: what is before is missing. Where that is known to be lost or kept elsewhere, go on behind "
+             "it with --known %lld:HASH: this line's `previous`, which a dump or a note of before confirms",
              (long long)line->sequence - 1);
     return broken(error, line->sequence, place, what);
 }

@@ -4,6 +4,10 @@
 
 #include "store.h"
 
+/* Ends a sentence on a store that is behind what is in Kafka: store_adopt() orders before what it has seen, and another process
+ * that goes on publishes behind that. */
+#define ADOPT_ADVICE "see that no other jwk-api runs with this installation, and run: jwk-api adopt"
+
 /* Notes that every JWK is to be published again, from the first, and every deletion that an environment has not confirmed. */
 int store_republish_begin(struct store *store, struct error *error) MUST_CHECK;
 /* Whether something is left to be published again: 1, 0, or -1 with an error. */

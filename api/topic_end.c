@@ -232,8 +232,7 @@ static int judge_claims(const struct topic_end *end, const struct topic_change *
         error_set(error, ERROR_CONFLICT,
                   "topic %s goes on in this store's name (up to change %lld of epoch %lld; the store ends with change %lld of "
                   "epoch %lld) under a key that the store does not have: it was put back from a backup of before that key, or "
-                  "somebody else who may write to the topic has forged this. To make the store the truth again, run: "
-                  "jwk-api adopt",
+                  "somebody else who may write to the topic has forged this. To make the store the truth again, " ADOPT_ADVICE,
                   topic, (long long)end->claimed.sequence, (long long)end->claimed.epoch, (long long)stored->sequence,
                   (long long)stored->epoch);
     if (!end->reached)
@@ -246,15 +245,16 @@ int topic_end_check(const struct topic_end *end, const struct store_identity *id
                     struct error *error) {
     if (end->source[0])
         return error_set(error, ERROR_CONFLICT,
-                         "topic %s holds events of another installation (%s) and this store is %s: give this one a "
-                         "--topic-prefix of its own",
+                         "topic %s holds events of another installation (%s) and this store is %s: if its data directory was "
+                         "lost or is not mounted, put that or a backup of it back; if this is to be another installation, "
+                         "give it a --topic-prefix of its own",
                          topic, end->source, identity->uid);
     const struct topic_change stored = {identity->epoch, identity->sequence};
     if (is_later(end->last, stored))
         return error_set(error, ERROR_CONFLICT,
                          "topic %s is ahead of this store (change %lld of epoch %lld; the store ends with change %lld of epoch "
-                         "%lld): the store was put "
-                         "back from a backup. To make it the truth again, run: jwk-api adopt",
+                         "%lld): the store was put back from a backup, or another jwk-api serves this installation. To make "
+                         "the store the truth again, " ADOPT_ADVICE,
                          topic, (long long)end->last.sequence, (long long)end->last.epoch, (long long)stored.sequence,
                          (long long)stored.epoch);
     return is_later(end->claimed, stored) ? judge_claims(end, &stored, topic, error) : 0;

@@ -57,7 +57,7 @@ def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_ado
     assert api.stop() == 0
     put_back()
 
-    expect_refused(started, "jwk-api adopt")
+    expect_refused(started, "see that no other jwk-api runs with this installation, and run: jwk-api adopt")
     adopted = started.admin("adopt", *started.broker_options)
     assert epoch_of(adopted) > 1
     api = started.start_api()
@@ -161,6 +161,13 @@ def expect_refused(installation, reason):
     with pytest.raises(AssertionError, match=reason):
         installation.start_api()
     installation.programs.pop()
+
+
+def test_a_start_on_an_empty_data_directory_says_first_that_it_may_be_lost_or_not_mounted(started, project):
+    assert started.api.create(project, "before").status == 200
+    assert started.api.stop() == 0
+    shutil.rmtree(started.data_directory)
+    expect_refused(started, "data directory was lost or is not mounted, put that or a backup of it back.*--topic-prefix")
 
 
 @pytest.mark.parametrize("count", [1, 5, 350])
