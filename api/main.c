@@ -222,15 +222,16 @@ static const struct command_spec commands[] = {
      "The events topic and the replicas are ahead of a store that was put back from a backup, and serve refuses to start. This "
      "begins a new epoch: at the next start "
      "every JWK of the store is published again, and those that only the topic knows are deleted. Run it while the API is "
-     "stopped.",
+     "stopped, and see first that no other jwk-api runs with this installation, as on the machine that the backup is from: "
+     "it would go on behind what is seen here.",
      adopt_options, adopt_run},
     {"master-key generate", NULL, 0, 0, "make a master key",
      "The secrets of the store are sealed under it, and it is kept outside: give it to serve. Its name goes to standard error.",
      master_key_generate_options, master_key_generate_run},
     {"rekey", NULL, 0, 0, "seal the store's secrets under another master key",
      "Put a new master key on the first line of the master key file and leave the old one below, let the serving process have the "
-     "same file, and run this, also while it serves. All secrets are sealed again under a new key; afterwards the old line can go. "
-     "It may be interrupted and run again.",
+     "same file (restart it first where systemd hands over a copy), and run this, also while it serves. All "
+     "secrets are sealed again under a new key; afterwards the old line can go. It may be interrupted and run again.",
      master_key_options, rekey_run},
     {"backup", "FILE", 1, 1, "copy the store into a new file",
      "Also while the API serves: the copy is the store as it is at one moment. Secrets stay sealed: keep the master key too, and "
@@ -315,10 +316,11 @@ static const struct program_spec program = {
     .commands = commands,
     .settings_size = sizeof(struct settings),
     .files = "DIRECTORY/jwk-api.db is the store (SQLite), with its -wal file while it is used. Back it up with jwk-api backup.",
-    .examples = "  jwk-api environment add production\n"
+    .examples = "  jwk-api master-key generate --output master-key\n"
+                "  jwk-api environment add production --master-key-file master-key --credentials production.credentials\n"
                 "  jwk-api project add MyProject\n"
                 "  jwk-api token create --user alice --role ROLE_API_SECURITY --role ROLE_DEPLOY_UNDEPLOY_PROXIES\n"
-                "  jwk-api serve --brokers kafka-1:9092,kafka-2:9092 -X security.protocol=ssl",
+                "  jwk-api serve --master-key-file master-key --brokers kafka-1:9092,kafka-2:9092 -X security.protocol=ssl",
 };
 
 int main(int argc, char **argv) {

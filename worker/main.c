@@ -413,8 +413,11 @@ static const struct program_spec program = {
     .settings_size = sizeof(struct settings),
     .files = "DIRECTORY/state.db is the state (SQLite). It needs no backup: when it is lost or damaged, delete DIRECTORY and "
              "start again.",
-    .examples = "  jwk-worker --environment production --replica edge-1 --brokers kafka-1:9092 --listen '*:8081'\n"
-                "  jwk-worker --environment staging --hook /usr/local/bin/reload-gateway",
+    .exit_status = "The status is 3 when another process has started with the same environment and replica: it takes the place "
+                   "of this one.",
+    .examples =
+        "  jwk-worker --environment production --credentials production.credentials --brokers kafka-1:9092 --listen '*:8081'\n"
+        "  jwk-worker --environment staging --credentials staging.credentials --hook /usr/local/bin/reload-gateway",
 };
 
 int main(int argc, char **argv) {
