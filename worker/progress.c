@@ -135,6 +135,8 @@ void progress_pass(struct progress *progress, int32_t number, int64_t next_offse
                 last->next_offset = next_offset;
             if (sequence > last->sequence)
                 last->sequence = sequence;
+            if (partition->settled_front == partition->end) /* it was passed: only the ack of one before it is awaited */
+                move_to(&partition->settled, last);
             return;
         }
         append(partition, entry);

@@ -10,7 +10,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from harness.keys import new_key
+from harness.keys import new_key, public_half
 from harness.program import wait_until
 from harness.signing import Signer, encode
 
@@ -244,6 +244,29 @@ def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, pro
     installation.api.wait_deployment(answer.headers["Location"])
     assert worker.items(project)[0]["version"] == installation.topics.events_named(project, "a")[-1].value["version"]
     next_good_one_works(installation, project)
+
+
+def test_a_replica_that_reads_all_again_is_ready_without_another_event(installation, project):
+    installation.add_environment("production")
+    keys = installation.directory / "api-keys.json"
+    keys.write_text(installation.admin("signing-key", "export").stdout)
+    installation.start_api()
+    worker = installation.start_worker("production", "edge-1", "--api-keys", keys)
+    installation.wait_connected()
+    kid = installation.admin("signing-key", "add").stdout.strip()
+    installation.admin("signing-key", "activate", "--", kid)
+    assert installation.api.create(project, "a", public_half(new_key("EC")), prefer="respond-async").status == 202
+    wait_until(lambda: refused(worker, "unknown-key") == 1, "an event of the new key is refused")
+    worker.stop()
+    for description in ("second", "third"):
+        assert installation.api.update(project, "a", {"description": description}, prefer="respond-async").status == 202
+    last = wait_until(lambda: next((event for event in installation.topics.events_named(project, "a")
+                                    if event.value["jwk"].get("description") == "third"), None), "all are published")
+    keys.write_text(installation.admin("signing-key", "export").stdout)
+    # The ack of what is made good is on its way for longer than it takes to read what is behind it.
+    worker = installation.start_worker("production", "edge-1", "--api-keys", keys, "-X", "linger.ms=1000",
+                                       state_directory=worker.state_directory)
+    assert worker.items(project)[0]["version"] == last.value["version"]
 
 
 def test_an_unknown_key_is_looked_up_in_a_file_that_has_changed(installation, project):

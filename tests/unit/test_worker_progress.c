@@ -86,6 +86,18 @@ static void what_needs_no_ack_waits_for_what_does(void **state) {
     assert_int_equal(position.sequence, 8);
 }
 
+static void what_needs_no_ack_is_settled_while_the_ack_before_it_is_on_its_way(void **state) {
+    (void)state;
+    uint64_t ticket = progress_add(progress, 0, 11, 6);
+    progress_settle(progress, ticket);
+    progress_pass(progress, 0, 12, 0);
+    progress_pass(progress, 0, 15, 7);
+    assert_at(0, 15, 10);
+    progress_ack(progress, ticket);
+    assert_at(0, 15, 15);
+    assert_int_equal(progress_pending(progress), 0);
+}
+
 static void neither_offset_nor_sequence_goes_back(void **state) {
     (void)state;
     progress_pass(progress, 0, 30, 50);
@@ -152,6 +164,7 @@ int main(void) {
         TEST(a_gap_holds_the_position_back),
         TEST(partitions_are_apart),
         TEST(what_needs_no_ack_waits_for_what_does),
+        TEST(what_needs_no_ack_is_settled_while_the_ack_before_it_is_on_its_way),
         TEST(neither_offset_nor_sequence_goes_back),
         TEST(a_ticket_from_before_a_new_start_is_ignored),
         TEST(changes_are_taken_once_and_again_after_a_failure),
