@@ -1,6 +1,7 @@
 /* From records to rows. */
 #include "worker/apply.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -250,6 +251,19 @@ static void note_replayed(struct apply_record *record) {
     metric_add(&metric_events_replayed, 1);
 }
 
+static enum apply_outcome outcome_of(enum state_result result) {
+    return result == STATE_NEWER ? APPLY_NEWER : result == STATE_EQUAL ? APPLY_EQUAL : APPLY_OLDER;
+}
+
+static void mark_past_epoch(struct apply_record *record, int64_t epoch, struct arena *arena) {
+    char *sentence = memory_format("this replica follows a store that was adopted later (epoch %" PRId64
+                                   ", the change is of epoch %" PRId64 "): another jwk-api has taken over",
+                                   epoch, record->event.epoch);
+    record->outcome = APPLY_PAST_EPOCH;
+    record->refusal = arena_string(arena, sentence);
+    free(sentence);
+}
+
 static int apply_one(const struct apply_target *target, struct apply_record *record, const struct state_changes *changes,
                      struct error *error) {
     struct state *state = target->state;
@@ -286,8 +300,10 @@ static int apply_one(const struct apply_target *target, struct apply_record *rec
     if (outcome.result == STATE_FORGOTTEN)
         note_replayed(record);
     record->is_opened = outcome.private != STATE_PRIVATE_SEALED;
-    record->outcome = outcome.result == STATE_NEWER ? APPLY_NEWER : outcome.result == STATE_EQUAL ? APPLY_EQUAL : APPLY_OLDER;
-    return record->outcome == APPLY_OLDER
+    record->outcome = outcome_of(outcome.result);
+    if (record->outcome == APPLY_OLDER && outcome.epoch > event->epoch)
+        mark_past_epoch(record, outcome.epoch, target->arena);
+    return record->outcome == APPLY_OLDER || record->outcome == APPLY_PAST_EPOCH
                ? 0
                : state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error);
 }
@@ -325,6 +341,12 @@ static void tell_refused(const struct apply_record *record) {
     metric_add(&metric_events_refused[record->verdict], 1);
 }
 
+static void tell_past_epoch(const struct apply_record *record) {
+    if (record->live) /* one that is read at the start is of before the other store was adopted */
+        log_skipped("event of an earlier epoch not applied", record, NULL, record->refusal);
+    metric_add(&metric_events_past_epoch, 1);
+}
+
 static void tell_unproven(const struct apply_record *record) {
     log_info("the unsigned delete of a JWK that was taken unsigned is followed", "jwk", record->event.jwk_id, "project",
              record->event.project_name, "name", record->event.name, "partition", LOG_NUMBER(record->partition), "offset",
@@ -341,6 +363,8 @@ static void tell_outcomes(const struct apply_record *records, size_t count) {
             tell_malformed(&records[i]);
         else if (records[i].outcome == APPLY_REFUSED)
             tell_refused(&records[i]);
+        else if (records[i].outcome == APPLY_PAST_EPOCH)
+            tell_past_epoch(&records[i]);
         else if (is_newer && records[i].is_unproven)
             tell_unproven(&records[i]);
         applied += is_newer && !records[i].is_unproven;

@@ -1,8 +1,9 @@
 /* A batch of records of jwk.events becomes one durable transaction of the state.
  *
  * Idempotent by (JWK id, epoch, version): an event that is older than the state or equal to it changes nothing and is acked
- * again. A record that is not an event of ours is logged, counted and skipped, and so is one that was refused: it must never
- * stop the events behind it.
+ * again. But one of an earlier epoch is not superseded by the store that it comes from: another store was adopted in its place,
+ * and whoever waits for it is told that it failed. A record that is not an event of ours is logged, counted and skipped, and so
+ * is one that was refused: it must never stop the events behind it.
  *
  * An event that somebody puts on the topic again is one like any that the API sends again, and changes nothing: it is older, or
  * equal, or its JWK was deleted for good. Only in the last case it is certain that the API did not send it, and it counts as
@@ -30,10 +31,11 @@ enum apply_outcome {
     APPLY_NEWER,
     APPLY_EQUAL,
     APPLY_OLDER,
+    APPLY_PAST_EPOCH, /* older, and of a store that another has taken the place of */
     APPLY_TOMBSTONE,
     APPLY_MALFORMED,
     APPLY_REFUSED, /* its signature */
-    APPLY_END, /* no record: the partition ends behind this offset */
+    APPLY_END,     /* no record: the partition ends behind this offset */
 };
 
 /* One record. The first part is filled by the caller and borrowed for as long as the record is used. */
@@ -48,7 +50,7 @@ struct apply_record {
     const char *problem;                 /* then: why */
     enum signature_verdict verdict;      /* on its signature; SIGNATURE_VALID also where none is asked for */
     bool verified;                       /* it was asked for */
-    const char *refusal;                 /* in the arena: why the verdict is another, or why it is malformed */
+    const char *refusal;                 /* in the arena: why the verdict is another, it is malformed, or of a past epoch */
 
     struct event event; /* in the arena; description, actor and time are not kept, and retiring ends with each key's exp */
     char event_id[UUID_SIZE], traceparent[TRACEPARENT_SIZE]; /* "" when there is none */

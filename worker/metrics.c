@@ -12,6 +12,7 @@ COUNTER(metric_events_applied, "jwk_worker_events_total", "result=\"applied\"",
 COUNTER(metric_events_duplicate, "jwk_worker_events_total", "result=\"duplicate\"", NULL);
 COUNTER(metric_events_malformed, "jwk_worker_events_total", "result=\"malformed\"", NULL);
 COUNTER(metric_deletes_unproven, "jwk_worker_events_total", "result=\"unproven-delete\"", NULL);
+COUNTER(metric_events_past_epoch, "jwk_worker_events_total", "result=\"past-epoch\"", NULL);
 COUNTER(metric_tombstones, "jwk_worker_events_total", "result=\"tombstone\"", NULL);
 #define REFUSED(its_reason)                                                                                                    \
     {                                                                                                                          \
@@ -54,6 +55,7 @@ void worker_metrics_register(void) {
         &metric_events_duplicate,
         &metric_events_malformed,
         &metric_deletes_unproven,
+        &metric_events_past_epoch,
         &metric_tombstones,
         &metric_events_refused[SIGNATURE_MISSING],
         &metric_events_refused[SIGNATURE_MALFORMED],

@@ -5,7 +5,8 @@
 #include "common/metrics.h"
 #include "common/signature.h"
 
-extern struct metric metric_deletes_unproven; /* an unsigned one that was followed */
+extern struct metric metric_deletes_unproven;  /* an unsigned one that was followed */
+extern struct metric metric_events_past_epoch; /* of a store that another was adopted in the place of */
 extern struct metric metric_events_applied, metric_events_duplicate, metric_events_malformed, metric_tombstones, metric_swept;
 extern struct metric metric_events_refused[SIGNATURE_WRONG + 1]; /* by verdict; SIGNATURE_VALID is not used */
 extern struct metric metric_events_replayed, metric_presence_refused, metric_private_unopened;

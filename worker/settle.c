@@ -72,7 +72,7 @@ static void subject_of_record(const struct apply_record *record, char hash[SHA25
 
 /* Whether file and hook are due for it before it is acked. */
 static bool has_effect(const struct settler *settler, const struct apply_record *record, const struct consumer_place *place) {
-    if (!settler->options.effects || record->outcome == APPLY_OLDER)
+    if (!settler->options.effects || record->outcome == APPLY_OLDER || record->outcome == APPLY_PAST_EPOCH)
         return false;
     /* What was applied when the partition was read before has had its hook. An equal event after a restart may not have. */
     if (record->outcome == APPLY_EQUAL && place->reading_again)
@@ -111,11 +111,17 @@ static void submit(struct settler *settler, const struct apply_record *record, b
     effects_submit_take(settler->options.effects, effect_change_new(&pattern));
 }
 
-/* Tells who waits for it why it is not applied. What it says of itself is not believed: the position's sequence stays. */
-static void settle_refused(struct settler *settler, const struct apply_record *record) {
+/* Whether its sequence tells how far the replica is: not when what it says of itself is not believed, nor when another store
+ * gave it, which counts on from where both had been. */
+static bool sequence_counts(const struct apply_record *record) {
+    return !record->is_unproven && record->outcome != APPLY_REFUSED && record->outcome != APPLY_PAST_EPOCH;
+}
+
+/* Tells who waits for it why it is not applied. It is never tried again. */
+static void settle_not_applied(struct settler *settler, const struct apply_record *record) {
     char hash[SHA256_TEXT_SIZE], message[ACK_MESSAGE_MAX + 1];
     struct ack_subject subject;
-    char *sentence = memory_format("The event was refused: %s", record->refusal);
+    char *sentence = memory_format("%s%s", record->outcome == APPLY_REFUSED ? "The event was refused: " : "", record->refusal);
     subject_of_record(record, hash, &subject);
     hook_clean_message(sentence, strlen(sentence), message, sizeof message);
     free(sentence);
@@ -132,9 +138,10 @@ void settle_batch(struct settler *settler, const struct apply_record *records, c
         int64_t next_offset = record->offset + 1;
         /* Who waits for an event would not send it unsigned, and what it says of itself is not believed. */
         bool live = (places[i].live || record->made_good) && !record->is_unproven;
-        int64_t sequence = record->is_unproven ? 0 : record->event.sequence;
-        if (record->outcome == APPLY_REFUSED && live && record->is_failure) {
-            settle_refused(settler, record);
+        int64_t sequence = sequence_counts(record) ? record->event.sequence : 0;
+        bool failed = record->outcome == APPLY_PAST_EPOCH || (record->outcome == APPLY_REFUSED && record->is_failure);
+        if (failed && live) {
+            settle_not_applied(settler, record);
             continue;
         }
         if (!is_event(record)) {

@@ -77,6 +77,7 @@ enum state_result {
 struct state_outcome {
     enum state_result result;
     enum state_private private; /* of what is newer or equal */
+    int64_t epoch;              /* of what is older or forgotten: the epoch of what the state has instead */
 };
 /* Applies one event by (id, epoch, version). changed is called for each project name whose served keys differ from before. */
 struct state_changes {

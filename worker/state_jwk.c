@@ -125,8 +125,9 @@ static int store_epoch(struct state *state, int64_t epoch, struct error *error) 
     return 0;
 }
 
-/* A JWK that the state does not have: whether its tombstone was here. */
-static int check_forgotten(struct state *state, const struct state_jwk *jwk, bool *forgotten, struct error *error) {
+/* A JWK that the state does not have: whether its tombstone was here, and of which epoch what it took away was. */
+static int check_forgotten(struct state *state, const struct state_jwk *jwk, bool *forgotten, int64_t *forgotten_epoch,
+                           struct error *error) {
     sqlite3_stmt *find = state_prepared(state, STATEMENT_FIND_FORGOTTEN, error);
     if (!find)
         return -1;
@@ -137,6 +138,7 @@ static int check_forgotten(struct state *state, const struct state_jwk *jwk, boo
     if (status)
         state_fail(state, "finding a deleted JWK", error);
     sqlite3_reset(find);
+    *forgotten_epoch = epoch;
     *forgotten = was && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version));
     if (status || !was || *forgotten)
         return status;
@@ -177,7 +179,7 @@ int state_put(struct state *state, const struct state_jwk *jwk, struct state_out
         private = sqlite3_column_int(find, 9);
     }
     sqlite3_reset(find);
-    if (!number && check_forgotten(state, jwk, &forgotten, error))
+    if (!number && check_forgotten(state, jwk, &forgotten, &outcome->epoch, error))
         return -1;
     if (forgotten) {
         outcome->result = STATE_FORGOTTEN;
@@ -188,6 +190,7 @@ int state_put(struct state *state, const struct state_jwk *jwk, struct state_out
     if (number && believed && (jwk->epoch < epoch || (jwk->epoch == epoch && jwk->version <= version))) {
         outcome->result = jwk->epoch == epoch && jwk->version == version ? STATE_EQUAL : STATE_OLDER;
         outcome->private = (enum state_private) private;
+        outcome->epoch = epoch;
         /* Seen again all the same: a sweep must know. */
         return partition != jwk->partition || generation != jwk->generation ? mark_seen(state, number, jwk, error) : 0;
     }

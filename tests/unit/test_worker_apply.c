@@ -101,6 +101,50 @@ static void each_event_has_its_outcome(void **state) {
     assert_key_set(fixture, "MyProject", "{\"keys\":[]}");
 }
 
+static void what_is_of_an_earlier_epoch_is_told_and_changes_nothing(void **state) {
+    (void)state;
+    struct made made;
+    struct error error;
+    struct apply_target target = target_of();
+    struct event adopted = event_of(JWK_A, "one", 2);
+    adopted.epoch = 3;
+    assert_int_equal(apply_one(adopted), APPLY_NEWER);
+    int64_t before = metric_value(&metric_events_past_epoch), duplicates = metric_value(&metric_events_duplicate);
+    struct event event = event_of(JWK_A, "one", 9);
+    event.epoch = 2;
+    event.public_key = PUBLIC_B;
+    make(&made, event);
+    apply_decode(&made.record, &arena);
+    assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
+    assert_int_equal(made.record.outcome, APPLY_PAST_EPOCH);
+    assert_string_equal(made.record.refusal, "this replica follows a store that was adopted later (epoch 3, the change is of epoch "
+                                             "2): another jwk-api has taken over");
+    unmake(&made);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    assert_int_equal(metric_value(&metric_events_past_epoch), before + 1);
+    assert_int_equal(metric_value(&metric_events_duplicate), duplicates);
+    adopted.version = 1; /* superseded by its own store */
+    assert_int_equal(apply_one(adopted), APPLY_OLDER);
+}
+
+static void what_is_of_an_earlier_epoch_than_the_deletion_is_told_too(void **state) {
+    (void)state;
+    struct error error;
+    struct apply_target target = target_of();
+    struct event event = event_of(JWK_A, "one", 2);
+    event.epoch = 3;
+    apply_one(event);
+    struct apply_record tombstone = {.key = JWK_A, .key_length = UUID_SIZE - 1};
+    apply_decode(&tombstone, &arena);
+    assert_int_equal(apply_batch(&target, &tombstone, 1, &error), 0);
+    event.version = 1;
+    assert_int_equal(apply_one(event), APPLY_OLDER);
+    event.epoch = 2;
+    event.version = 9;
+    assert_int_equal(apply_one(event), APPLY_PAST_EPOCH);
+    assert_int_equal(state_keys(fixture->state), 0);
+}
+
 static enum apply_outcome decode(struct made *made) {
     apply_decode(&made->record, &arena);
     return made->record.outcome;
@@ -524,6 +568,8 @@ static void an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live(
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(each_event_has_its_outcome),
+        TEST(what_is_of_an_earlier_epoch_is_told_and_changes_nothing),
+        TEST(what_is_of_an_earlier_epoch_than_the_deletion_is_told_too),
         TEST(what_does_not_fit_is_malformed),
         TEST(private_halves_and_symmetric_keys_are_refused),
         TEST(exp_is_read_from_the_public_key),

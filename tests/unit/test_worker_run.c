@@ -46,10 +46,11 @@ static void produce(const char *topic, int32_t partition, const char *key, const
     assert_int_equal(rd_kafka_flush(producer, PATIENCE_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
-static void publish(const char *jwk_id, const char *name, int64_t version, int64_t sequence, int32_t partition) {
+static void publish_in_epoch(int64_t epoch, const char *jwk_id, const char *name, int64_t version, int64_t sequence,
+                             int32_t partition) {
     struct event event = {.operation = version == 1 ? EVENT_CREATE : EVENT_UPDATE,
                           .deployment_id = JWK_C,
-                          .epoch = 1,
+                          .epoch = epoch,
                           .version = version,
                           .sequence = sequence,
                           .project_id = PROJECT_ID,
@@ -74,6 +75,10 @@ static void publish(const char *jwk_id, const char *name, int64_t version, int64
                                     .traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"};
     produce(topics.events, partition, jwk_id, value.bytes, value.length, &attributes);
     text_free(&value);
+}
+
+static void publish(const char *jwk_id, const char *name, int64_t version, int64_t sequence, int32_t partition) {
+    publish_in_epoch(1, jwk_id, name, version, sequence, partition);
 }
 
 /* Reads a topic of one partition from its start. */
@@ -470,6 +475,43 @@ static void a_failing_hook_is_told_then_named_then_corrected(void **state) {
     assert_int_equal(state_failing_count(running->fixture->state), 0);
 }
 
+/* Waits until partition 0 is past that offset; nothing fails meanwhile. */
+static void await_passed(struct running *running, int64_t offset, int64_t sequence) {
+    struct position position;
+    do {
+        struct presence presence;
+        await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+        position = presence.positions[0];
+        assert_int_equal(presence.failing_count, 0);
+        presence_free(&presence);
+    } while (position.offset < offset);
+    assert_int_equal(position.sequence, sequence);
+}
+
+static void what_is_of_an_earlier_epoch_fails_and_is_not_tried_again(void **state) {
+    struct running *running = *state;
+    start_worker(running, "echo run >>runs");
+    await_ready(running);
+    publish_in_epoch(3, JWK_A, "one", 1, 10, 0);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    publish_in_epoch(2, JWK_A, "one", 2, 500, 0);
+    assert_ack(running, JWK_A, 2, ACK_FAILED,
+               "this replica follows a store that was adopted later (epoch 3, the change is of epoch 2): another jwk-api has taken "
+               "over");
+    await_passed(running, 2, 10); /* past it, but no further in what its store has counted */
+    stop_worker(running);
+    publish_in_epoch(2, JWK_A, "one", 3, 501, 0);
+    start_worker(running, "echo run >>runs");
+    await_passed(running, 3, 10);
+    stop_worker(running);
+    assert_int_equal(state_failing_count(running->fixture->state), 0);
+    char *file = memory_format("%s/runs", running->fixture->directory);
+    struct stat runs;
+    assert_int_equal(stat(file, &runs), 0);
+    assert_int_equal(runs.st_size, strlen("run\n"));
+    free(file);
+}
+
 static void a_failure_ends_with_the_hook_that_failed(void **state) {
     struct running *running = *state;
     start_worker(running, "exit 1");
@@ -604,6 +646,7 @@ int main(void) {
         TEST(what_is_not_an_event_is_passed_over),
         TEST(a_later_start_of_the_same_replica_fences_this_one),
         TEST(a_failing_hook_is_told_then_named_then_corrected),
+        TEST(what_is_of_an_earlier_epoch_fails_and_is_not_tried_again),
         TEST(a_failure_ends_with_the_hook_that_failed),
         TEST(a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while),
         TEST(what_is_read_when_a_partition_begins_again_gets_into_the_files),
