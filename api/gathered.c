@@ -76,6 +76,7 @@ static void batch_clear(struct batch *batch) {
 
 struct judgement {
     const struct late_ack *late;
+    int64_t epoch; /* of the store */
     int64_t sequence, environment_id;
     bool fits, change;
     enum result_state state;
@@ -146,6 +147,10 @@ static void judge(void *context, const struct store_deployment *deployment) {
         judgement->fits = true;
         if (result->state == RESULT_SUCCEEDED && !late->message)
             return; /* a duplicate */
+        /* Since this store was adopted all that it has is published again: that tells what becomes of the JWK. That a replica
+         * has more than a change of before says nothing about it. */
+        if (late->message && deployment->epoch < judgement->epoch)
+            return;
         judgement->change = true;
         judgement->sequence = deployment->sequence;
         judgement->environment_id = result->environment_id;
@@ -157,7 +162,10 @@ static void judge(void *context, const struct store_deployment *deployment) {
 }
 
 static int store_late(struct store *store, const struct late_ack *late, struct error *error) {
-    struct judgement judgement = {.late = late};
+    struct store_identity identity;
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    struct judgement judgement = {.late = late, .epoch = identity.epoch};
     int64_t now = clock_wall_ms();
     int status = store_find_deployment(store, late->deployment_id, judge, &judgement, error);
     if (status != 0 && error->code == ERROR_NOT_FOUND)

@@ -2,6 +2,7 @@
 #include "store_fixture.h"
 
 #include "api/gathered.h"
+#include "api/store_republish.h"
 #include "common/clock.h"
 
 #define WORKER "01890000-0000-7000-8000-000000000001"
@@ -322,6 +323,44 @@ static void a_late_success_settles_the_earlier_versions(void **state) {
     close_world(&world);
 }
 
+static void adopt(const struct world *world) {
+    struct store *store = world->fixture.store;
+    SUCCEEDS(store_begin(store, &error));
+    SUCCEEDS(store_adopt(store, 1, 1, &error));
+    SUCCEEDS(store_commit(store, &error));
+}
+
+static void a_failure_of_before_the_store_was_adopted_changes_nothing(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change done, open, after;
+    open_world(&world);
+    const struct replica *one = live_replica(&world, "production", "edge-1");
+    fixture_create(&world.fixture, "done", &done);
+    fixture_create(&world.fixture, "open", &open);
+    add_late(&world, &done, one, NULL);
+    store_all(&world);
+    adopt(&world);
+    add_late(&world, &done, one, "another jwk-api has taken over");
+    add_late(&world, &open, one, "another jwk-api has taken over");
+    store_all(&world);
+    expect_result(world.fixture.store, done.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    expect_result(world.fixture.store, open.deployment_id, "production", RESULT_PENDING, NULL);
+    /* What is published after that settles it. */
+    fixture_update(&world.fixture, "open", NULL, "text", &after);
+    assert_int_equal(after.epoch, 2);
+    add_late(&world, &after, one, NULL);
+    store_all(&world);
+    expect_result(world.fixture.store, open.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    add_late(&world, &after, one, "broken");
+    store_all(&world);
+    expect_result(world.fixture.store, after.deployment_id, "production", RESULT_FAILED, "Deployment failed on replica edge-1: broken");
+    store_change_clear(&done);
+    store_change_clear(&open);
+    store_change_clear(&after);
+    close_world(&world);
+}
+
 static void late_acks_that_do_not_fit_change_nothing(void **state) {
     (void)state;
     struct world world;
@@ -362,6 +401,7 @@ int main(void) {
         cmocka_unit_test(one_that_left_or_is_away_for_long_is_not_spoken_of_late_either),
         cmocka_unit_test(earlier_versions_that_a_late_success_settles_name_who_is_offline_too),
         cmocka_unit_test(a_late_success_settles_the_earlier_versions),
+        cmocka_unit_test(a_failure_of_before_the_store_was_adopted_changes_nothing),
         cmocka_unit_test(late_acks_that_do_not_fit_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
