@@ -186,12 +186,13 @@ static bool consume(struct gatherer *gatherer, rd_kafka_message_t **records, int
     return false;
 }
 
-static int read_floor(struct gatherer *gatherer, struct store *store, struct error *error) {
+static int read_identity(struct gatherer *gatherer, struct store *store, struct error *error) {
     struct store_identity identity;
     if (store_read_identity(store, &identity, error))
         return -1;
     const struct sequence_floor floor = {.from = identity.republish_from, .until = identity.republish_until};
     replicas_set_floor(&gatherer->replicas, &floor);
+    gatherer->replicas.epoch = identity.epoch;
     return 0;
 }
 
@@ -288,7 +289,7 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     gatherer->consumer = kafka_consumer_new(options->kafka, "jwk-api", gatherer, error);
     if (gatherer->consumer)
         kafka_health_watch(gatherer->consumer);
-    if (!gatherer->consumer || read_floor(gatherer, store, error) || read_environments(gatherer, store, error) ||
+    if (!gatherer->consumer || read_identity(gatherer, store, error) || read_environments(gatherer, store, error) ||
         gatherer_assign(gatherer, store, error)) {
         gatherer_free(gatherer);
         return NULL;
@@ -331,6 +332,10 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
 
 bool gatherer_all_stored(struct gatherer *gatherer) {
     return gathered_all_stored(gatherer->gathered);
+}
+
+bool gatherer_is_overtaken(const struct gatherer *gatherer) {
+    return atomic_load(&gatherer->is_overtaken);
 }
 
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count) {

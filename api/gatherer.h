@@ -34,6 +34,10 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
 bool gatherer_all_stored(struct gatherer *gatherer);
 /* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count);
+/* Whether a replica that is believed has told of a later epoch than this store's: it follows a store that was put back
+ * elsewhere and adopted. Stays so until the process ends. Thread-safe. */
+#define GATHERER_OVERTAKEN "another store of this installation was adopted: this one must not serve"
+bool gatherer_is_overtaken(const struct gatherer *gatherer);
 /* Tells what positions are worth after a topic was made again, and that every environment may have results that only they
  * settle. Thread-safe. */
 void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor floor);

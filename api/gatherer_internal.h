@@ -4,6 +4,7 @@
 #define API_GATHERER_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "common/log_limit.h"
 #include "enrolled.h"
@@ -33,6 +34,8 @@ struct gatherer {
     struct log_limit acks_limit, presence_limit; /* of what anybody can write to the topics */
     int64_t next_expiry, last_round, next_partitions_check;
     int64_t next_refused_retry; /* INT64_MAX while no partition is refused */
+
+    atomic_bool is_overtaken; /* set by the thread */
 
     pthread_mutex_t replicas_lock; /* held by the thread while it changes what replicas_copy() reads, and by whoever copies */
 

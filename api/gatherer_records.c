@@ -148,6 +148,13 @@ static int apply_presence(struct gatherer *gatherer, const struct presence *pres
     return status;
 }
 
+/* What is read before the end of the topic may be of an installation that was here before. */
+static void look_for_other_store(struct gatherer *gatherer, const struct replica *replica) {
+    if (replica->is_ahead && gatherer->replicas.caught_up && !atomic_exchange(&gatherer->is_overtaken, true))
+        log_error(GATHERER_OVERTAKEN, "environment", replica->environment->name, "replica", replica->name, "epoch",
+                  LOG_NUMBER(gatherer->replicas.epoch), "epoch_of_replica", LOG_NUMBER(replica->epoch));
+}
+
 static void note_presence(struct gatherer *gatherer, struct replica *replica, enum replica_change change, int64_t now) {
     gatherer->next_expiry = now; /* looked at after this batch */
     if (change == REPLICA_ARRIVED)
@@ -184,6 +191,7 @@ void gatherer_on_presence(struct gatherer *gatherer, const rd_kafka_message_t *r
         tell_bad(&gatherer->presence_limit, "presence is ignored", record, presence.environment, presence.replica,
                  error.message);
     } else {
+        look_for_other_store(gatherer, replica);
         note_presence(gatherer, replica, change, now);
     }
     presence_free(&presence);

@@ -69,8 +69,9 @@ void replicas_set_floor(struct replica_table *table, const struct sequence_floor
         drop_roster(environment);
 }
 
-static void note_state(struct replica *replica, const struct presence *presence) {
+static void note_state(struct replica *replica, const struct presence *presence, int64_t store_epoch) {
     replica->epoch = presence->epoch;
+    replica->is_ahead = store_epoch && presence->epoch > store_epoch;
     replica->keys = presence->keys;
     replica->interval_ms = presence->interval_ms;
     if (presence->position_count != replica->position_count)
@@ -151,7 +152,7 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
     if (presence->kind == PRESENCE_GOODBYE) {
         replica->incarnation = incarnation;
         snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
-        note_state(replica, presence);
+        note_state(replica, presence, table->epoch);
         if (replica->connected)
             disconnect(replica, true, now);
         replica->left = true;
@@ -163,7 +164,7 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
                  presence->worker, "incarnation", LOG_NUMBER(incarnation), "ready", presence->ready ? "true" : "false");
     replica->incarnation = incarnation;
     snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);
-    note_state(replica, presence);
+    note_state(replica, presence, table->epoch);
     replica->connected = true;
     replica->left = false;
     replica->ready = presence->ready;
@@ -234,6 +235,8 @@ bool replica_covers(const struct replica *replica, int64_t epoch, int partition,
         *failing = strcmp(replica->failing[i], jwk_id) == 0;
     if (replica->failing_truncated && !*failing)
         return false; /* whether its hook fails is not told */
+    if (replica->is_ahead)
+        return false; /* the other store has given the same sequences to other changes */
     if (replica->epoch < epoch)
         return false; /* sequences go on growing through epochs, so a later epoch covers as well */
     for (size_t i = 0; i < replica->position_count; i++)

@@ -36,6 +36,7 @@ struct replica {
     int64_t passed_over;                /* offset of the last hello that did not count; -1: none */
     struct enrolled *enrolled;          /* of the current worker; NULL: it is not enrolled. Owned */
     int64_t epoch;
+    bool is_ahead;                    /* it follows a store that was adopted later: what it has is not of this one */
     bool connected, ready, left;      /* left: said goodbye */
     int64_t seen_at;                  /* monotonic ms at which its last record was read */
     int64_t interval_ms;              /* of its heartbeats */
@@ -62,6 +63,7 @@ struct replica_environment {
 
 struct replica_table {
     struct sequence_floor floor;
+    int64_t epoch;  /* of the store; 0: not told, and nobody is ahead */
     bool caught_up; /* what is read from now on is of now, whatever two clocks say: nobody is away for their difference */
     struct replica_environment *environments;
     size_t replica_count;
@@ -102,7 +104,7 @@ static inline bool replica_is_live(const struct replica *replica) {
     return replica->connected && replica->ready;
 }
 /* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its
- * hook. False as well when it has more failing hooks than it names, and not this one. */
+ * hook. False as well when it has more failing hooks than it names, and not this one, or follows another store. */
 bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id,
                     bool *failing);
 /* A copy of each replica, in the order of environments and names; `environment` points into the table, whose names do not

@@ -138,13 +138,13 @@ void settler_consider(struct settler *settler, struct replica_environment *envir
             continue;
         take_least(job, replica, first);
         first = false;
-        unclear = unclear || replica->failing_truncated;
+        unclear = unclear || replica->failing_truncated || replica->is_ahead;
         job->failing = memory_resize(job->failing, (job->failing_count + replica->failing_count) * sizeof *job->failing + 1);
         if (replica->failing_count)
             memcpy(job->failing + job->failing_count, replica->failing, replica->failing_count * sizeof *job->failing);
         job->failing_count += replica->failing_count;
     }
-    if (first || unclear) { /* nobody is live, or too many hooks fail to tell which deployments are done */
+    if (first || unclear) { /* nobody is live, too many hooks fail to tell which deployments are done, or one is ahead */
         job_free(job);
         return;
     }

@@ -95,10 +95,12 @@ bool kafka_health_is_good(void) {
     return atomic_load_explicit(&is_good, memory_order_relaxed);
 }
 
-void kafka_health_write(struct text *body) {
+void kafka_health_write(struct text *body, const char *other) {
     pthread_mutex_lock(&lock);
-    if (!kafka_health_is_good()) {
+    if (other || !kafka_health_is_good()) {
         text_json_open(body, "problems", '[');
+        if (other)
+            text_json_string(body, NULL, other);
         for (size_t i = 0; i < REFUSALS_MAX; i++)
             if (refusals[i].sentence[0])
                 text_json_string(body, NULL, refusals[i].sentence);

@@ -41,7 +41,8 @@ bool kafka_health_is_refused(rd_kafka_t *client, char *reason, size_t size);
 
 /* Whether all is well. */
 bool kafka_health_is_good(void);
-/* Adds the member "problems", an array of sentences, to the JSON object that body ends with; nothing when all is well. */
-void kafka_health_write(struct text *body);
+/* Adds the member "problems", an array of sentences, to the JSON object that body ends with; nothing when all is well. other is
+ * a problem of the caller's own, which comes first, or NULL. */
+void kafka_health_write(struct text *body, const char *other);
 
 #endif

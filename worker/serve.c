@@ -162,7 +162,7 @@ static void respond_status(struct http_request *request, unsigned status, const 
     text_json_open(&body, NULL, '{');
     text_json_string(&body, "status", word);
     if (problems)
-        kafka_health_write(&body);
+        kafka_health_write(&body, NULL);
     text_json_close(&body, '}');
     respond_text(request, status, "application/json", &body);
 }

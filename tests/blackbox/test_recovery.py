@@ -12,6 +12,7 @@ import confluent_kafka
 import pytest
 
 from harness.broker import EmbeddedBroker
+from harness.installation import jwk_path
 from harness.keys import new_key
 from harness.program import wait_until
 from harness.signing import Signer
@@ -66,6 +67,45 @@ def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_ado
     answer = api.update(project, "renamed", {"name": "after"})
     assert answer.json["deploymentResult"]["success"], answer
     assert worker.names(project) == ["after", "kept"]
+
+
+def test_a_change_of_an_api_whose_store_was_adopted_elsewhere_is_no_success(started, project):
+    old, worker = started.api, started.workers["production", "edge-1"]
+    for name in ("kept", "deleted"):
+        assert old.create(project, name, new_key("EC", kid=name)).json["deploymentResult"]["success"]
+    assert old.request("GET", "/readyz", token=False).json == {"status": "ok"}
+    backup = started.directory / "backup.db"
+    started.admin("backup", backup)
+    started.data_directory = started.directory / "elsewhere"
+    started.data_directory.mkdir(mode=0o700)
+    shutil.move(backup, started.data_directory / "jwk-api.db")
+    old.pause()  # else what it still writes to the audit trail may come between the two
+    assert "epoch 2" in started.admin("adopt", *started.broker_options).stdout
+    new = started.start_api()
+    old.resume()
+    wait_until(lambda: {item["epoch"] for item in worker.items(project)} == {2}, "the replica follows the store that was adopted")
+    assert new.request("GET", "/readyz", token=False).json == {"status": "ok"}
+
+    taken_over = "follows a store that was adopted later (epoch 2, the change is of epoch 1): another jwk-api has taken over"
+    rotated = old.request("POST", jwk_path(project, "kept") + "rotate",
+                          json_body={"sourceType": "COPY_PASTE", "jwkStr": json.dumps(new_key("EC", kid="rotated")), "overlapSeconds": 60})
+    for answer in (rotated, old.update(project, "kept", {"name": "renamed"}), old.delete(project, "deleted")):
+        result = answer.json["deploymentResult"]
+        assert not result["success"] and taken_over in result["environmentResults"][0]["message"], answer
+    assert sorted(worker.kids(project)) == ["deleted", "kept"] and worker.names(project) == ["deleted", "kept"]
+    assert 'jwk_worker_events_total{result="past-epoch"} 3' in worker.request("GET", "/metrics").body.decode()
+    overtaken = "another store of this installation was adopted: this one must not serve"
+    wait_until(lambda: old.request("GET", "/readyz", token=False).json == {"status": "degraded", "problems": [overtaken]}, "the old API tells of it")
+    assert old.log().count(overtaken) == 1
+
+    answer = new.update(project, "kept", {"description": "after"})
+    assert answer.json["deploymentResult"]["success"], answer
+    assert new.request("GET", "/readyz", token=False).json == {"status": "ok"}
+
+    def open_results():
+        with contextlib.closing(sqlite3.connect(started.data_directory / "jwk-api.db")) as store:
+            return store.execute("SELECT count(*) FROM deployment_result WHERE state <> 1").fetchone()[0]
+    wait_until(lambda: open_results() == 0, "nothing that the store tells has failed or stays pending")
 
 
 @pytest.mark.parametrize("tombstoned", [False, True])

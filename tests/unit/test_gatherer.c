@@ -21,6 +21,7 @@ struct world {
     struct store_fixture fixture;
     struct writer *writer;
     struct gatherer *gatherer;
+    int64_t epoch; /* that replicas tell */
 };
 
 static void start(struct world *world) {
@@ -43,6 +44,7 @@ static void stop(struct world *world) {
 static void open_world(struct world *world, size_t environment_count) {
     kafka_open(&world->kafka);
     fixture_open(&world->fixture, environment_count, environments);
+    world->epoch = 1;
 }
 
 static void close_world(struct world *world) {
@@ -63,7 +65,8 @@ static int64_t tell(struct world *world, const struct worker *worker, enum prese
     for (int i = 0; i < KAFKA_EVENT_PARTITIONS; i++)
         positions[i] = (struct position){.partition = i, .offset = sequence, .sequence = sequence};
     const struct presence presence = {.kind = kind, .environment = worker->environment, .replica = worker->name, .worker = worker->id,
-                                      .incarnation = kind == PRESENCE_HELLO ? -1 : worker->incarnation, .epoch = 1, .ready = ready,
+                                      .incarnation = kind == PRESENCE_HELLO ? -1 : worker->incarnation,
+                                      .epoch = world->epoch, .ready = ready,
                                       .interval_ms = 60000, .version = "1", .positions = positions,
                                       .position_count = KAFKA_EVENT_PARTITIONS, .time = LIVED};
     struct text value = TEXT_EMPTY;
@@ -389,6 +392,35 @@ static void positions_settle_what_no_ack_settled(void **state) {
     close_world(&world);
 }
 
+static void one_that_follows_a_store_adopted_later_is_told_of_and_its_positions_settle_nothing(void **state) {
+    (void)state;
+    struct world world;
+    struct worker one = {"production", "edge-1", WORKER_1, 0}, old = {"production", "edge-9", WORKER_2, 0};
+    struct waiting waiting;
+    open_world(&world, 1);
+    world.epoch = 7; /* of before the start: an installation that is no more */
+    tell(&world, &old, PRESENCE_HELLO, false, 0);
+    world.epoch = 1;
+    hello(&world, &one);
+    start(&world);
+    expect_for(&world, "my-jwk", LONG_MS, &waiting);
+    assert_false(gatherer_is_overtaken(world.gatherer));
+    world.epoch = 2;
+    tell(&world, &one, PRESENCE_HEARTBEAT, true, waiting.sequence + 100);
+    struct ack ack = ack_of(&waiting, &one);
+    ack.status = ACK_FAILED;
+    ack.message = "another jwk-api has taken over";
+    send_ack(&world, &ack);
+    await_settled(&waiting);
+    assert_int_equal(waiting.states[0], RESULT_FAILED);
+    assert_string_equal(waiting.messages[0], "Deployment failed on replica edge-1: another jwk-api has taken over");
+    for (int i = 0; i < KAFKA_WAIT_MS / WRITER_DEFER_MS && !gatherer_is_overtaken(world.gatherer); i++)
+        (void)is_stored(&world, &waiting, "production", RESULT_FAILED); /* the two topics have no order */
+    assert_true(gatherer_is_overtaken(world.gatherer));
+    stop(&world);
+    close_world(&world);
+}
+
 static void an_environment_with_nobody_is_settled_once_somebody_comes(void **state) {
     (void)state;
     struct world world;
@@ -558,6 +590,7 @@ int main(void) {
         cmocka_unit_test(a_failure_that_passes_later_corrects_the_store),
         cmocka_unit_test(a_failure_after_the_success_that_passes_is_settled_by_the_positions),
         cmocka_unit_test(positions_settle_what_no_ack_settled),
+        cmocka_unit_test(one_that_follows_a_store_adopted_later_is_told_of_and_its_positions_settle_nothing),
         cmocka_unit_test(an_environment_with_nobody_is_settled_once_somebody_comes),
         cmocka_unit_test(a_replica_that_leaves_is_not_waited_for),
         cmocka_unit_test(without_environments_it_is_settled_at_once),

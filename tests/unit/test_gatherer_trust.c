@@ -95,6 +95,7 @@ struct worker {
     struct signer *replica, *enroller; /* NULL: signs nothing */
     const char *shown_key;             /* in place of the replica's own */
     int64_t incarnation, after;
+    int64_t epoch; /* 0: that of the store */
 };
 
 /* Writes one record, signed by the signer when there is one; its offset. */
@@ -123,8 +124,8 @@ static int64_t tell(struct world *world, const struct worker *worker, enum prese
     struct text value = TEXT_EMPTY, payload = TEXT_EMPTY;
     char *enrolment = NULL;
     struct presence presence = {.kind = kind, .environment = worker->environment, .replica = "edge-1", .worker = worker->id,
-                                .incarnation = kind == PRESENCE_HELLO ? -1 : worker->incarnation, .epoch = 1, .ready = true,
-                                .interval_ms = 60000, .version = "1", .time = TIME,
+                                .incarnation = kind == PRESENCE_HELLO ? -1 : worker->incarnation, .ready = true,
+                                .epoch = worker->epoch ? worker->epoch : 1, .interval_ms = 60000, .version = "1", .time = TIME,
                                 .after = kind == PRESENCE_HELLO ? worker->after : 0};
     if (worker->replica) {
         presence.replica_key = worker->shown_key ? worker->shown_key : signer_public_key(worker->replica);
@@ -258,6 +259,11 @@ static void a_replica_that_its_environment_enrols_settles_what_it_signs(void **s
     assert_int_equal(sem_trywait(&first.settled), -1); /* those before have changed nothing */
     ack(world, &worker, &first, worker.replica);
     await(&first, RESULT_SUCCEEDED);
+    assert_false(gatherer_is_overtaken(world->gatherer));
+    worker.epoch = 2; /* this one is believed that it follows another store */
+    tell(world, &worker, PRESENCE_HEARTBEAT);
+    pass(world);
+    assert_true(gatherer_is_overtaken(world->gatherer));
     signer_free(stranger);
     signer_free(worker.replica);
 }
@@ -270,6 +276,7 @@ static void nobody_else_becomes_a_replica(void **state) {
     struct signer *victim = signer_generate();
     struct worker unknown = worker_of("elsewhere", WORKER_1, world->production.signer);
     thief.shown_key = signer_public_key(victim);
+    unsigned_one.epoch = foreign.epoch = thief.epoch = unknown.epoch = 2;
     for (size_t i = 0; i < 3; i++) {
         tell(world, all[i], PRESENCE_HELLO);
         tell(world, all[i], PRESENCE_HEARTBEAT);
@@ -278,6 +285,7 @@ static void nobody_else_becomes_a_replica(void **state) {
     pass(world);
     assert_false(knows(world, "production", WORKER_1));
     assert_false(knows(world, "elsewhere", WORKER_1));
+    assert_false(gatherer_is_overtaken(world->gatherer));
     signer_free(victim);
     signer_free(foreign.replica);
     signer_free(thief.replica);

@@ -266,6 +266,28 @@ static void positions_tell_what_is_applied(void **state) {
     replicas_free(&table);
 }
 
+static void what_is_of_a_store_that_was_adopted_later_covers_nothing(void **state) {
+    (void)state;
+    struct replica_table table = {.epoch = 2};
+    bool failing;
+    struct position position = {.partition = 0, .offset = 50, .sequence = 7};
+    struct presence presence = presence_of(PRESENCE_HELLO, WORKER_1, -1, true);
+    presence.positions = &position;
+    presence.position_count = 1;
+    presence.epoch = 2;
+    const struct replica *replica = apply(&table, presence, 0, 0).replica;
+    assert_false(replica->is_ahead);
+    assert_true(replica_covers(replica, 2, 0, 7, JWK, &failing));
+    presence.kind = PRESENCE_HEARTBEAT;
+    presence.incarnation = 0;
+    presence.epoch = 3;
+    apply(&table, presence, 1, 0);
+    assert_true(replica->is_ahead);
+    assert_false(replica_covers(replica, 2, 0, 7, JWK, &failing));
+    assert_false(replica_covers(replica, 1, 0, 1, JWK, &failing));
+    replicas_free(&table);
+}
+
 static void a_failing_hook_is_told_and_not_guessed(void **state) {
     (void)state;
     struct replica_table table = {0};
@@ -339,6 +361,7 @@ int main(void) {
         cmocka_unit_test(the_environment_is_left_when_its_last_replica_goes),
         cmocka_unit_test(workers_of_a_topic_made_again_are_heard),
         cmocka_unit_test(positions_tell_what_is_applied),
+        cmocka_unit_test(what_is_of_a_store_that_was_adopted_later_covers_nothing),
         cmocka_unit_test(a_failing_hook_is_told_and_not_guessed),
         cmocka_unit_test(their_number_is_bounded),
     };

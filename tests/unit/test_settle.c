@@ -228,6 +228,19 @@ static void nothing_is_settled_while_nobody_is_live_or_too_many_fail(void **stat
     close_world(&world);
 }
 
+static void nothing_is_settled_by_one_that_follows_another_store(void **state) {
+    (void)state;
+    struct world world;
+    open_world(&world);
+    tell(&world, "edge-1", true, 100, NULL, false);
+    tell(&world, "edge-2", true, 100, NULL, false);
+    replicas_find(&world.replicas, "production", "edge-1")->is_ahead = true;
+    settler_consider(world.settler, world.environment, true);
+    assert_false(world.environment->settling);
+    assert_true(world.environment->unsettled);
+    close_world(&world);
+}
+
 /* What came meanwhile, or is still on its way into the store, is not covered by a job that began before it. */
 static void the_environment_stays_unsettled_while_an_outcome_is_on_its_way(void **state) {
     (void)state;
@@ -265,6 +278,7 @@ int main(void) {
         cmocka_unit_test(it_takes_as_many_transactions_as_it_needs),
         cmocka_unit_test(a_failing_hook_keeps_its_jwk_pending),
         cmocka_unit_test(nothing_is_settled_while_nobody_is_live_or_too_many_fail),
+        cmocka_unit_test(nothing_is_settled_by_one_that_follows_another_store),
         cmocka_unit_test(the_environment_stays_unsettled_while_an_outcome_is_on_its_way),
         cmocka_unit_test(a_job_that_ends_after_the_gatherer_is_freed_with_the_settler),
     };
