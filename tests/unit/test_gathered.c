@@ -348,7 +348,7 @@ static void a_failure_of_before_the_store_was_adopted_changes_nothing(void **sta
     expect_result(world.fixture.store, open.deployment_id, "production", RESULT_PENDING, NULL);
     /* What is published after that settles it. */
     fixture_update(&world.fixture, "open", NULL, "text", &after);
-    assert_int_equal(after.epoch, 2);
+    assert_true(after.epoch > open.epoch);
     add_late(&world, &after, one, NULL);
     store_all(&world);
     expect_result(world.fixture.store, open.deployment_id, "production", RESULT_SUCCEEDED, NULL);
