@@ -211,7 +211,7 @@ def no_replica_goes_back(evidence):
         resets[line["node"]].append(line["at"])
     steps = sorted([(line["at"], "observed", line) for line in evidence.lines["observed"]]
                    + [(line["at"], "state", line) for line in evidence.lines["state"]], key=lambda each: each[0])
-    seen, gone, forgotten = collections.defaultdict(dict), collections.defaultdict(set), tombstoned(evidence)
+    seen, gone, forgotten = collections.defaultdict(dict), collections.defaultdict(set), evidence.forgotten
     died = collections.defaultdict(float)
     for at, kind, line in steps:
         replica = line["replica"]
@@ -304,7 +304,7 @@ def acks_are_durable(evidence):
         replica, since = state["replica"], lost_before(evidence, state["replica"], state["at"])
         for identifier in acks[replica]:
             order, stored = acked(replica, identifier, since, state["at"]), state["items"].get(identifier)
-            if stored is None and (order == [0, 0] or identifier in tombstoned(evidence)):
+            if stored is None and (order == [0, 0] or identifier in evidence.forgotten):
                 continue
             if stored is None or stored[:2] < order:
                 yield f"invariant 4: {replica} had acked version {order} of {identifier}, but had stored {stored} when it died"
@@ -352,18 +352,8 @@ def positions_are_durable(evidence):
                     passed[key] = max(order, passed.get(key, order))
         for identifier, order in passed.items():
             stored = state["items"].get(identifier)
-            if (stored is None and identifier not in tombstoned(evidence)) or (stored and stored[:2] < order):
+            if (stored is None and identifier not in evidence.forgotten) or (stored and stored[:2] < order):
                 yield f"invariant 4: {replica} was past version {order} of {identifier}, but had stored {stored} when it died"
-
-
-def tombstoned(evidence):
-    """JWKs that a replica may have forgotten: their tombstone was there, or they were deleted before their topic was, and swept."""
-    result = {record["key"] for record in evidence.genuine if record["topic"] == "events" and record["value"] is None}
-    if any(line["topic"] == "events" for line in evidence.lines["topic_deleted"]):
-        result |= {jwk["uid"] for jwk in evidence.jwks if jwk["deleted_at"] is not None}
-        # The same of a run that was given up, whose store is not at hand.
-        result |= {record["key"] for record, value in evidence.events if value and value["operation"] == "delete"}
-    return result
 
 
 # ---- 5 ----

@@ -132,6 +132,16 @@ class Evidence:
         return result
 
     @functools.cached_property
+    def forgotten(self):
+        """JWKs that a replica may have forgotten: their tombstone was there, or they were deleted before their topic was, and swept."""
+        result = {record["key"] for record in self.genuine if record["topic"] == "events" and record["value"] is None}
+        if any(line["topic"] == "events" for line in self.lines["topic_deleted"]):
+            result |= {jwk["uid"] for jwk in self.jwks if jwk["deleted_at"] is not None}
+            # The same of a run that was given up, whose store is not at hand.
+            result |= {record["key"] for record, value in self.events if value and value["operation"] == "delete"}
+        return result
+
+    @functools.cached_property
     def acks(self):
         """(record, value) of each genuine ack, as it was seen."""
         return [(record, json.loads(record["value"])) for record in self.genuine if record["topic"] == "acks" and record["value"]]
