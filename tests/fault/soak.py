@@ -12,17 +12,18 @@ import tempfile
 
 from . import check
 from .driver import Run
-from .faults import DISKS, FAULTS, POINTS, disturbing
+from .faults import FAULTS, disturbing
+from .faults_network import WAYS
 from .growth import RESIDENT_SLOPE_MAX, RESIDENT_TIME_MIN, growths, judge
 from .history import now, read_lines
 from .report import summary
 
-# By these a program ends, or may end, or the installation becomes a larger one.
+# By these a program ends, or may end, or the installation becomes a larger one: of those that a program has of its own all but what happens
+# to its network.
 NOT_WHILE_MEASURED = {
     "kill_api", "kill_worker", "kill_everything", "power_loss_api", "power_loss_worker", "copied_identity", "zombie",
     "lost_state", "new_replica", "add_partitions",
-    *(f"{program} {how}" for program in ("api", "worker")
-      for how in (*POINTS, *(f"disk {how}" for how in DISKS), "out of memory", "out of descriptors"))}
+    *(name for name in FAULTS if name.startswith(("api ", "worker ")) and name.partition(" ")[2] not in WAYS)}
 PAUSE_S = 0.2  # between the calls of a client: an hour's records are to be read by the checker at once
 TOLD_EVERY_S = 60.0
 
