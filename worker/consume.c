@@ -9,7 +9,7 @@
 #include "common/memory.h"
 #include "common/message.h"
 
-enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 5 };
+enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 2 };
 enum { AT_ONCE = 0 }; /* sweep_after: not by the clock, which may be turned back */
 enum { LOST = 0 };    /* sweep_offset of a partition that the topic has no more; of every other it is behind a record */
 
