@@ -127,9 +127,9 @@ build/node/installed: tests/package.json
 	cd $(@D) && npm install --silent --no-package-lock
 	@touch $@
 
-# Two test processes at once: most of a test's time is waiting. A file stays in one process, which shares what it started.
+# More test processes than cores: most of a test's time is waiting. A file stays in one process, which shares what it started.
 pytest := $(venv)/bin/python -m pytest -c tests/pytest.ini
-in_parallel := -n 2 --dist loadfile
+in_parallel := -n 3 --dist loadfile
 
 blackbox: all check-deps ## run the black-box tests on both brokers
 	JWK_BUILD=$(BUILD) $(pytest) $(in_parallel) tests/blackbox
