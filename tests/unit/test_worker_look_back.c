@@ -14,7 +14,7 @@
 #include "worker/consume.h"
 #include "worker/look_back.h"
 
-enum { DAY_MS = 86400000, LEFT_OUT = 5 /* looks, while events keep coming */ };
+enum { DAY_MS = 86400000, LEFT_OUT = 2 /* looks, while events keep coming */ };
 
 static struct worker_fixture *fixture;
 static struct kafka_fixture kafka;
