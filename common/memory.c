@@ -117,9 +117,9 @@ void memory_init(void) {
     mallopt(M_TRIM_THRESHOLD, KEPT_FREE_MAX);
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate_for_cjson, .free_fn = free});
     sqlite3_mem_methods methods;
-    if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &sqlite) != SQLITE_OK)
-        return; /* it is used already */
-    methods = sqlite;
+    if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &methods) != SQLITE_OK || methods.xMalloc == allocate_for_sqlite)
+        return; /* it is used already, or this was called before */
+    sqlite = methods;
     methods.xMalloc = allocate_for_sqlite;
     methods.xRealloc = reallocate_for_sqlite;
     (void)sqlite3_config(SQLITE_CONFIG_MALLOC, &methods);

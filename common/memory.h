@@ -8,8 +8,8 @@
 
 #include <stddef.h>
 
-/* Has cJSON allocate by this module, and SQLite exit as it does, and bounds what stays with the process once it was freed. Call
- * once, before any thread starts and SQLite is used. */
+/* Has cJSON allocate by this module, and SQLite exit as it does, and bounds what stays with the process once it was freed. Before
+ * any thread starts and SQLite is used. */
 void memory_init(void);
 
 /* A zeroed block of size bytes; the caller owns it and frees it with free(). Never NULL. Thread-safe. */
