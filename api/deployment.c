@@ -1,6 +1,7 @@
 /* One deployment that somebody waits for. */
 #include "deployment.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,14 @@ static char *success_message(const struct deployment *deployment, const struct e
     return reach_message(&reach, deployment->operation);
 }
 
+char *deployment_failure(enum event_operation operation, const char *replica, size_t others, const char *reason) {
+    char more[48] = "";
+    if (others > 0)
+        snprintf(more, sizeof more, " (and %zu more)", others);
+    return memory_format("%s failed on replica %s%s: %s", operation == EVENT_DELETE ? "Undeployment" : "Deployment", replica,
+                         more, reason);
+}
+
 static char *failure_message(const struct deployment *deployment, const struct environment_outcome *outcome) {
     const struct expectation *first = NULL;
     size_t failed = 0;
@@ -103,12 +112,8 @@ static char *failure_message(const struct deployment *deployment, const struct e
     }
     if (!first)
         abort(); /* asked for only when one has failed */
-    char *others = failed > 1 ? memory_format(" (and %zu more)", failed - 1) : memory_string("");
-    char *message =
-        memory_format("%s failed on replica %s%s: %s", deployment->operation == EVENT_DELETE ? "Undeployment" : "Deployment",
-                      first->replica->name, others, first->message ? first->message : "no reason given");
-    free(others);
-    return message;
+    return deployment_failure(deployment->operation, first->replica->name, failed - 1,
+                              first->message ? first->message : "no reason given");
 }
 
 /* Settles the environment when nobody in it owes anything. */

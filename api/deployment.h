@@ -56,6 +56,8 @@ void deployment_replica_position(struct deployment *deployment, struct replica *
 void deployment_replica_gone(struct deployment *deployment, struct replica *replica);
 /* Settles what is open with the sentence for a deadline that has passed, or for `reason` when it is given. */
 void deployment_give_up(struct deployment *deployment, const char *reason);
+/* The sentence of a failure, a new string: one replica, its reason, and how many others have failed. */
+char *deployment_failure(enum event_operation operation, const char *replica, size_t others, const char *reason);
 /* JSON for the store: who has acked what so far ({"replica": ""} or its error); NULL when nobody has. */
 char *deployment_replicas_json(const struct environment_outcome *outcome);
 

@@ -110,9 +110,7 @@ static void conclude(struct judgement *judgement, const struct store_deployment 
         missing += !cJSON_GetObjectItemCaseSensitive(replicas, roster->live[i]);
     if (failed) {
         judgement->state = RESULT_FAILED;
-        judgement->message =
-            memory_format("%s failed on replica %s: %s", deployment->operation == EVENT_DELETE ? "Undeployment" : "Deployment",
-                          failed->string, failed->valuestring);
+        judgement->message = deployment_failure(deployment->operation, failed->string, 0, failed->valuestring);
     } else if (missing) {
         judgement->state = RESULT_PENDING;
         /* The sentence of a wait that ended stays true; that of a failure which has passed does not. */
