@@ -386,9 +386,7 @@ static void *end_in_thread(void *context) {
 
 /* Waits for it; false when it takes too long. */
 static bool await_end(struct ending *ending) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += CLOSE_TIMEOUT_MS / 1000;
+    struct timespec until = clock_moment(clock_monotonic_ms() + CLOSE_TIMEOUT_MS);
     pthread_mutex_lock(&ending->lock);
     while (!ending->ended &&
            pthread_cond_clockwait(&ending->changed, &ending->lock, CLOCK_MONOTONIC, &until) != ETIMEDOUT) {

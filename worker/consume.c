@@ -432,7 +432,9 @@ int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *agai
     return 0;
 }
 
-int64_t consumer_last_contact(const struct consumer *consumer) { return consumer->last_contact; }
+int64_t consumer_last_contact(const struct consumer *consumer) {
+    return consumer->last_contact;
+}
 
 /* ---- records ---- */
 

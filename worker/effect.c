@@ -427,7 +427,7 @@ static struct effect_change *wait_for_work(struct effects *effects) {
             pthread_cond_wait(&effects->wanted, &effects->mutex);
             continue;
         }
-        struct timespec time = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+        struct timespec time = clock_moment(until);
         pthread_cond_clockwait(&effects->wanted, &effects->mutex, CLOCK_MONOTONIC, &time);
     }
     struct effect_change *changes = effects->queue;
