@@ -218,8 +218,8 @@ def test_an_event_of_before_its_tombstone_brings_no_jwk_back(installation, proje
     assert "revoked" not in worker.kids(project)
 
 
-@pytest.mark.parametrize("reload", [True, False], ids=["told", "by itself"])
-def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, project, reload):
+def start_worker_with_key_file(installation):
+    """An API, and a worker that has the keys it believes from a file of their own, which anybody may read. (the file, the worker)."""
     installation.add_environment("production")
     keys = installation.directory / "api-keys.json"
     keys.write_text(installation.admin("signing-key", "export").stdout)
@@ -227,6 +227,12 @@ def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, pro
     installation.start_api()
     worker = installation.start_worker("production", "edge-1", "--api-keys", keys)
     installation.wait_connected()
+    return keys, worker
+
+
+@pytest.mark.parametrize("reload", [True, False], ids=["told", "by itself"])
+def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, project, reload):
+    keys, worker = start_worker_with_key_file(installation)
     assert installation.api.create(project, "a", new_key("EC", kid="one")).json["deploymentResult"]["success"]
     # A new key without the accepted way of telling the workers first.
     kid = installation.admin("signing-key", "add").stdout.strip()
@@ -247,12 +253,7 @@ def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, pro
 
 
 def test_a_replica_that_reads_all_again_is_ready_without_another_event(installation, project):
-    installation.add_environment("production")
-    keys = installation.directory / "api-keys.json"
-    keys.write_text(installation.admin("signing-key", "export").stdout)
-    installation.start_api()
-    worker = installation.start_worker("production", "edge-1", "--api-keys", keys)
-    installation.wait_connected()
+    keys, worker = start_worker_with_key_file(installation)
     kid = installation.admin("signing-key", "add").stdout.strip()
     installation.admin("signing-key", "activate", "--", kid)
     assert installation.api.create(project, "a", public_half(new_key("EC")), prefer="respond-async").status == 202
@@ -270,12 +271,7 @@ def test_a_replica_that_reads_all_again_is_ready_without_another_event(installat
 
 
 def test_an_unknown_key_is_looked_up_in_a_file_that_has_changed(installation, project):
-    installation.add_environment("production")
-    keys = installation.directory / "api-keys.json"
-    keys.write_text(installation.admin("signing-key", "export").stdout)
-    installation.start_api()
-    worker = installation.start_worker("production", "edge-1", "--api-keys", keys)
-    installation.wait_connected()
+    keys, worker = start_worker_with_key_file(installation)
     assert installation.api.create(project, "a").json["deploymentResult"]["success"]
     kid = installation.admin("signing-key", "add").stdout.strip()
     # A look for the sake of a stranger's key, before there is something new, does not keep the next one from being taken at once.

@@ -266,6 +266,13 @@ static void a_file_that_cannot_be_written_fails_and_recovers(void **state) {
     free(path);
 }
 
+static void await_exported(void) {
+    while (!effects_is_exported(effects)) {
+        uint64_t ignored;
+        assert_int_equal(read(wake, &ignored, sizeof ignored), sizeof ignored);
+    }
+}
+
 static void all_files_are_written_when_asked(void **state) {
     (void)state;
     struct error error;
@@ -277,10 +284,7 @@ static void all_files_are_written_when_asked(void **state) {
     start();
     assert_false(effects_is_exported(effects));
     effects_export_all(effects);
-    while (!effects_is_exported(effects)) {
-        uint64_t ignored;
-        assert_int_equal(read(wake, &ignored, sizeof ignored), sizeof ignored);
-    }
+    await_exported();
     char *file = memory_format("%s/MyProject.json", path);
     assert_int_equal(access(file, R_OK), 0);
     effects_stop(effects);
@@ -319,10 +323,7 @@ static void files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing
     make_effects(export, false);
     start();
     effects_export_all(effects);
-    while (!effects_is_exported(effects)) {
-        uint64_t ignored;
-        assert_int_equal(read(wake, &ignored, sizeof ignored), sizeof ignored);
-    }
+    await_exported();
     await_file(file, "{\"keys\":[]}");
     atomic_store(&wall_ahead_s, 0);
     await_file(file, "{\"keys\":[" PUBLIC_A "]}");
@@ -346,10 +347,7 @@ static void the_file_of_a_project_that_was_swept_is_written_once_it_can_be(void 
     make_effects(export, false);
     start();
     effects_export_all(effects);
-    while (!effects_is_exported(effects)) {
-        uint64_t ignored;
-        assert_int_equal(read(wake, &ignored, sizeof ignored), sizeof ignored);
-    }
+    await_exported();
     await_file(file, "{\"keys\":[" PUBLIC_A "]}");
     jwk.version = 2;
     jwk.deleted = true;
