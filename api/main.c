@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/memory.h"
+#include "common/message.h"
 #include "common/process.h"
 #include "settings.h"
 
@@ -54,7 +55,8 @@ static const struct option_spec serve_options[] = {
     {"kafka-config", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(kafka_config),
      "Read properties of librdkafka from FILE: lines of name=value, and comments that begin with #. The place for sasl.password: "
      "refused when others may read it. -X wins over it. Default: the systemd credential kafka, if there is one."},
-    {"partitions", 0, OPTION_INTEGER, "N", "1", 1, 1024, AT(partitions), "Partitions of PREFIX.events when it is created."},
+    {"partitions", 0, OPTION_INTEGER, "N", "1", 1, POSITION_COUNT_MAX, AT(partitions),
+     "Partitions of PREFIX.events when it is created."},
     {"replication", 0, OPTION_INTEGER, "N", "-1", -1, 100, AT(replication),
      "Replication factor of created topics; -1 is the broker's default."},
     {"deploy-timeout", 0, OPTION_DURATION, "TIME", "10s", 0, 3600 * SECOND, AT(deploy_timeout),
@@ -104,7 +106,7 @@ static const struct option_spec broker_options[] = {
     {"address-file", 0, OPTION_STRING, "FILE", NULL, 0, 0, AT(address_file),
      "Write the broker's address to FILE once it listens."},
     {"topic-prefix", 0, OPTION_STRING, "PREFIX", "jwk", 0, 0, AT(topic_prefix), "Of the topics that are made."},
-    {"partitions", 0, OPTION_INTEGER, "N", "1", 1, 1024, AT(partitions), "Partitions of PREFIX.events."},
+    {"partitions", 0, OPTION_INTEGER, "N", "1", 1, POSITION_COUNT_MAX, AT(partitions), "Partitions of PREFIX.events."},
     END_OF_OPTIONS,
 };
 

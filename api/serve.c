@@ -99,6 +99,7 @@ static int create_topics(struct service *service, int *partitions, bool *events_
     struct kafka_topic_spec specs[] = {
         {.name = service->topics.events,
          .partitions = (int)settings->partitions,
+         .partitions_max = POSITION_COUNT_MAX, /* heartbeats name each */
          /* Auditors see every event for at least a week; the compacted rest lets a new replica read every key. */
          .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms", "604800000",
                     "max.message.bytes", "1048576"}},

@@ -184,6 +184,11 @@ static int find_topic(rd_kafka_t *client, struct kafka_topic_spec *spec, int tim
         return kafka_refusal_set(client, KAFKA_DESCRIBE, spec->name, error);
     }
     kafka_health_granted(KAFKA_DESCRIBE, spec->name);
+    if (spec->partitions_max > 0 && spec->partitions_found > spec->partitions_max)
+        return error_set(error, ERROR_INVALID,
+                         "topic %s has %d partitions, and may have %d: delete it, and start jwk-api, which makes it again "
+                         "(--partitions says with how many) and publishes every JWK",
+                         spec->name, spec->partitions_found, spec->partitions_max);
     return 0;
 }
 

@@ -37,6 +37,7 @@ int kafka_connect(struct kafka_settings *settings, int timeout_ms, const atomic_
 struct kafka_topic_spec {
     const char *name;
     int partitions;         /* used when the topic is created */
+    int partitions_max;     /* a topic that has more is refused; 0: it may have any number */
     const char *config[16]; /* name, value, …, NULL */
     int partitions_found;   /* filled: what the broker has; 0 when the topic is missing */
     bool created;            /* filled by kafka_create_topics(): it was missing */
@@ -45,7 +46,7 @@ struct kafka_topic_spec {
  * A missing permission is an error that names topic and operation. */
 int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topic_spec *specs, size_t count, int replication,
                         struct error *error) MUST_CHECK;
-/* Fills partitions_found only. 0 also when some are missing. */
+/* Fills partitions_found only. 0 also when some are missing. ERROR_INVALID when one has more partitions than it may. */
 int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms,
                       struct error *error) MUST_CHECK;
 

@@ -106,11 +106,9 @@ void consumer_close(struct consumer *consumer) {
 /* ---- topics ---- */
 
 static int find_events(struct consumer *consumer, int timeout_ms, size_t *count, struct error *error) {
-    struct kafka_topic_spec spec = {.name = consumer->options.topics->events};
+    struct kafka_topic_spec spec = {.name = consumer->options.topics->events, .partitions_max = POSITION_COUNT_MAX};
     if (kafka_find_topics(consumer->client, &spec, 1, timeout_ms, error))
         return -1;
-    if (spec.partitions_found > POSITION_COUNT_MAX)
-        return error_set(error, ERROR_INVALID, "topic %s has more than %d partitions", spec.name, POSITION_COUNT_MAX);
     *count = (size_t)spec.partitions_found;
     return 0;
 }

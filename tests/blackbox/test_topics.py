@@ -41,6 +41,30 @@ def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
         installation.stop()
 
 
+def test_a_topic_of_events_with_too_many_partitions_is_refused_by_both_with_what_to_do(kafka, tmp_path):
+    """A worker's heartbeat tells its position in each, so their number is bounded."""
+    installation = Installation(kafka, tmp_path)
+    topics = installation.topics
+    try:
+        topics.create(topics.events, 1025)
+        for topic in (topics.acks, topics.workers):
+            topics.create(topic, 1)
+        installation.add_environment("production")
+        advice = (f"topic {topics.events} has 1025 partitions, and may have 1024: delete it, and start jwk-api, which makes it again "
+                  "(--partitions says with how many) and publishes every JWK")
+        serving = installation.admin("serve", *installation.broker_options, "--listen", "127.0.0.1:0", check=False)
+        status, said = installation.try_worker("production", *installation.trust_options("production"))
+        assert serving.returncode == 2 and status == 1
+        assert advice in serving.stderr and advice in said
+        topics.delete(topics.events)
+        installation.start_api("--partitions", "2")
+        installation.start_worker("production")
+        installation.wait_connected()
+        assert topics.partition_count(topics.events) == 2
+    finally:
+        installation.stop()
+
+
 def test_topics_of_acks_and_workers_may_have_several_partitions(kafka, tmp_path):
     """Made by hand, or added to later: the place of a hello in its topic orders those who say to be one replica."""
     installation = Installation(kafka, tmp_path)

@@ -132,6 +132,25 @@ static void the_embedded_broker_is_recognised_and_has_its_topics(void **state) {
     kafka_close(&kafka);
 }
 
+static void a_topic_with_more_partitions_than_it_may_have_is_refused(void **state) {
+    (void)state;
+    struct kafka_fixture kafka;
+    struct error error = {0};
+    char expected[512];
+    kafka_open(&kafka);
+    struct kafka_topic_spec spec = {.name = kafka.topics.events, .partitions = 1, .partitions_max = KAFKA_EVENT_PARTITIONS};
+    if (kafka_create_topics(&kafka.settings, &spec, 1, 1, &error))
+        fail_msg("%s", error.message);
+    spec.partitions_max--;
+    assert_int_equal(kafka_create_topics(&kafka.settings, &spec, 1, 1, &error), -1);
+    assert_int_equal(error.code, ERROR_INVALID);
+    snprintf(expected, sizeof expected,
+             "topic %s has %d partitions, and may have %d: delete it, and start jwk-api, which makes it again (--partitions says with "
+             "how many) and publishes every JWK", spec.name, KAFKA_EVENT_PARTITIONS, KAFKA_EVENT_PARTITIONS - 1);
+    assert_string_equal(error.message, expected);
+    kafka_close(&kafka);
+}
+
 static void a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop(void **state) {
     (void)state;
     const atomic_bool stop = true;
@@ -153,6 +172,7 @@ int main(void) {
         cmocka_unit_test(a_list_without_a_broker_is_refused),
         cmocka_unit_test(topics_are_named_after_the_prefix),
         cmocka_unit_test(the_embedded_broker_is_recognised_and_has_its_topics),
+        cmocka_unit_test(a_topic_with_more_partitions_than_it_may_have_is_refused),
         cmocka_unit_test(a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
