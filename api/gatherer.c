@@ -345,6 +345,13 @@ struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count)
     return copy;
 }
 
+struct replica_counts gatherer_count_replicas(struct gatherer *gatherer, const char *environment) {
+    pthread_mutex_lock(&gatherer->replicas_lock);
+    struct replica_counts counts = replicas_count(&gatherer->replicas, environment, clock_monotonic_ms());
+    pthread_mutex_unlock(&gatherer->replicas_lock);
+    return counts;
+}
+
 void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor floor) {
     pthread_mutex_lock(&gatherer->lock);
     gatherer->floor = floor;

@@ -34,6 +34,8 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
 bool gatherer_all_stored(struct gatherer *gatherer);
 /* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */
 struct replica *gatherer_copy_replicas(struct gatherer *gatherer, size_t *count);
+/* How many replicas of an environment are there (replicas_count()). Thread-safe. */
+struct replica_counts gatherer_count_replicas(struct gatherer *gatherer, const char *environment);
 /* Whether a replica that is believed has told of a later epoch than this store's: it follows a store that was put back
  * elsewhere and adopted. Stays so until the process ends. Thread-safe. */
 #define GATHERER_OVERTAKEN "another store of this installation was adopted: this one must not serve"

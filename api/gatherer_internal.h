@@ -37,7 +37,7 @@ struct gatherer {
 
     atomic_bool is_overtaken; /* set by the thread */
 
-    pthread_mutex_t replicas_lock; /* held by the thread while it changes what replicas_copy() reads, and by whoever copies */
+    pthread_mutex_t replicas_lock; /* held by the thread while it changes what others read, and by whoever copies or counts */
 
     struct store_environments *looked; /* of the writer's thread: what the last look has found; NULL: none */
     bool is_other;                     /* … which is not what the look before has found */

@@ -37,6 +37,18 @@ struct replica *replicas_find(const struct replica_table *table, const char *env
     return environment ? find_in(environment, name) : NULL;
 }
 
+struct replica_counts replicas_count(const struct replica_table *table, const char *name, int64_t now) {
+    struct replica_counts counts = {0};
+    struct replica_environment *environment;
+    HASH_FIND_STR(table->environments, name, environment);
+    for (const struct replica *replica = environment ? environment->replicas : NULL; replica; replica = replica->next) {
+        counts.ready += replica_is_live(replica);
+        counts.catching_up += replica->connected && !replica->ready;
+        counts.offline += replica_is_offline(replica, now);
+    }
+    return counts;
+}
+
 static struct replica *find_or_make(struct replica_table *table, const struct presence *presence, struct error *error) {
     struct replica_environment *environment = replicas_environment(table, presence->environment);
     if (!environment)

@@ -103,6 +103,15 @@ struct replica *replicas_find(const struct replica_table *table, const char *env
 static inline bool replica_is_live(const struct replica *replica) {
     return replica->connected && replica->ready;
 }
+/* Whether it is spoken of as offline: it did not say goodbye, and is not away for long. now: monotonic ms. */
+static inline bool replica_is_offline(const struct replica *replica, int64_t now) {
+    return !replica->connected && !replica->left && now - replica->offline_at <= REPLICA_FORGET_MS;
+}
+struct replica_counts {
+    size_t ready, catching_up, offline;
+};
+/* How many replicas the environment of that name has now (monotonic ms); none when it is not known. */
+struct replica_counts replicas_count(const struct replica_table *table, const char *environment, int64_t now);
 /* Whether the replica has durably applied what has that sequence in that partition, as it told last; *failing tells of its
  * hook. False as well when it has more failing hooks than it names, and not this one, or follows another store. */
 bool replica_covers(const struct replica *replica, int64_t epoch, int partition, int64_t sequence, const char *jwk_id,

@@ -8,11 +8,6 @@
 #include "common/clock.h"
 #include "common/memory.h"
 
-/* Whether it is spoken of as offline. */
-static bool is_offline(const struct replica *replica, int64_t now) {
-    return !replica->connected && !replica->left && now - replica->offline_at <= REPLICA_FORGET_MS;
-}
-
 static int compare_names(const void *one, const void *other) {
     return strcmp(*(char *const *)one, *(char *const *)other);
 }
@@ -27,7 +22,7 @@ static struct roster *make(const struct replica_environment *environment) {
         if (replica_is_live(replica)) {
             roster->live = memory_resize(roster->live, (roster->live_count + 1) * sizeof *roster->live);
             roster->live[roster->live_count++] = memory_string(replica->name);
-        } else if (is_offline(replica, now)) {
+        } else if (replica_is_offline(replica, now)) {
             roster->offline = memory_resize(roster->offline, (roster->offline_count + 1) * sizeof *roster->offline);
             struct replica *copy = &roster->offline[roster->offline_count++];
             replica_copy(replica, copy);
@@ -62,7 +57,7 @@ static bool is_live(const struct roster *roster, const char *name) {
 
 void reach_add(struct reach *reach, const struct replica *replica, const struct store_success *success) {
     bool failing;
-    if (!is_offline(replica, clock_monotonic_ms()))
+    if (!replica_is_offline(replica, clock_monotonic_ms()))
         return;
     if (replica_covers(replica, success->epoch, success->partition, success->sequence, success->jwk_id, &failing) && !failing) {
         reach->applied++;

@@ -171,6 +171,21 @@ int store_audit_each(struct store *store, int64_t after, store_audit_visitor *vi
     return row;
 }
 
+static bool note_first(void *context, int64_t sequence, const char *lines, size_t length) {
+    (void)sequence, (void)length;
+    *(int64_t *)context = audit_line_sequence(lines);
+    return false;
+}
+
+int store_audit_waiting(struct store *store, int64_t *lines, struct error *error) {
+    struct audit_head head;
+    int64_t first = 0; /* nothing waits */
+    if (store_audit_each(store, 0, note_first, &first, error) || store_audit_head(store, &head, error))
+        return -1;
+    *lines = first > 0 ? head.sequence - first + 1 : 0;
+    return 0;
+}
+
 int store_audit_remove(struct store *store, int64_t sequence, struct error *error) {
     sqlite3_stmt *statement = store_statement(store, "DELETE FROM audit_outbox WHERE sequence <= ?1", error);
     if (!statement)

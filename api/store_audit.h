@@ -32,6 +32,8 @@ int store_audit_head(struct store *store, struct audit_head *head, struct error 
 typedef bool store_audit_visitor(void *context, int64_t sequence, const char *lines, size_t length);
 int store_audit_each(struct store *store, int64_t after, store_audit_visitor *visit, void *context,
                      struct error *error) MUST_CHECK;
+/* How many lines wait. */
+int store_audit_waiting(struct store *store, int64_t *lines, struct error *error) MUST_CHECK;
 /* Removes the rows up to that line: they are in Kafka. */
 int store_audit_remove(struct store *store, int64_t sequence, struct error *error) MUST_CHECK;
 

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -24,18 +25,34 @@ void metrics_register(struct metric *metric) {
     last = &metric->next;
 }
 
-/* HELP texts escape the backslash and the line end. */
-static void write_head(struct text *out, const char *name, const char *help, const char *type) {
-    text_add_format(out, "# HELP %s ", name);
-    for (const char *at = help; *at != '\0'; at++) {
+/* Values of labels escape the backslash, the line end and their quote, HELP texts the first two alone. */
+static void write_escaped(struct text *out, const char *text, bool is_quoted) {
+    for (const char *at = text; *at != '\0'; at++) {
         if (*at == '\\')
             text_add(out, "\\\\", 2);
         else if (*at == '\n')
             text_add(out, "\\n", 2);
+        else if (*at == '"' && is_quoted)
+            text_add(out, "\\\"", 2);
         else
             text_add(out, at, 1);
     }
-    text_add_format(out, "\n# TYPE %s %s\n", name, type);
+}
+
+void metrics_write_head(struct text *out, const char *name, const char *help, enum metric_type type) {
+    text_add_format(out, "# HELP %s ", name);
+    write_escaped(out, help, false);
+    text_add_format(out, "\n# TYPE %s %s\n", name, type == METRIC_COUNTER ? "counter" : "gauge");
+}
+
+void metrics_write_value(struct text *out, const char *name, const char *const *labels, int64_t value) {
+    text_add_string(out, name);
+    for (size_t i = 0; labels != NULL && labels[i] != NULL; i += 2) {
+        text_add_format(out, "%s%s=\"", i > 0 ? "," : "{", labels[i]);
+        write_escaped(out, labels[i + 1], true);
+        text_add_string(out, "\"");
+    }
+    text_add_format(out, "%s %" PRId64 "\n", labels != NULL ? "}" : "", value);
 }
 
 static int64_t resident_bytes(void) {
@@ -64,19 +81,19 @@ static int64_t open_descriptors(void) {
 static void write_process(struct text *out) {
     struct timespec cpu;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-    write_head(out, "process_cpu_seconds_total", "User and system CPU time spent in seconds.", "counter");
+    metrics_write_head(out, "process_cpu_seconds_total", "User and system CPU time spent in seconds.", METRIC_COUNTER);
     text_add_format(out, "process_cpu_seconds_total %lld.%06ld\n", (long long)cpu.tv_sec, cpu.tv_nsec / 1000);
-    write_head(out, "process_resident_memory_bytes", "Resident memory in bytes.", "gauge");
+    metrics_write_head(out, "process_resident_memory_bytes", "Resident memory in bytes.", METRIC_GAUGE);
     text_add_format(out, "process_resident_memory_bytes %" PRId64 "\n", resident_bytes());
-    write_head(out, "process_open_fds", "Number of open file descriptors.", "gauge");
+    metrics_write_head(out, "process_open_fds", "Number of open file descriptors.", METRIC_GAUGE);
     text_add_format(out, "process_open_fds %" PRId64 "\n", open_descriptors());
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-        write_head(out, "process_max_fds", "Limit of open file descriptors.", "gauge");
+        metrics_write_head(out, "process_max_fds", "Limit of open file descriptors.", METRIC_GAUGE);
         text_add_format(out, "process_max_fds %llu\n", (unsigned long long)limit.rlim_cur);
     }
     if (start_ms > 0) {
-        write_head(out, "process_start_time_seconds", "Start time of the process in seconds since 1970.", "gauge");
+        metrics_write_head(out, "process_start_time_seconds", "Start time of the process in seconds since 1970.", METRIC_GAUGE);
         text_add_format(out, "process_start_time_seconds %" PRId64 ".%03" PRId64 "\n", start_ms / 1000, start_ms % 1000);
     }
 }
@@ -85,7 +102,7 @@ void metrics_write(struct text *out) {
     const char *previous = "";
     for (struct metric *metric = first; metric != NULL; metric = metric->next) {
         if (strcmp(previous, metric->name) != 0)
-            write_head(out, metric->name, metric->help, metric->type == METRIC_COUNTER ? "counter" : "gauge");
+            metrics_write_head(out, metric->name, metric->help, metric->type);
         previous = metric->name;
         if (metric->labels != NULL)
             text_add_format(out, "%s{%s} %" PRId64 "\n", metric->name, metric->labels, metric_value(metric));

@@ -31,6 +31,10 @@ static inline void metric_set(struct metric *metric, int64_t value) {
 static inline int64_t metric_value(struct metric *metric) {
     return atomic_load_explicit(&metric->value, memory_order_relaxed);
 }
+/* For what is counted only when somebody asks: appends the head of a metric … */
+void metrics_write_head(struct text *out, const char *name, const char *help, enum metric_type type);
+/* … and one value of it. labels: NULL, or name, value, name, value, …, NULL; the values may be any text. */
+void metrics_write_value(struct text *out, const char *name, const char *const *labels, int64_t value);
 /* Appends all registered metrics and the process's own (resident memory, CPU seconds, open descriptors, start time). */
 void metrics_write(struct text *out);
 

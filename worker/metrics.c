@@ -7,6 +7,11 @@
     struct metric variable = {.name = its_name, .labels = its_labels, .help = its_help, .type = METRIC_COUNTER}
 #define GAUGE(variable, its_name, its_help) struct metric variable = {.name = its_name, .help = its_help, .type = METRIC_GAUGE}
 
+static struct metric build_info = {.name = "jwk_worker_build_info",
+                                   .labels = "version=\"" JWK_VERSION "\"",
+                                   .help = "1, with the version that runs as a label.",
+                                   .type = METRIC_GAUGE,
+                                   .value = 1};
 COUNTER(metric_events_applied, "jwk_worker_events_total", "result=\"applied\"",
         "Events read from the topic, by what they did.");
 COUNTER(metric_events_duplicate, "jwk_worker_events_total", "result=\"duplicate\"", NULL);
@@ -51,6 +56,7 @@ COUNTER(metric_requests_failed, "jwk_worker_requests_total", "code=\"5xx\"", NUL
 
 void worker_metrics_register(void) {
     static struct metric *const all[] = {
+        &build_info,
         &metric_events_applied,
         &metric_events_duplicate,
         &metric_events_malformed,

@@ -213,6 +213,17 @@ static void metrics_are_in_the_prometheus_format(void **state) {
     text_free(&page);
 }
 
+static void values_of_labels_may_be_any_text(void **state) {
+    (void)state;
+    struct text page = TEXT_EMPTY;
+    metrics_write_head(&page, "jwk_some", "\"Some\".", METRIC_GAUGE);
+    metrics_write_value(&page, "jwk_some", (const char *const[]){"name", "a \"b\" \\ \n {c}", "state", "\xc3\xa9", NULL}, 5);
+    metrics_write_value(&page, "jwk_some", NULL, -1);
+    assert_string_equal(page.bytes, "# HELP jwk_some \"Some\".\n# TYPE jwk_some gauge\n"
+                                    "jwk_some{name=\"a \\\"b\\\" \\\\ \\n {c}\",state=\"\xc3\xa9\"} 5\njwk_some -1\n");
+    text_free(&page);
+}
+
 int main(void) {
 #define CAPTURED(test) cmocka_unit_test_setup_teardown(test, begin, end)
     const struct CMUnitTest tests[] = {
@@ -223,6 +234,7 @@ int main(void) {
         CAPTURED(levels_filter_and_have_names),
         CAPTURED(lines_of_threads_do_not_mix),
         cmocka_unit_test(metrics_are_in_the_prometheus_format),
+        cmocka_unit_test(values_of_labels_may_be_any_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

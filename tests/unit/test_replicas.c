@@ -315,6 +315,39 @@ static void a_failing_hook_is_told_and_not_guessed(void **state) {
     replicas_free(&table);
 }
 
+static void they_are_counted_by_what_they_are(void **state) {
+    (void)state;
+    enum { NOW = 1000 };
+    struct replica_table table = {0};
+    struct {
+        const char *environment, *replica;
+        bool ready, leaves;
+    } const all[] = {{"production", "ready-1", true, false},    {"production", "ready-2", true, false},
+                     {"production", "left", true, true},        {"production", "behind", false, false},
+                     {"staging", "of another one", true, false}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct presence presence = presence_of(PRESENCE_HELLO, WORKER_1, -1, all[i].ready);
+        presence.environment = all[i].environment;
+        presence.replica = all[i].replica;
+        apply(&table, presence, 5, NOW);
+        presence.kind = PRESENCE_GOODBYE;
+        presence.incarnation = 5;
+        if (all[i].leaves)
+            apply(&table, presence, 6, NOW);
+    }
+    struct replica_counts counts = replicas_count(&table, "production", NOW);
+    assert_true(counts.ready == 2 && counts.catching_up == 1 && counts.offline == 0);
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 7, NOW + OFFLINE_AFTER); /* edge-1 */
+    replicas_expire(&table, NOW + OFFLINE_AFTER, count_gone, &gone_count);
+    counts = replicas_count(&table, "production", NOW + OFFLINE_AFTER);
+    assert_true(counts.ready == 1 && counts.catching_up == 0 && counts.offline == 3);
+    counts = replicas_count(&table, "production", NOW + OFFLINE_AFTER + (int64_t)REPLICA_FORGET_MS);
+    assert_true(counts.ready == 1 && counts.offline == 0);
+    counts = replicas_count(&table, "unknown", NOW);
+    assert_true(counts.ready == 0 && counts.catching_up == 0 && counts.offline == 0);
+    replicas_free(&table);
+}
+
 static void their_number_is_bounded(void **state) {
     (void)state;
     struct replica_table table = {0};
@@ -363,6 +396,7 @@ int main(void) {
         cmocka_unit_test(positions_tell_what_is_applied),
         cmocka_unit_test(what_is_of_a_store_that_was_adopted_later_covers_nothing),
         cmocka_unit_test(a_failing_hook_is_told_and_not_guessed),
+        cmocka_unit_test(they_are_counted_by_what_they_are),
         cmocka_unit_test(their_number_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -185,6 +185,27 @@ static void what_is_more_than_a_record_is_several_rows(void **state) {
     text_free(&waiting.lines);
 }
 
+static int64_t count_waiting(struct store *store) {
+    int64_t lines = -1;
+    SUCCEEDS(store_audit_waiting(store, &lines, &error));
+    return lines;
+}
+
+static void lines_that_wait_are_counted(void **state) {
+    struct store_fixture *fixture = *state;
+    assert_int_equal(count_waiting(fixture->store), 0);
+    SUCCEEDS(store_begin(fixture->store, &error));
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(tell(fixture->store, "x"), 0);
+    SUCCEEDS(store_commit(fixture->store, &error));
+    tells(fixture->store, "y");
+    assert_int_equal(count_waiting(fixture->store), 4);
+    SUCCEEDS(store_audit_remove(fixture->store, 3, &error));
+    assert_int_equal(count_waiting(fixture->store), 1);
+    SUCCEEDS(store_audit_remove(fixture->store, 4, &error));
+    assert_int_equal(count_waiting(fixture->store), 0);
+}
+
 static void delivered_rows_go_and_the_chain_goes_on(void **state) {
     struct store_fixture *fixture = *state;
     struct audit_head head;
@@ -323,6 +344,7 @@ int main(void) {
         test(two_connections_write_one_chain),
         test(whoever_watches_is_told_of_commits_with_lines_alone),
         test(what_is_more_than_a_record_is_several_rows),
+        test(lines_that_wait_are_counted),
         test(delivered_rows_go_and_the_chain_goes_on),
         test(a_change_tells_its_event_and_a_result_its_outcome),
         test(the_topics_end_is_held_against_the_store),
