@@ -84,7 +84,7 @@ demo: ## show the main job once, on the embedded broker: installs what is missin
 	@$(MAKE) --no-print-directory --quiet -j"$$(nproc)" all
 	@BUILD=$(BUILD) exec tests/demo/demo.sh
 
-run: ## the same, but stay running and print URL and token
+run: ## the same, but stay running and print what sets URL, TOKEN and WORKER
 	@tests/setup/packages.sh build demo
 	@$(MAKE) --no-print-directory --quiet -j"$$(nproc)" all
 	@BUILD=$(BUILD) exec tests/demo/demo.sh --stay

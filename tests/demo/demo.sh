@@ -90,13 +90,15 @@ if $stay; then
     load_key >/dev/null
     cat <<EOF
 
-jwk-api runs at      http://$api
-  token              $token
-  project            MyProject, with the JWK "my-jwk"
+jwk-api runs with the project MyProject and its JWK "my-jwk". For the examples of the README, in another terminal:
+
+export URL=http://$api
+export TOKEN=$token
+export WORKER=http://${worker[production]}
+
 production serves    http://${worker[production]}/projects/MyProject/.well-known/jwks.json
 staging serves       http://${worker[staging]}/projects/MyProject/.well-known/jwks.json
-broker               $broker 
-  events             kcat -b $broker -C -t jwk.events -e -q -f 'key %k\n%h\n%s\n'
+events               kcat -b $broker -C -t jwk.events -e -q -f 'key %k\n%h\n%s\n'
 logs and stores      $directory (removed at the end)
 
 Ctrl-C stops everything.
