@@ -112,10 +112,29 @@ static void *reallocate_for_sqlite(void *block, int size) {
     return resized;
 }
 
+/* crypto/mem.c of OpenSSL leaves blocks of no size to whoever takes its place: they are NULL, and no failure. */
+static void *allocate_for_openssl(size_t size, const char *file, int line) {
+    (void)file, (void)line;
+    return size > 0 ? memory_resize(NULL, size) : NULL;
+}
+
+static void free_for_openssl(void *block, const char *file, int line) {
+    (void)file, (void)line;
+    free(block);
+}
+
+static void *reallocate_for_openssl(void *block, size_t size, const char *file, int line) {
+    if (size > 0)
+        return memory_resize(block, size);
+    free_for_openssl(block, file, line);
+    return NULL;
+}
+
 void memory_init(void) {
     mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_FROM);
     mallopt(M_TRIM_THRESHOLD, KEPT_FREE_MAX);
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate_for_cjson, .free_fn = free});
+    (void)CRYPTO_set_mem_functions(allocate_for_openssl, reallocate_for_openssl, free_for_openssl);
     sqlite3_mem_methods methods;
     if (sqlite3_config(SQLITE_CONFIG_GETMALLOC, &methods) != SQLITE_OK || methods.xMalloc == allocate_for_sqlite)
         return; /* it is used already, or this was called before */

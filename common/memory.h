@@ -1,14 +1,15 @@
 /* Allocation with one policy: a process that is out of memory says so in one line and exits with status 71.
  *
  * Every invariant holds across a kill, so a clear exit is safe, and no caller has a failure path that is never tried.
- * memory_init() has the same hold for cJSON and SQLite. SQLite by itself goes on and gives NULL for a text that it could not
- * copy (sqlite.org/c3ref/column_blob.html): an event that is read so from the outbox would be sent as a tombstone. */
+ * memory_init() has the same hold for cJSON, OpenSSL and SQLite. SQLite by itself goes on and gives NULL for a text that it could
+ * not copy (sqlite.org/c3ref/column_blob.html): an event that is read so from the outbox would be sent as a tombstone. OpenSSL
+ * fails as it does for input that is wrong: a sound key would be told to be none, and what is sealed to be damaged. */
 #ifndef COMMON_MEMORY_H
 #define COMMON_MEMORY_H
 
 #include <stddef.h>
 
-/* Has cJSON allocate by this module, and SQLite exit as it does, and bounds what stays with the process once it was freed. Before
+/* Has cJSON and OpenSSL allocate by this module, and SQLite exit as it does, and bounds what stays with the process once it was freed. Before
  * any thread starts and SQLite is used. */
 void memory_init(void);
 

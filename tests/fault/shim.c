@@ -36,8 +36,9 @@ struct control {
     int64_t write_error, write_short, sync_error; /* errno values and a flag */
     int64_t clock_offset_ms;                      /* of the wall clock */
     int64_t connect_port;                         /* where every connection goes; 0: where it was meant to */
-    /* The allocation that fails, of the program's own or of SQLite's; 0: none; -1: all (where all behind it are to fail). */
-    int64_t allocation_left, allocation_of_sqlite, allocation_continues;
+    /* The allocation that fails, of the program's own or of a library's; 0: none; -1: all (where all behind it are to fail). */
+    int64_t allocation_left, allocation_of, allocation_continues;
+    int64_t harmed; /* how often something has failed, was shortened or told a wrong time by all of this */
 };
 
 struct note { /* one entry of the journal; the name and, for 'W', the data follow */
@@ -50,16 +51,18 @@ static struct control idle;
 static int journal = -1;
 static char directory[PATH_MAX];
 static size_t directory_length;
-static struct text { /* what asks for memory */
+static struct text { /* what asks for memory: the program itself, and libraries whose failures it must see */
+    const char *name;
     uintptr_t begin, end;
-} program, sqlite;
+} texts[] = {{.name = ""}, {.name = "/libsqlite3."}, {.name = "/libcrypto."}};
 static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER; /* the journal's order is that of the writes */
 
 static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static ssize_t (*next_recvmsg)(int, struct msghdr *, int);
 static int (*next_fdatasync)(int), (*next_fsync)(int), (*next_ftruncate)(int, off_t), (*next_unlink)(const char *);
-static int (*next_connect)(int, const struct sockaddr *, socklen_t);
+static int (*next_connect)(int, const struct sockaddr *, socklen_t), (*next_socket)(int, int, int);
+static int (*next_accept4)(int, struct sockaddr *, socklen_t *, int);
 static int (*next_clock_gettime)(clockid_t, struct timespec *);
 
 void *__libc_malloc(size_t size);
@@ -68,9 +71,12 @@ void *__libc_realloc(void *block, size_t size);
 
 static int note_text(struct dl_phdr_info *info, size_t size, void *context) {
     (void)size, (void)context;
-    bool is_first = !program.end; /* the program itself */
-    struct text *text = is_first ? &program : strstr(info->dlpi_name, "/libsqlite3.") ? &sqlite : NULL;
-    for (int i = 0; text && i < info->dlpi_phnum; i++) {
+    struct text *text = texts; /* the first one is the program */
+    for (size_t i = 1; texts[0].end && text == texts && i < sizeof texts / sizeof *texts; i++)
+        text = strstr(info->dlpi_name, texts[i].name) ? &texts[i] : text;
+    if (text->end)
+        return 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         if (part->p_type == PT_LOAD && part->p_flags & PF_X) {
             text->begin = info->dlpi_addr + part->p_vaddr;
@@ -89,6 +95,8 @@ __attribute__((constructor)) static void start(void) {
     *(void **)&next_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
     *(void **)&next_unlink = dlsym(RTLD_NEXT, "unlink");
     *(void **)&next_connect = dlsym(RTLD_NEXT, "connect");
+    *(void **)&next_socket = dlsym(RTLD_NEXT, "socket");
+    *(void **)&next_accept4 = dlsym(RTLD_NEXT, "accept4");
     *(void **)&next_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
     dl_iterate_phdr(note_text, NULL);
     const char *path = getenv("FAULT_CONTROL"), *where = getenv("FAULT_DIRECTORY"), *log = getenv("FAULT_JOURNAL");
@@ -105,6 +113,8 @@ __attribute__((constructor)) static void start(void) {
 }
 
 static int64_t get(const int64_t *field) { return __atomic_load_n(field, __ATOMIC_SEQ_CST); }
+
+static void note_harm(void) { __atomic_add_fetch(&control->harmed, 1, __ATOMIC_SEQ_CST); }
 
 /* Counts one down; true for the caller that reaches zero. */
 static bool count_down(int64_t *field) {
@@ -178,9 +188,12 @@ ssize_t pwrite64(int file, const void *data, size_t size, off64_t offset) {
     if (!name)
         return next_pwrite(file, data, size, offset);
     happened(WRITE);
-    if (get(&control->write_short) && size > 1)
-        size = (size_t)(offset % 3 == 0 ? 1 : size / 2);
     int64_t failure = get(&control->write_error);
+    bool is_short = get(&control->write_short) && size > 1;
+    if (is_short)
+        size = (size_t)(offset % 3 == 0 ? 1 : size / 2);
+    if (failure || is_short)
+        note_harm();
     if (failure) {
         errno = (int)failure;
         return -1;
@@ -201,6 +214,7 @@ int ftruncate64(int file, off64_t size) {
         return next_ftruncate(file, size);
     int64_t failure = get(&control->write_error);
     if (failure) {
+        note_harm();
         errno = (int)failure;
         return -1;
     }
@@ -238,8 +252,10 @@ static int synchronize(int file, int (*next)(int)) {
     note(status ? 'F' : 'S', name, begin, NULL, 0);
     pthread_mutex_unlock(&file_lock);
     happened(SYNC_END);
-    if (failure)
+    if (failure) {
+        note_harm();
         errno = (int)failure;
+    }
     return status;
 }
 
@@ -283,12 +299,26 @@ int connect(int socket, const struct sockaddr *address, socklen_t length) {
     return next_connect(socket, (struct sockaddr *)&there, sizeof there);
 }
 
+/* Descriptors run out by the limit of the process; here it is only noted. */
+static int note_exhaustion(int descriptor) {
+    if (descriptor < 0 && errno == EMFILE)
+        note_harm();
+    return descriptor;
+}
+
+int socket(int domain, int type, int protocol) { return note_exhaustion(next_socket(domain, type, protocol)); }
+
+int accept4(int listening, struct sockaddr *restrict address, socklen_t *restrict length, int flags) {
+    return note_exhaustion(next_accept4(listening, address, length, flags));
+}
+
 /* ---- clock and memory ---- */
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int status = next_clock_gettime ? next_clock_gettime(clock, time) : (int)syscall(SYS_clock_gettime, clock, time);
     int64_t offset = control ? get(&control->clock_offset_ms) : 0;
     if (status == 0 && clock == CLOCK_REALTIME && offset) {
+        note_harm();
         int64_t nanoseconds = time->tv_nsec + offset % 1000 * 1000000;
         time->tv_sec += offset / 1000 + (nanoseconds < 0 ? -1 : nanoseconds / 1000000000);
         time->tv_nsec = (nanoseconds + 1000000000) % 1000000000;
@@ -317,14 +347,17 @@ time_t time(time_t *out) {
 static bool refuses(const void *caller) {
     if (!control || !get(&control->allocation_left))
         return false;
-    const struct text *text = get(&control->allocation_of_sqlite) ? &sqlite : &program;
+    const struct text *text = &texts[get(&control->allocation_of)];
     uintptr_t where = (uintptr_t)caller;
     if (where < text->begin || where >= text->end)
         return false;
     bool is_next = count_down(&control->allocation_left);
     if (is_next && get(&control->allocation_continues))
         __atomic_store_n(&control->allocation_left, -1, __ATOMIC_SEQ_CST);
-    return is_next || get(&control->allocation_left) < 0;
+    if (!is_next && get(&control->allocation_left) >= 0)
+        return false;
+    note_harm();
+    return true;
 }
 
 void *malloc(size_t size) {

@@ -11,6 +11,7 @@ import subprocess
 SOURCE = pathlib.Path(__file__).with_name("shim.c")
 OPERATIONS = ("write", "sync_begin", "sync_end", "produce_begin", "produce_end", "receive_end")
 ACTIONS = {"nothing": 0, "kill": 1, "stop": 2, "fail writes": 3, "fail syncs": 4}
+ALLOCATIONS = ("the program", "SQLite", "OpenSSL")  # whose may fail
 NOTE = struct.Struct("=IIqq")  # struct note
 
 
@@ -18,7 +19,7 @@ class Fields(ctypes.Structure):
     """struct control."""
     _fields_ = [("counts", ctypes.c_int64 * len(OPERATIONS))] + [(name, ctypes.c_int64) for name in (
         "first", "first_left", "then", "left", "action", "fired", "write_error", "write_short", "sync_error", "clock_offset_ms",
-        "connect_port", "allocation_left", "allocation_of_sqlite", "allocation_continues")]
+        "connect_port", "allocation_left", "allocation_of", "allocation_continues", "harmed")]
 
 
 def build(directory):
@@ -51,9 +52,9 @@ class Control:
         self.fields.then, self.fields.left = OPERATIONS.index(then), count
         self.fields.action = ACTIONS[action]
 
-    def fail_allocation(self, number, of_sqlite=False, continues=False):
-        """The number-th allocation from now on fails, of those that the program itself asks for or SQLite. continues: and all behind it."""
-        self.fields.allocation_of_sqlite, self.fields.allocation_continues = of_sqlite, continues
+    def fail_allocation(self, number, of="the program", continues=False):
+        """The number-th allocation from now on fails, of those that one of ALLOCATIONS asks for. continues: and all behind it."""
+        self.fields.allocation_of, self.fields.allocation_continues = ALLOCATIONS.index(of), continues
         self.fields.allocation_left = number
 
     @property
@@ -63,7 +64,7 @@ class Control:
     def clear(self):
         """Ends every fault but the way through the proxy."""
         for name, _ in Fields._fields_:
-            if name not in ("counts", "connect_port", "fired"):
+            if name not in ("counts", "connect_port", "fired", "harmed"):
                 setattr(self.fields, name, 0)
 
 

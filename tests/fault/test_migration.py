@@ -151,10 +151,10 @@ class Trial:
         if kept_share is not None:
             self.shim.power_loss(random.Random(number), kept_share)
 
-    def starve(self, number, continues):
-        """SQLite's number-th allocation fails. Returns whether it came to that, and whether the program has done its work."""
+    def starve(self, number, continues, of="SQLite"):
+        """The number-th allocation of a library fails. Returns whether it came to that, and whether the program has done its work."""
         self.begin()
-        self.shim.fail_allocation(number, of_sqlite=True, continues=continues)
+        self.shim.fail_allocation(number, of, continues)
         done = self.subject.start(self.shim.environment)
         failed, self.allocations = self.shim.allocation_failed, number - self.shim.fields.allocation_left
         self.shim.clear()
@@ -260,6 +260,7 @@ def test_a_start_for_which_sqlite_has_no_memory_ends_with_a_line_and_its_status_
     """While it opens, looks for damage, migrates and seals."""
     trial = Trial(kind, "killed", tmp_path)
     expected = trial.undisturbed()[1]
+    assert trial.starve(1, True, "OpenSSL") == (False, True), "OpenSSL asks the program for all of its memory"
     assert trial.starve(1 << 40, False) == (False, True)
     numbers = sorted({*range(1, 200, 15), *range(1, trial.allocations, trial.allocations // 20)})
     ended = 0
