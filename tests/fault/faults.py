@@ -13,7 +13,6 @@ from harness.program import Program
 
 from .cluster import HEARTBEAT_MS, STATUS_FENCED, WorkerNode
 from .history import now
-from .shim import OPERATIONS
 
 FAULTS = {}  # name -> (function, weight, kinds of broker)
 HOURS_MS = 3_600_000
@@ -49,6 +48,15 @@ def disturbing(node):
     finally:
         node.undisturbed_since = None
         node.busy = False
+
+
+@contextlib.contextmanager
+def harming(run, node):
+    """The fault has met something to harm by the end of the block, or has missed."""
+    before = node.shim.fields.harmed
+    yield
+    if node.shim.fields.harmed == before:
+        run.miss(node=node.name)
 
 
 # ---- death ----
@@ -101,9 +109,12 @@ POINTS = {
 }
 
 
+AT_POINT = (("kill", False), ("kill", True), ("kill", True), ("stop", False))  # what is done there, and whether the power goes with it
+
+
 def stop_at_point(run, random, node, point):
     then, first = POINTS[point]
-    action, power_loss = random.choice((("kill", False), ("kill", True), ("kill", True), ("stop", False)))
+    action, power_loss = random.choice(AT_POINT)
     with disturbing(node):
         with node.lock:
             node.expect_end = True
@@ -213,23 +224,21 @@ def break_disk(run, random, node, how):
     run.history.add("disk", node=node.name, how=how)
     fields = node.shim.fields
     with disturbing(node):
-        before = list(fields.counts)
         with node.lock:
             node.expect_end = True  # a program may end when its disk fails; it may not lose anything
-        if how == "sync fails":
-            fields.sync_error = errno.EIO
-        elif how == "short writes":
-            fields.write_short = 1
-        elif how == "short then full":
-            fields.write_short = 1
-            yield random.uniform(0.1, 0.5)
-            fields.write_error = errno.ENOSPC
-        else:
-            fields.write_error = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO}[how]
-        yield random.uniform(0.3, 4)
+        with harming(run, node):
+            if how == "sync fails":
+                fields.sync_error = errno.EIO
+            elif how == "short writes":
+                fields.write_short = 1
+            elif how == "short then full":
+                fields.write_short = 1
+                yield random.uniform(0.1, 0.5)
+                fields.write_error = errno.ENOSPC
+            else:
+                fields.write_error = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO}[how]
+            yield random.uniform(0.3, 4)
         node.shim.clear()
-        if all(fields.counts[number] == before[number] for number in map(OPERATIONS.index, ("write", "sync_begin"))):
-            run.history.add("missed", node=node.name, fault=f"disk {how}")
         if random.random() < 0.3:
             with node.lock:
                 node.kill()
@@ -244,12 +253,15 @@ for each in DISKS:
 
 # ---- resources, clock ----
 
-def exhaust_memory(run, random, node, name, of_sqlite):
+# Of so many allocations one fails: SQLite keeps most of what it has.
+ALLOCATIONS_MOST = {"the program": 400, "SQLite": 60}
+
+
+def exhaust_memory(run, random, node, of):
     with disturbing(node):
         with node.lock:
             node.expect_end = True
-        # SQLite keeps most of what it has.
-        node.shim.fail_allocation(random.randint(1, 60 if of_sqlite else 400), of_sqlite, continues=random.random() < 0.5)
+        node.shim.fail_allocation(random.randint(1, ALLOCATIONS_MOST[of]), of, continues=random.random() < 0.5)
         yield random.uniform(1, 2)
         fired = node.shim.allocation_failed
         node.shim.clear()
@@ -259,7 +271,7 @@ def exhaust_memory(run, random, node, name, of_sqlite):
             with node.lock:
                 run.note_state(node)
         else:
-            run.history.add("missed", node=node.name, fault=name)
+            run.miss(node=node.name)
         run.revive(node)
 
 
@@ -270,15 +282,16 @@ def exhaust_descriptors(run, random, node):
         before = resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE, (random.choice((3, 20, 30)), before[1]))
         run.history.add("descriptors", node=node.name)
-        node.proxy.reset()  # now it needs new ones
-        yield random.uniform(0.5, 4)
+        with harming(run, node):
+            node.proxy.reset()  # now it needs new ones
+            yield random.uniform(0.5, 4)
         if node.running:
             resource.prlimit(node.program.pid, resource.RLIMIT_NOFILE, before)
         run.revive(node)
 
 
-for each in ("out of memory", "out of memory in SQLite"):
-    register_for_each_program(each, exhaust_memory, 1, each, each.endswith("SQLite"))
+for each in ALLOCATIONS_MOST:
+    register_for_each_program("out of memory" if each == "the program" else f"out of memory in {each}", exhaust_memory, 1, each)
 register_for_each_program("out of descriptors", exhaust_descriptors, 1)
 
 
@@ -287,6 +300,7 @@ def turn_clocks(run, random, nodes):
     with contextlib.ExitStack() as stack:
         for node in nodes:
             stack.enter_context(disturbing(node))
+            stack.enter_context(harming(run, node))
             hours = random.choice(HOURS)
             run.history.add("clock", node=node.name, hours=hours)
             node.shim.fields.clock_offset_ms = hours * HOURS_MS
@@ -356,7 +370,8 @@ def copy_identity(run, node, random, asleep):
             node.program.resume()
         yield from until(lambda: not node.running or not copy.running, "one of two equal workers ends")
         status = node.program.process.poll()
-        found = re.findall(r"worker=([0-9a-f-]{36})", copy.program.log())
+        # Its own, not that of a forged hello that it has refused.
+        found = re.findall(r"event=announced .*worker=([0-9a-f-]{36})", copy.program.log())
         run.history.add("fenced", node=node.name, status=status, copy_status=copy.program.process.poll(), expected=STATUS_FENCED,
                         copy_worker=found[-1] if found else None)
         yield random.uniform(0, 1)
@@ -383,6 +398,8 @@ def new_replica(run, random):
     if len(run.cluster.workers) < run.most_workers:
         environment = random.choice(("production", "staging"))
         run.cluster.add_worker(environment, f"edge-{len(run.cluster.workers) + 1}")
+    else:
+        run.miss(replicas=run.most_workers)
     yield 0
 
 

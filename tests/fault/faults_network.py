@@ -8,37 +8,46 @@ LOSING = {"loss": BOTH, "loss to the broker": ("up",), "loss from the broker": (
 WAYS = (*HELD, *LOSING, "delay", "refused", "reset")
 
 
-def break_way(proxy, random, way):
+def harm_of(proxy, way):
+    """How often it was done so far."""
+    kinds = ([("cut", direction) for direction in HELD.get(way, ())] + [("loss", direction) for direction in LOSING.get(way, ())]) or [way]
+    return sum(proxy.harmed[kind] for kind in kinds)
+
+
+def break_way(run, proxy, random, way):
+    before = harm_of(proxy, way)
     if way == "reset":
         for _ in range(random.randint(1, 4)):
             proxy.reset()
             yield random.uniform(0.1, 0.8)
-        return
-    if way == "refused":
-        proxy.refuse()
-    elif way == "delay":
-        proxy.slow(random.uniform(0.02, 0.3), random.uniform(0, 0.2))
-    elif way in LOSING:
-        proxy.lose(random.choice((0.05, 0.2, 0.5)), random.random(), *LOSING[way])
     else:
-        proxy.hold(*HELD[way])
-    yield random.uniform(0.5, 6)
-    if random.random() < 0.5:
-        proxy.reset()
-    proxy.heal()
+        if way == "refused":
+            proxy.refuse()
+        elif way == "delay":
+            proxy.slow(random.uniform(0.02, 0.3), random.uniform(0, 0.2))
+        elif way in LOSING:
+            proxy.lose(random.choice((0.05, 0.2, 0.5)), random.random(), *LOSING[way])
+        else:
+            proxy.hold(*HELD[way])
+        yield random.uniform(0.5, 6)
+        if random.random() < 0.5:
+            proxy.reset()
+        proxy.heal()
+    if harm_of(proxy, way) == before:
+        run.miss(way=way)
 
 
 def break_network(run, random, node, way):
     run.history.add("network", node=node.name, way=way)
     with disturbing(node):
-        yield from break_way(node.proxy, random, way)
+        yield from break_way(run, node.proxy, random, way)
 
 
 def break_front(run, random, way):
     """Answers to clients are lost or late, which disturbs nobody else."""
     with run.taking_front() as proxy:
         run.history.add("network", node="clients", way=way)
-        yield from break_way(proxy, random, way)
+        yield from break_way(run, proxy, random, way)
 
 
 def clients_fault(way):

@@ -48,7 +48,7 @@ def delete_topic(run, name):
     try:
         client.delete_topics([f"jwk.{name}"], operation_timeout=10)[f"jwk.{name}"].result(15)
     except confluent_kafka.KafkaException as problem:
-        run.history.add("not_deleted", topic=name, reason=str(problem))  # it is being made again
+        run.miss(topic=name, reason=str(problem))  # it is being made again
     else:
         run.auditor.topic_deleted(f"jwk.{name}")
         run.history.add("topic_deleted", topic=name, since=since, until=time.time())
@@ -81,7 +81,9 @@ def add_partitions(run, random):
         if 0 < count < more:
             client.create_partitions([NewPartitions(topic, more)])[topic].result(15)
             run.history.add("partitions_added", topic=topic, before=count, after=more)
+        else:
+            run.miss(topic=topic, partitions=count)
     except confluent_kafka.KafkaException as problem:
-        run.history.add("partitions_not_added", reason=str(problem))  # the topic is being made again
+        run.miss(reason=str(problem))  # the topic is being made again
     run.release_broker()
     yield 0

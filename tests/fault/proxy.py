@@ -1,6 +1,7 @@
 """A small TCP proxy before a program that others call, so that the network between them can be cut, delayed, or made one-way."""
 
 import asyncio
+import collections
 import contextlib
 import random
 import threading
@@ -40,6 +41,7 @@ class Proxy:
         self.loss = {"up": 0.0, "down": 0.0}
         self.random = random.Random()
         self.refusing = False
+        self.harmed = collections.Counter()  # pieces that were held, lost or late, and connections that were refused or ended
         self.connections = set()
         self.open_gates = {}
         network.run(self._start())
@@ -54,19 +56,24 @@ class Proxy:
     async def _pump(self, reader, writer, direction):
         while data := await reader.read(CHUNK):
             if self.delay or self.jitter:
+                self.harmed["delay"] += 1
                 await asyncio.sleep(self.delay + self.random.random() * self.jitter)
             losses = 0
             while self.random.random() < self.loss[direction]:
+                self.harmed["loss", direction] += 1
                 await asyncio.sleep(RETRANSMISSION_S * 2 ** losses)
                 losses += 1
                 if losses > RETRANSMISSIONS_MAX:
                     return
-            await self.open_gates[direction].wait()
+            if not self.open_gates[direction].is_set():
+                self.harmed["cut", direction] += 1
+                await self.open_gates[direction].wait()
             writer.write(data)
             await writer.drain()
 
     async def _serve(self, reader, writer):
         if self.refusing or self.target is None:
+            self.harmed["refused"] += 1
             writer.transport.abort()
             return
         other = None
@@ -96,13 +103,18 @@ class Proxy:
             function()
         self.network.run(call())
 
+    def _end_all(self):
+        self.harmed["reset"] += len(self.connections)
+        for task in list(self.connections):
+            task.cancel()
+
     def hold(self, *directions):
         """Nothing passes in these directions ("up" is to the target)."""
         self._call(lambda: [self.open_gates[direction].clear() for direction in directions])
 
     def reset(self):
         """Ends every connection."""
-        self._call(lambda: [task.cancel() for task in list(self.connections)])
+        self._call(self._end_all)
 
     def refuse(self):
         """Ends every connection, and takes no new one."""
