@@ -38,15 +38,10 @@ static int prepare_directory(const char *directory, const char *path, enum store
 /* Makes the file for its owner alone, or checks that the one that exists is. One that exists is not opened here: closing any
  * descriptor of a file drops all locks that this process holds on it, those of its other connections too
  * (sqlite.org/howtocorrupt.html, section 2.2). */
-static int prepare_file(const char *path, enum store_mode mode, struct error *error) {
+static int prepare_file(const char *directory, const char *path, enum store_mode mode, struct error *error) {
     static const char *const side_files[] = {"-wal", "-shm"}; /* SQLite's, which hold what the file holds */
-    if (mode == STORE_MAKE) {
-        int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (file < 0 && errno != EEXIST)
-            return error_set(error, ERROR_INVALID, "opening the store %s: %s", path, strerror(errno));
-        if (file >= 0)
-            close(file);
-    }
+    if (mode == STORE_MAKE && private_file_make("store", directory, path, error))
+        return -1;
     if (access(path, F_OK) != 0)
         return error_set(error, ERROR_INVALID, "store %s: %s", path, strerror(errno));
     int status = private_file_check("store", path, error);
@@ -74,7 +69,7 @@ int store_execute(struct store *store, const char *sql, const char *what, struct
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) {
     char *path = memory_format("%s/" STORE_FILE_NAME, directory);
     struct store *store = NULL;
-    if (prepare_directory(directory, path, mode, error) || prepare_file(path, mode, error))
+    if (prepare_directory(directory, path, mode, error) || prepare_file(directory, path, mode, error))
         goto failed;
     store = memory_new(sizeof *store);
     store->mode = mode;
@@ -121,8 +116,10 @@ void store_close(struct store *store) {
 int store_lock_serving(const char *directory, enum store_mode mode, struct error *error) {
     char *store = memory_format("%s/" STORE_FILE_NAME, directory), *path = memory_format("%s/" STORE_LOCK_NAME, directory);
     int status = prepare_directory(directory, store, mode, error), file = -1;
+    if (status == 0)
+        status = private_file_make("lock", directory, path, error) || private_file_check("lock", path, error) ? -1 : 0;
     /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
-    if (status == 0 && (file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
+    if (status == 0 && (file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
         status = error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
     else if (status == 0 && flock(file, LOCK_EX | LOCK_NB) != 0) {
         status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already", directory);

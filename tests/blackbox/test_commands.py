@@ -1,6 +1,11 @@
 """The commands as a whole: which of them may make a store, and options that name nothing."""
 
+import os
+import pathlib
 import re
+import shutil
+import subprocess
+import tempfile
 
 import pytest
 
@@ -105,3 +110,59 @@ def test_an_address_that_is_none_stays_one(program, tmp_path, master_key):
     status, log = end_of(program, ["--listen", "nonsense", "--brokers", "127.0.0.1:1"], tmp_path / "data", master_key)
     assert status == 2 and "nonsense" in log, log
 
+
+
+# ---- root on what belongs to a service's user ----
+
+SERVICE = 65534  # a user that is on every machine, and is not root
+
+
+@pytest.fixture
+def of_service():
+    """A data directory of the service's user, where nothing above it keeps that one out, and what runs a command on it as a user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root is somebody else")
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        program, data = shutil.copy(BUILD / "jwk-api", name), pathlib.Path(name, "data")
+        data.mkdir(0o700)
+        os.chown(data, SERVICE, SERVICE)
+
+        def run_as(user, *words):
+            return subprocess.run([program, *words, "--data-dir", data], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                                  user=user, group=user, extra_groups=[])
+        yield data, run_as
+
+
+TAKES_THE_LOCK = ["adopt", "-X", "no.such.property=1"]  # and ends at once
+
+
+def test_what_root_makes_in_the_data_directory_belongs_to_the_directorys_owner(of_service):
+    data, run_as = of_service
+    assert run_as(0, "project", "add", "MyProject").returncode == 0
+    assert "no.such.property" in run_as(0, *TAKES_THE_LOCK).stderr
+    assert {"jwk-api.db", "serving.lock"} <= {path.name for path in data.iterdir()}
+    assert {(path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) for path in data.iterdir()} == {(SERVICE, SERVICE, 0o600)}
+    assert "no.such.property" in run_as(SERVICE, *TAKES_THE_LOCK).stderr
+    assert run_as(SERVICE, "project", "add", "Another").returncode == 0
+
+
+@pytest.mark.parametrize("file, words", [("serving.lock", TAKES_THE_LOCK), ("jwk-api.db", ["project", "list"])])
+def test_a_file_that_root_has_made_its_own_is_told_with_what_mends_it(file, words, of_service):
+    data, run_as = of_service
+    assert run_as(SERVICE, "project", "add", "MyProject").returncode == 0
+    run_as(SERVICE, *TAKES_THE_LOCK)
+    os.chown(data / file, 0, 0)
+    told = run_as(SERVICE, *words).stderr
+    assert told.endswith(f"{data / file}: Permission denied; it belongs to user 0: run as root: chown {SERVICE} {data / file}\n")
+    subprocess.run(told.partition("run as root: ")[2].split(), check=True)
+    assert "Permission denied" not in run_as(SERVICE, *words).stderr
+
+
+def test_a_data_directory_of_another_user_is_told_with_that_user(of_service):
+    data, run_as = of_service
+    assert run_as(0, "project", "add", "MyProject").returncode == 0
+    for words in (["project", "list"], ["project", "add", "Another"]):
+        done = run_as(SERVICE - 1, *words)
+        assert (done.returncode, done.stderr) == (
+            1, f"jwk-api: data directory {data}: Permission denied; it belongs to user {SERVICE}: run this as that user\n")
