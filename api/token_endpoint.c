@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/log_limit.h"
 #include "common/memory.h"
 #include "store_client.h"
 
@@ -138,6 +139,17 @@ static void submit(struct call *call, int64_t client_id) {
     }
 }
 
+/* Anybody can cause such lines, from one address after the other. */
+static void tell_refused(const struct call *call) {
+    static struct log_limit limit;
+    char peer[HTTP_PEER_SIZE];
+    int64_t suppressed;
+    if (!log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
+        return;
+    http_request_peer(call->request, peer);
+    log_info("client refused", "peer", peer, "suppressed", suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+}
+
 void token_endpoint_issue(struct call *call) {
     struct error error;
     char *fields[FORM_FIELDS] = {NULL};
@@ -159,9 +171,7 @@ void token_endpoint_issue(struct call *call) {
     if (status == 0) {
         submit(call, client_id);
     } else if (error.code == ERROR_DENIED) {
-        char peer[64];
-        http_request_peer(call->request, peer);
-        log_info("client refused", "peer", peer);
+        tell_refused(call);
         throttle_failed(call->api->throttle, call->request);
         refuse(call);
     } else {

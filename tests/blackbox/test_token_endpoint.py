@@ -65,6 +65,13 @@ def test_nobody_fills_the_memory_without_a_token(embedded_system):
     assert (answer.status, answer.json["error"]) == (413, "content_too_large")
 
 
+def test_wrong_secrets_do_not_fill_the_log(embedded_system):
+    before = embedded_system.api.log().count("client refused")
+    for _ in range(40):
+        bad_credentials(ask(embedded_system, credentials({"client_id": "none", "client_secret": "wrong"})))
+    assert before + 1 <= embedded_system.api.log().count("client refused") < before + 40
+
+
 def test_whoever_is_no_client_or_has_no_right_secret_is_told_the_same(embedded_system):
     client, other = new_client(embedded_system), new_client(embedded_system)
     for wrong in (client | {"client_secret": "wrong"}, client | {"client_secret": other["client_secret"]}, client | {"client_id": "nobody"},
