@@ -135,7 +135,14 @@ int audit_end_follow(const struct kafka_settings *settings, const char *topic, s
                      struct error *error) {
     struct reading reading;
     enum audit_standing standing;
-    if (read_end(settings, topic, store, &reading, error) || store_audit_compare(store, &reading.end, &standing, error))
+    if (read_end(settings, topic, store, &reading, error)) {
+        if (error->code != ERROR_NOT_FOUND)
+            return -1;
+        log_warning("the audit topic is not there: it counts as lost", "topic", topic, "hint",
+                    "is --topic-prefix that of serve?");
+        return 0;
+    }
+    if (store_audit_compare(store, &reading.end, &standing, error))
         return -1;
     /* To go on before its end would part the trail for ever. */
     if (reading.stranger_offset > reading.offset && !has_all_keys)

@@ -13,7 +13,7 @@ int audit_end_check(const struct kafka_settings *settings, const char *topic, st
                     struct error *error) MUST_CHECK;
 /* For adopting a store: where the topic is ahead of it, or has other lines, the trail goes on behind the topic's end. Inside a
  * transaction that has added no line yet. has_all_keys: whatever other keys have signed is not the API's; else ERROR_CONFLICT
- * where the topic ends with that. */
+ * where the topic ends with that. One that is not there, as after the loss of a cluster, has nothing to go on behind. */
 int audit_end_follow(const struct kafka_settings *settings, const char *topic, struct store *store, bool has_all_keys,
                      struct error *error) MUST_CHECK;
 
