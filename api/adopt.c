@@ -36,7 +36,7 @@ struct last_event {
 
 struct topic_content {
     struct last_event *events; /* by JWK id */
-    int64_t epoch, sequence;   /* of the latest */
+    int64_t epoch, sequence;   /* the highest of each */
     struct store_identity identity;
 };
 
@@ -77,10 +77,12 @@ static void take_record(struct topic_content *content, const rd_kafka_message_t 
         forget(content, last);
     if (!record->payload)
         return;
-    if (event.epoch > content->epoch || (event.epoch == content->epoch && event.sequence > content->sequence)) {
+    if (event.epoch > content->epoch)
         content->epoch = event.epoch;
+    /* An API that went on though another store was adopted has counted on in its own epoch, and replicas told its sequences as
+     * their positions: what is published from now on must lie beyond those, too. */
+    if (event.sequence > content->sequence)
         content->sequence = event.sequence;
-    }
     last = memory_new(sizeof *last);
     memcpy(last->jwk_id, key, sizeof last->jwk_id);
     last->event = event;

@@ -1,7 +1,7 @@
 /* Drift.
  *
  * What a replica has is known from its last heartbeat: per partition, the sequence up to which it has durably applied
- * everything. A JWK is missing there when its latest deployment lies beyond. */
+ * everything. A JWK is missing there when its latest deployment lies beyond, or when the replica follows another store. */
 #include "drift.h"
 
 #include <stdlib.h>
@@ -31,8 +31,8 @@ struct comparison {
 };
 
 static bool has_applied(const struct replica *replica, int64_t epoch, const struct store_latest *latest) {
-    if (replica->epoch < epoch)
-        return false;
+    if (replica->is_ahead || replica->epoch < epoch)
+        return false; /* the positions of one that is ahead count what another store has sent */
     for (size_t i = 0; i < replica->position_count; i++)
         if (replica->positions[i].partition == latest->partition)
             return replica->positions[i].sequence >= latest->sequence;

@@ -69,11 +69,9 @@ def test_store_put_back_from_a_backup_is_refused_and_is_the_truth_again_once_ado
     assert worker.names(project) == ["after", "kept"]
 
 
-def test_a_change_of_an_api_whose_store_was_adopted_elsewhere_is_no_success(started, project):
-    old, worker = started.api, started.workers["production", "edge-1"]
-    for name in ("kept", "deleted"):
-        assert old.create(project, name, new_key("EC", kid=name)).json["deploymentResult"]["success"]
-    assert old.request("GET", "/readyz", token=False).json == {"status": "ok"}
+def adopt_elsewhere(started):
+    """Starts another API from a backup of the store that was adopted, while the present one goes on. (the new one, its epoch)."""
+    old = started.api
     backup = started.directory / "backup.db"
     started.admin("backup", backup)
     started.data_directory = started.directory / "elsewhere"
@@ -83,7 +81,20 @@ def test_a_change_of_an_api_whose_store_was_adopted_elsewhere_is_no_success(star
     epoch = epoch_of(started.admin("adopt", *started.broker_options))
     new = started.start_api()
     old.resume()
+    return new, epoch
+
+
+def wait_followed(worker, project, epoch):
     wait_until(lambda: {item["epoch"] for item in worker.items(project)} == {epoch}, "the replica follows the store that was adopted")
+
+
+def test_a_change_of_an_api_whose_store_was_adopted_elsewhere_is_no_success(started, project):
+    old, worker = started.api, started.workers["production", "edge-1"]
+    for name in ("kept", "deleted"):
+        assert old.create(project, name, new_key("EC", kid=name)).json["deploymentResult"]["success"]
+    assert old.request("GET", "/readyz", token=False).json == {"status": "ok"}
+    new, epoch = adopt_elsewhere(started)
+    wait_followed(worker, project, epoch)
     assert new.request("GET", "/readyz", token=False).json == {"status": "ok"}
 
     taken_over = f"follows a store that was adopted later (epoch {epoch}, the change is of epoch 1): another jwk-api has taken over"
@@ -98,14 +109,45 @@ def test_a_change_of_an_api_whose_store_was_adopted_elsewhere_is_no_success(star
     wait_until(lambda: old.request("GET", "/readyz", token=False).json == {"status": "degraded", "problems": [overtaken]}, "the old API tells of it")
     assert old.log().count(overtaken) == 1
 
-    answer = new.update(project, "kept", {"description": "after"})
-    assert answer.json["deploymentResult"]["success"], answer
+    for name in ("kept", "deleted") * 3:
+        answer = new.update(project, name, {"description": "after"})
+        assert answer.json["deploymentResult"]["success"], answer
     assert new.request("GET", "/readyz", token=False).json == {"status": "ok"}
 
     def open_results():
         with contextlib.closing(sqlite3.connect(started.data_directory / "jwk-api.db")) as store:
             return store.execute("SELECT count(*) FROM deployment_result WHERE state <> 1").fetchone()[0]
     wait_until(lambda: open_results() == 0, "nothing that the store tells has failed or stays pending")
+
+    def drift(api):
+        environment, = api.request("GET", f"/apiops/projects/{project}/drift/").json["resultList"]
+        replica, = environment["replicas"]
+        return environment["inSync"], replica["positions"]
+    wait_until(lambda: drift(new)[0], "the replica has told where it is")
+    wait_until(lambda: drift(old)[1] == drift(new)[1], "the old API knows as much")
+    assert not drift(old)[0], "what the replica has is not of its store"
+
+
+def test_adopting_once_more_undoes_what_an_api_has_done_whose_store_was_not_the_one_adopted(started, project):
+    old, worker = started.api, started.workers["production", "edge-1"]
+    assert old.create(project, "kept", new_key("EC", kid="kept")).json["deploymentResult"]["success"]
+    new, epoch = adopt_elsewhere(started)
+    wait_followed(worker, project, epoch)
+    assert old.create(project, "stray", prefer="respond-async").status == 202
+    for number in range(5):  # it counts on, beyond what the other one has counted
+        assert old.update(project, "stray", {"description": f"{number}"}, prefer="respond-async").status == 202
+    assert old.update(project, "kept", {"name": "strayed"}, prefer="respond-async").status == 202
+    started.topics.wait_event(lambda value: value["jwk"]["name"] == "strayed", "all is published")
+    assert (old.stop(), new.stop()) == (0, 0)
+    before = max(record.value["sequence"] for record in started.topics.read(started.topics.events))
+    adopted = started.admin("adopt", *started.broker_options)
+    assert "deletes 1 " in adopted.stdout
+    started.start_api()
+    wait_followed(worker, project, epoch_of(adopted))
+    for each in (worker, started.start_worker("production", "edge-2")):
+        wait_until(lambda each=each: each.names(project) == ["kept"], "what the other API has done is gone")
+    again = [record.value["sequence"] for record in started.topics.read(started.topics.events) if record.value["epoch"] == epoch_of(adopted)]
+    assert min(again) > before, "no position of before tells of it"
 
 
 @pytest.mark.parametrize("tombstoned", [False, True])
@@ -353,6 +395,29 @@ def test_a_backup_that_is_adopted_once_more_is_the_truth_though_the_topic_was_lo
     started.start_api()
     worker = started.restart_worker(worker)
     wait_until(lambda: worker.names(project) == ["early"], "the replica follows the store")
+
+
+def test_a_backup_is_adopted_though_every_topic_was_lost(started, project, new_topic, broker):
+    """As with the cluster: nothing but the replica's state is ahead of the backup."""
+    assert started.api.create(project, "early").status == 200
+    assert started.api.stop() == 0
+    put_back = back_up(started)
+    api, worker = started.start_api(), started.workers["production", "edge-1"]
+    started.wait_connected()
+    for name in ("later", "latest"):
+        assert api.update(project, "early" if name == "later" else "later", {"name": name}).json["deploymentResult"]["success"]
+    assert (api.stop(), worker.stop()) == (0, 0)
+    new_topic()
+    if broker.kind == "kafka":
+        for topic in (started.topics.acks, started.topics.workers, started.topics.audit):
+            started.topics.delete(topic)
+    put_back()
+    epoch = epoch_of(started.admin("adopt", *started.broker_options))
+    started.start_api()
+    worker = started.restart_worker(worker)
+    wait_followed(worker, project, epoch)
+    assert worker.names(project) == ["early"]
+    started.admin("check")
 
 
 def test_topic_made_again_is_filled_again_for_new_replicas(started, project, new_topic):
