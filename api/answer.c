@@ -21,7 +21,7 @@ static const struct {
     {405, "method_not_allowed", "This method is not allowed here"},
     {409, "conflict", "The request conflicts with another one"},
     {412, "precondition_failed", "The state is not the one that was made a condition"},
-    {413, "content_too_large", "The request body is too large"},
+    {413, "content_too_large", "The request body is larger than the limit"},
     {415, "unsupported_media_type", "Content-Type must be application/json"},
     {422, "unprocessable", "The request can not be processed"},
     {429, "too_many_requests", "There were too many requests; try again later"},
@@ -49,9 +49,14 @@ struct MHD_Response *answer_error(unsigned status, const char *message) {
     return response;
 }
 
-struct MHD_Response *answer_plumbing_error(void *context, unsigned status) {
+struct MHD_Response *answer_plumbing_error(void *context, const struct http_request *request, unsigned status) {
     (void)context;
-    return answer_error(status, NULL);
+    if (status != 413)
+        return answer_error(status, NULL);
+    char *message = memory_format("The request body is larger than the limit of %zu bytes", http_request_body_limit(request));
+    struct MHD_Response *response = answer_error(status, message);
+    free(message);
+    return response;
 }
 
 void answer_too_many(struct call *call, int64_t wait_us) {

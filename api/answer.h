@@ -7,8 +7,8 @@
 
 /* An error: {"error":…,"error_description":…}. message must be fit for the caller. */
 struct MHD_Response *answer_error(unsigned status, const char *message);
-/* For the HTTP plumbing's own errors (413, 431, 400). */
-struct MHD_Response *answer_plumbing_error(void *context, unsigned status);
+/* For the HTTP plumbing's own errors (413, 429, 400). */
+struct MHD_Response *answer_plumbing_error(void *context, const struct http_request *request, unsigned status);
 /* Answers 429; wait_us: until another request makes sense. */
 void answer_too_many(struct call *call, int64_t wait_us);
 /* Answers the call with an error of that status. */

@@ -131,7 +131,7 @@ void http_respond_shared(struct http_request *request, unsigned status, struct M
 
 static void respond_error(struct http_request *request, unsigned status) {
     const struct http_server_options *options = &request->server->options;
-    http_respond(request, status, options->on_error(options->context, status));
+    http_respond(request, status, options->on_error(options->context, request, status));
 }
 
 static struct metric limited = {.name = "jwk_http_requests_limited_total",
@@ -149,7 +149,7 @@ static void check_rate(struct http_request *request) {
     if (http_connection_take_request(request->peer, &wait_us))
         return;
     metric_add(&limited, 1);
-    struct MHD_Response *response = options->on_error(options->context, MHD_HTTP_TOO_MANY_REQUESTS);
+    struct MHD_Response *response = options->on_error(options->context, request, MHD_HTTP_TOO_MANY_REQUESTS);
     http_response_retry_after(response, wait_us);
     http_respond(request, MHD_HTTP_TOO_MANY_REQUESTS, response);
 }
@@ -267,7 +267,10 @@ static enum MHD_Result handle_body(struct http_request *request, const char *byt
         respond_error(request, MHD_HTTP_CONTENT_TOO_LARGE);
     }
     request->drained += length;
-    return request->drained <= DRAIN_LIMIT ? MHD_YES : MHD_NO; /* "no" closes the connection */
+    if (request->drained <= DRAIN_LIMIT)
+        return MHD_YES;
+    http_connection_note_cut_body();
+    return MHD_NO; /* closes the connection */
 }
 
 static enum MHD_Result handle_request(struct http_request *request) {

@@ -50,7 +50,7 @@ struct http_server_options {
     void (*on_request)(void *context, struct http_request *request);
     /* Makes the answer for an error that the plumbing finds: 413 body too large, 400 body cut short or not parsable as HTTP,
      * 429 too many requests (with Retry-After, which the plumbing adds). */
-    struct MHD_Response *(*on_error)(void *context, unsigned status);
+    struct MHD_Response *(*on_error)(void *context, const struct http_request *request, unsigned status);
     /* Called with the status of each answer, from the thread that gives it; may be NULL. */
     void (*on_answer)(void *context, unsigned status);
     /* Called when a request is over, its answer sent or its client gone: frees what http_request_set_data() attached. */
@@ -91,6 +91,7 @@ const char *http_request_body(const struct http_request *request, size_t *length
 /* Wipes and frees the body early: while ten thousand requests wait, none needs its body. */
 void http_request_drop_body(struct http_request *request);
 void http_request_limit_body(struct http_request *request, size_t bytes);
+size_t http_request_body_limit(const struct http_request *request);
 /* The peer's address as text ("127.0.0.1"), without port. */
 enum { HTTP_PEER_SIZE = 64 };
 void http_request_peer(const struct http_request *request, char out[HTTP_PEER_SIZE]);

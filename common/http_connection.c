@@ -51,7 +51,7 @@ static struct metric open_connections = {.name = "jwk_http_connections", .help =
 static struct metric cuts[] = {
     {.name = "jwk_http_connections_cut_total",
      .labels = "at=\"headers\"",
-     .help = "Connections closed because what they were at took too long."},
+     .help = "Connections closed because what they were at took too long, or was a body that did not end."},
     {.name = "jwk_http_connections_cut_total", .labels = "at=\"body\""},
     {.name = "jwk_http_connections_cut_total", .labels = "at=\"answer\""},
 };
@@ -130,14 +130,22 @@ enum MHD_Result http_connections_admit(void *context, const struct sockaddr *add
 
 /* ---- phases ---- */
 
+static void note_cut(unsigned tag) {
+    static const char *const names[] = {"headers", "body", "answer"};
+    metric_add(&cuts[tag], 1);
+    log_debug("connection cut", "at", names[tag]);
+}
+
 /* In the deadlines' thread. The socket is open: it is closed after the connection's deadline was removed. */
 static void cut(void *context, struct deadline *deadline, unsigned tag) {
-    static const char *const names[] = {"headers", "body", "answer"};
     struct http_connection *connection = (struct http_connection *)deadline;
     (void)context;
     shutdown(connection->socket, SHUT_RDWR);
-    metric_add(&cuts[tag], 1);
-    log_debug("connection cut", "at", names[tag]);
+    note_cut(tag);
+}
+
+void http_connection_note_cut_body(void) {
+    note_cut(CUT_BODY);
 }
 
 bool http_connection_enter(struct http_connection *connection, enum http_phase phase) {

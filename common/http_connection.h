@@ -33,6 +33,8 @@ struct http_connection *http_connection_of(struct MHD_Connection *connection);
 /* The connection goes on to that phase. False when it was cut meanwhile: whatever has come of a request is to be dropped. In
  * the connection's thread. */
 bool http_connection_enter(struct http_connection *connection, enum http_phase phase);
+/* Counts and tells that a connection is cut for a body that goes on and on. */
+void http_connection_note_cut_body(void);
 /* Takes a request out of its address's bucket; false with the microseconds until there is one again. */
 bool http_connection_take_request(struct http_connection *connection, int64_t *wait_us);
 /* By what rates and counts tell addresses apart: an IPv4 address, or the first 64 bits of an IPv6 one, which is the least that

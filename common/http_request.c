@@ -132,6 +132,10 @@ void http_request_limit_body(struct http_request *request, size_t bytes) {
     request->body_limit = bytes;
 }
 
+size_t http_request_body_limit(const struct http_request *request) {
+    return request->body_limit;
+}
+
 /* Grows with what really arrived: a declared length alone takes no memory. A block that is left behind is wiped, which is why
  * this is not realloc(). */
 void http_request_store(struct http_request *request, const char *bytes, size_t length) {

@@ -253,8 +253,8 @@ static void on_request(void *context, struct http_request *request) {
     respond_error(request, 500, "internal_error", "The request was not answered");
 }
 
-static struct MHD_Response *on_error(void *context, unsigned status) {
-    (void)context;
+static struct MHD_Response *on_error(void *context, const struct http_request *request, unsigned status) {
+    (void)context, (void)request;
     count_answer(status);
     if (status == MHD_HTTP_TOO_MANY_REQUESTS)
         return error_response("too_many_requests", "There were too many requests; try again later");

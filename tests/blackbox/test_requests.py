@@ -7,6 +7,7 @@ import pytest
 from harness import http
 from harness.installation import jwk_path, jwks_path, quote
 from harness.keys import new_key
+from harness.server import metric
 
 NAME_LIMIT = 255  # bytes
 BODY_LIMIT = 2 << 20  # bytes, the default
@@ -212,14 +213,18 @@ def test_chunked_body_over_the_limit_is_answered_413(embedded_system, project, j
     with embedded_system.api.raw() as connection:
         send_chunks(embedded_system, connection, jwk_path(project, jwk), BODY_LIMIT // 0x10000 + 4)
         connection.send(b"0\r\n\r\n")
-        refused(connection.receive(), 413, "content_too_large")
+        assert str(BODY_LIMIT) in refused(connection.receive(), 413, "content_too_large")
 
 
-def test_endless_chunked_body_is_cut_off(embedded_system, project, jwk):
+def test_endless_chunked_body_is_cut_off_and_counted(embedded_system, project, jwk):
+    def cut():
+        return metric(embedded_system.api.request("GET", "/metrics", token=False), 'jwk_http_connections_cut_total{at="body"}')
+    before = cut()
     with embedded_system.api.raw() as connection:
         with pytest.raises(OSError):
             send_chunks(embedded_system, connection, jwk_path(project, jwk), 4096)
             connection.receive()
+    assert cut() == before + 1
 
 
 def test_chunked_body_is_taken(system, project):

@@ -116,8 +116,8 @@ static void on_request(void *context, struct http_request *request) {
     }
 }
 
-static struct MHD_Response *on_error(void *context, unsigned status) {
-    (void)context;
+static struct MHD_Response *on_error(void *context, const struct http_request *request, unsigned status) {
+    (void)context, (void)request;
     char *text = memory_format("error %u", status);
     return http_response_take("text/plain", text, strlen(text));
 }
