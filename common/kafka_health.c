@@ -250,7 +250,7 @@ void kafka_health_on_error(rd_kafka_t *client, int code, const char *reason, voi
     }
     pthread_mutex_unlock(&lock);
     if (told)
-        log_error("connection to Kafka lost; trying again until it is there", "client", rd_kafka_name(client), "reason",
+        log_error("no connection to Kafka; trying again until it is there", "client", rd_kafka_name(client), "reason",
                   sentence);
     else
         log_debug("kafka client", "client", rd_kafka_name(client), "code", rd_kafka_err2name((rd_kafka_resp_err_t)code), "text",
@@ -282,7 +282,7 @@ void kafka_health_check(rd_kafka_t *client, int timeout_ms) {
     struct watched *again = find_client(client);
     if (again && again->lost) {
         *again = (struct watched){.client = client};
-        log_info("connected to Kafka again", "client", rd_kafka_name(client));
+        log_info("connected to Kafka", "client", rd_kafka_name(client));
         sum_up();
     }
     pthread_mutex_unlock(&lock);

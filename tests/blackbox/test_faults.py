@@ -8,6 +8,7 @@ from harness.broker import EmbeddedBroker
 from harness.installation import jwks_path
 from harness.keys import new_key
 from harness.program import BUILD, Program, wait_until
+from harness.server import Server
 
 
 @pytest.fixture
@@ -237,6 +238,14 @@ def test_api_and_worker_started_while_their_broker_is_unreachable_work_once_it_i
         thread.join()
     installation.wait_connected()
     assert installation.api.create(project, "a").json["deploymentResult"]["success"]
+
+
+@pytest.mark.parametrize("kind", ["api", "worker"])
+def test_a_broker_that_was_never_there_is_not_said_to_be_lost(tmp_path, kind):
+    program = Server(kind, tmp_path).program
+    wait_until(lambda: "No Kafka broker is reachable" in program.log(), f"{kind} tells of it")
+    assert "no connection to Kafka" in program.log() and "lost" not in program.log()
+    assert program.stop() == 0
 
 
 def test_topics_that_are_lost_are_published_again(installation, project, tmp_path):
