@@ -406,9 +406,11 @@ static void update_readiness(struct worker *worker) {
     }
     bool ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
     worker->was_ready = worker->was_ready || ready;
-    /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. */
-    bool is_open = ready && announcer_is_announced(worker->announcer);
-    if (is_open == atomic_load(&worker->options.status->ready))
+    /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. They stay while it
+     * says another (its files were read again), however long Kafka does not take that. */
+    bool was_open = atomic_load(&worker->options.status->ready);
+    bool is_open = ready && (was_open || announcer_is_announced(worker->announcer));
+    if (is_open == was_open)
         return;
     atomic_store(&worker->options.status->ready, is_open);
     metric_set(&metric_ready, is_open);

@@ -10,6 +10,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
+from harness.installation import Installation
 from harness.keys import new_key, public_half
 from harness.program import wait_until
 from harness.signing import Signer, encode
@@ -250,6 +251,25 @@ def test_events_of_a_new_key_are_made_good_once_it_is_believed(installation, pro
     installation.api.wait_deployment(answer.headers["Location"])
     assert worker.items(project)[0]["version"] == installation.topics.events_named(project, "a")[-1].value["version"]
     next_good_one_works(installation, project)
+
+
+def test_a_worker_that_reads_its_files_again_stays_ready_while_kafka_does_not_take_what_it_says(kafka, tmp_path):
+    """As when its certificate is renewed: nobody is better off without what it serves."""
+    installation = Installation(kafka, tmp_path)
+    try:
+        installation.add_environment("production")
+        installation.start_api()
+        worker = installation.start_worker("production")
+        installation.topics.configure(installation.topics.workers, "max.message.bytes", "100")
+        worker.reload()
+        wait_until(lambda: "presence refused" in worker.log(), "it has said hello once more, in vain")
+        assert worker.request("GET", "/readyz").json == {"status": "ok"}
+        installation.topics.configure(installation.topics.workers, "max.message.bytes", "1048576")
+        wait_until(lambda: worker.log().count("event=announced") == 2, "it is announced again")
+        assert worker.log().count("event=ready") == 1 and "not ready" not in worker.log()
+        installation.wait_connected()
+    finally:
+        installation.stop()
 
 
 def test_a_replica_that_reads_all_again_is_ready_without_another_event(installation, project):

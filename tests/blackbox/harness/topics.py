@@ -3,7 +3,7 @@
 import time
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from . import contract
 from .program import PATIENCE, wait_until
@@ -100,6 +100,12 @@ class Topics:
         admin = self.admin()
         entries = admin.describe_configs([resource])[resource].result(PATIENCE)
         return {name: entry.value for name, entry in entries.items()}
+
+    def configure(self, topic, name, value):
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        admin = self.admin()
+        admin.incremental_alter_configs([resource])[resource].result(PATIENCE)
 
     def group_offset(self, group, topic, partition):
         """The offset that a consumer group has committed; negative when it has none."""
