@@ -182,7 +182,16 @@ static enum audit_verdict take_signature(struct audit_verifier *verifier, const 
     if (verifier->keys) {
         enum signature_verdict judged =
             verifier_check_text(verifier->keys, line->jws, strlen(line->jws), verifier->last_time / 1000, &payload, &reason);
-        if (judged != SIGNATURE_VALID) {
+        if (judged == SIGNATURE_UNKNOWN_KEY) {
+            /* As a rule the API has another key by now than when the file was written. */
+            char text[PLACE_SIZE];
+            error_set(error, ERROR_INVALID,
+                      "sequence %lld (%s) is not proved: it is signed with a key that --api-keys lacks (%s: %s). Give --api-keys "
+                      "the output of 'jwk-api signing-key export --all' as it is now; if the key is not in there, the line is "
+                      "forged",
+                      (long long)verifier->last, place_text(place, text), signature_verdict_name(judged), reason.message);
+            verdict = AUDIT_BROKEN;
+        } else if (judged != SIGNATURE_VALID) {
             char what[512];
             snprintf(what, sizeof what, "the signature behind it is not valid (%s): %.400s", signature_verdict_name(judged),
                      reason.message);

@@ -476,5 +476,7 @@ def test_keys_that_are_not_those_of_the_api_prove_nothing(kept, tmp_path_factory
                               timeout=60, check=False)
     done = verify(kept.keys()[other])
     assert done.returncode == 1 and "unknown-key" in done.stderr
+    assert "is signed with a key that --api-keys lacks" in done.stderr and "'jwk-api signing-key export --all' as it is now" in done.stderr
+    assert "broken" not in done.stderr  # as a rule it is the file that is old
     done = verify()
     assert done.returncode == 2 and "it holds no key" in done.stderr

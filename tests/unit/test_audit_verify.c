@@ -406,7 +406,7 @@ static void a_signature_by_another_key_is_found(void **state) {
     char hash[SHA256_TEXT_SIZE];
     hash_of(trail, 6, hash);
     replace(trail, 7, signature_line(other, 6, hash));
-    breaks(trail, "broken at sequence 6 (line 8): the signature behind it is not valid (unknown-key)");
+    breaks(trail, "sequence 6 (line 8) is not proved: it is signed with a key that --api-keys lacks (unknown-key");
     signer_free(other);
 }
 
