@@ -199,10 +199,10 @@ static int check_settings(const struct settings *settings, bool *json, struct er
 static void tell_result(const struct auditor *auditor) {
     struct audit_known last;
     audit_verifier_last(auditor->verifier, &last);
-    fprintf(stderr, "The trail is whole: %lld lines. The last is %lld:%s (note it down for --known).\n",
-            (long long)audit_verifier_entries(auditor->verifier), (long long)last.sequence, last.hash);
-    if (!auditor->keys)
-        fprintf(stderr, "Signatures were not judged: --api-keys was not given.\n");
+    fprintf(stderr, "The %s is whole: %lld lines%s. The last is %lld:%s (note it down for --known).\n",
+            auditor->keys ? "trail" : "chain", (long long)audit_verifier_entries(auditor->verifier),
+            auditor->keys ? "" : ", whose signatures were not judged: give --api-keys to know that none is forged",
+            (long long)last.sequence, last.hash);
     if (auditor->events) {
         int64_t same, gone;
         audit_events_count(auditor->events, &same, &gone);
