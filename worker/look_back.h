@@ -7,7 +7,8 @@
 
 #include "worker/trust.h"
 
-/* The sequence of the event in a record of jwk.events, as far as trust believes it now; 0 for anything else. */
-int64_t look_back_sequence(struct trust *trust, const rd_kafka_message_t *record) MUST_CHECK;
+/* The sequence of the event in a record of jwk.events, as far as trust believes it now; 0 for anything else, and for an event of
+ * an earlier epoch than this one. */
+int64_t look_back_sequence(struct trust *trust, const rd_kafka_message_t *record, int64_t epoch) MUST_CHECK;
 
 #endif

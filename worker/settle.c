@@ -112,9 +112,10 @@ static void submit(struct settler *settler, const struct apply_record *record, b
 }
 
 /* Whether its sequence tells how far the replica is: not when what it says of itself is not believed, nor when another store
- * gave it, which counts on from where both had been. */
-static bool sequence_counts(const struct apply_record *record) {
-    return !record->is_unproven && record->outcome != APPLY_REFUSED && record->outcome != APPLY_PAST_EPOCH;
+ * gave it, which counts on from where both had been: also for a JWK that the store of the latest epoch does not know. */
+static bool sequence_counts(const struct settler *settler, const struct apply_record *record) {
+    return !record->is_unproven && record->outcome != APPLY_REFUSED &&
+           record->event.epoch >= state_epoch(settler->options.state);
 }
 
 /* Tells who waits for it why it is not applied. It is never tried again. */
@@ -138,7 +139,7 @@ void settle_batch(struct settler *settler, const struct apply_record *records, c
         int64_t next_offset = record->offset + 1;
         /* Who waits for an event would not send it unsigned, and what it says of itself is not believed. */
         bool live = (places[i].live || record->made_good) && !record->is_unproven;
-        int64_t sequence = sequence_counts(record) ? record->event.sequence : 0;
+        int64_t sequence = sequence_counts(settler, record) ? record->event.sequence : 0;
         bool failed = record->outcome == APPLY_PAST_EPOCH || (record->outcome == APPLY_REFUSED && record->is_failure);
         if (failed && live) {
             settle_not_applied(settler, record);

@@ -254,7 +254,7 @@ static void handle_error(struct worker *worker, const rd_kafka_message_t *messag
 static bool look_back_at(struct worker *worker, const rd_kafka_message_t *message) {
     struct error problem;
     bool again = false;
-    int64_t sequence = look_back_sequence(worker->options.trust, message);
+    int64_t sequence = look_back_sequence(worker->options.trust, message, state_epoch(worker->options.state));
     if (consumer_hold_against(worker->consumer, message, sequence, &again, &problem)) {
         log_warning("can not begin again; trying later", "reason", problem.message);
         worker->refresh_at = clock_monotonic_ms() + RETRY_MS;

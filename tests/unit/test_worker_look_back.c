@@ -14,7 +14,7 @@
 #include "worker/consume.h"
 #include "worker/look_back.h"
 
-enum { DAY_MS = 86400000, LEFT_OUT = 2 /* looks, while events keep coming */ };
+enum { DAY_MS = 86400000, LEFT_OUT = 2 /* looks, while events keep coming */, EPOCH = 3 /* of the state */ };
 
 static struct worker_fixture *fixture;
 static struct kafka_fixture kafka;
@@ -43,10 +43,10 @@ static int tear_down(void **state) {
 
 /* ---- what a record tells ---- */
 
-static void encode(struct text *value, int64_t sequence) {
+static void encode(struct text *value, int64_t epoch, int64_t sequence) {
     const struct event event = {.operation = EVENT_CREATE,
                                 .deployment_id = JWK_C,
-                                .epoch = 1,
+                                .epoch = epoch,
                                 .version = 1,
                                 .sequence = sequence,
                                 .project_id = PROJECT_ID,
@@ -79,7 +79,7 @@ static int64_t sequence_of(struct trust *trust, rd_kafka_t *reader, struct signe
                      0);
     assert_int_equal(rd_kafka_flush(kafka.producer, KAFKA_WAIT_MS), 0);
     rd_kafka_message_t *record = kafka_read(reader);
-    int64_t sequence = look_back_sequence(trust, record);
+    int64_t sequence = look_back_sequence(trust, record, EPOCH);
     rd_kafka_message_destroy(record);
     return sequence;
 }
@@ -101,7 +101,7 @@ static void an_event_that_is_believed_tells_its_sequence_and_nothing_else_does(v
     if (!trust)
         fail_msg("%s", error.message);
     rd_kafka_t *reader = kafka_reader(&kafka, kafka.topics.events, KAFKA_EVENT_PARTITIONS);
-    encode(&event, 42);
+    encode(&event, EPOCH, 42);
     assert_int_equal(sequence_of(trust, reader, api, event.bytes), 42);
     assert_int_equal(sequence_of(trust, reader, NULL, event.bytes), 0);
     assert_int_equal(sequence_of(trust, reader, forger, event.bytes), 0);
@@ -109,6 +109,12 @@ static void an_event_that_is_believed_tells_its_sequence_and_nothing_else_does(v
     assert_int_equal(sequence_of(trust, reader, api, NULL), 0); /* a tombstone */
     assert_int_equal(sequence_of(NULL, reader, NULL, event.bytes), 42);
     assert_int_equal(sequence_of(NULL, reader, NULL, "no JSON"), 0);
+    text_reset(&event);
+    encode(&event, EPOCH - 1, 42); /* of a store that another was adopted in the place of */
+    assert_int_equal(sequence_of(trust, reader, api, event.bytes), 0);
+    text_reset(&event);
+    encode(&event, EPOCH + 1, 42);
+    assert_int_equal(sequence_of(trust, reader, api, event.bytes), 42);
     kafka_client_free(reader);
     trust_close(trust);
     signer_free(api);

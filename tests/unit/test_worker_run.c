@@ -512,6 +512,25 @@ static void what_is_of_an_earlier_epoch_fails_and_is_not_tried_again(void **stat
     free(file);
 }
 
+/* What its store has counted is not taken for another topic's either. */
+static void what_another_store_has_counted_tells_nothing(void **state) {
+    struct running *running = *state;
+    start_worker(running, NULL);
+    await_ready(running);
+    publish_in_epoch(3, JWK_A, "one", 1, 10, 0);
+    assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
+    publish_in_epoch(2, JWK_B, "unknown to the store of epoch 3", 1, 500, 0);
+    assert_ack(running, JWK_B, 1, ACK_APPLIED, NULL);
+    await_passed(running, 2, 10);
+    stop_worker(running);
+    start_worker(running, NULL);
+    await_ready(running);
+    publish_in_epoch(3, JWK_A, "one", 2, 11, 0);
+    assert_ack(running, JWK_A, 2, ACK_APPLIED, NULL); /* behind the look at what was read before */
+    assert_int_equal(fixture_count(running->fixture, "SELECT max(generation) FROM position"), 1);
+    stop_worker(running);
+}
+
 static void a_failure_ends_with_the_hook_that_failed(void **state) {
     struct running *running = *state;
     start_worker(running, "exit 1");
@@ -647,6 +666,7 @@ int main(void) {
         TEST(a_later_start_of_the_same_replica_fences_this_one),
         TEST(a_failing_hook_is_told_then_named_then_corrected),
         TEST(what_is_of_an_earlier_epoch_fails_and_is_not_tried_again),
+        TEST(what_another_store_has_counted_tells_nothing),
         TEST(a_failure_ends_with_the_hook_that_failed),
         TEST(a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while),
         TEST(what_is_read_when_a_partition_begins_again_gets_into_the_files),
