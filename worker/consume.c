@@ -16,7 +16,7 @@ enum { LOST = 0 };    /* sweep_offset of a partition that the topic has no more;
 struct events_partition {
     struct state_position stored; /* generation and sweep; its position is that of the last start */
     struct position known;        /* an earlier place: events before it are no younger than its sequence, in the same topic */
-    int64_t was_read;             /* records before this offset are not taken: they were */
+    int64_t was_read;             /* records before this offset are not taken: they were, settled or not */
     bool looking;                 /* … and the first that comes is held against … */
     struct position looked_at;    /* … what was known when it was asked for */
     int looks_left_out;           /* since the last one, while events came */
@@ -188,7 +188,8 @@ static int start_over(struct consumer *consumer, int32_t number, int64_t low, in
         return -1;
     log_warning("reading the partition from its start", "topic", consumer->options.topics->events, "partition",
                 LOG_NUMBER(number), "reason", reason, "from", LOG_NUMBER(low), "to", LOG_NUMBER(high));
-    *partition = (struct events_partition){.stored = position, .catch_up = high, .begun = true, .reading_again = true};
+    *partition = (struct events_partition){
+        .stored = position, .was_read = low, .catch_up = high, .begun = true, .reading_again = true};
     progress_start(consumer->options.progress, &position.position);
     return 0;
 }
@@ -310,12 +311,12 @@ out:
     return status;
 }
 
-/* Where the application is in a partition, or otherwise where nothing was read of it since the start. */
-static int64_t position_in(const struct consumer *consumer, const char *topic, int32_t partition, int64_t otherwise) {
+/* Where the application is in jwk.workers: librdkafka knows it once something was read since it was begun. */
+static int64_t workers_position(const struct consumer *consumer) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, topic, partition);
+    rd_kafka_topic_partition_list_add(list, consumer->options.topics->workers, PRESENCE_PARTITION);
     rd_kafka_resp_err_t result = rd_kafka_position(consumer->client, list);
-    int64_t offset = result || list->elems[0].offset < 0 ? otherwise : list->elems[0].offset;
+    int64_t offset = result || list->elems[0].offset < 0 ? consumer->workers_offset : list->elems[0].offset;
     rd_kafka_topic_partition_list_destroy(list);
     return offset;
 }
@@ -326,15 +327,14 @@ static int read_refused(struct consumer *consumer, struct error *error) {
     const struct kafka_topics *topics = consumer->options.topics;
     for (size_t i = 0; i < consumer->topic_count; i++) {
         const struct events_partition *partition = &consumer->partitions[i];
-        if (partition->refused &&
-            read_from(consumer, topics->events, (int32_t)i,
-                      position_in(consumer, topics->events, (int32_t)i, partition->stored.position.offset), true, error))
+        int64_t offset = partition->looking ? partition->looked_at.offset - 1 : partition->was_read;
+        if (partition->refused && read_from(consumer, topics->events, (int32_t)i, offset, true, error))
             return -1;
     }
-    if (consumer->workers_refused && consumer->workers_watched)
-        return read_from(consumer, topics->workers, PRESENCE_PARTITION,
-                         position_in(consumer, topics->workers, PRESENCE_PARTITION, consumer->workers_offset), true, error);
-    return 0;
+    if (!consumer->workers_refused || !consumer->workers_watched)
+        return 0;
+    consumer->workers_offset = workers_position(consumer);
+    return read_from(consumer, topics->workers, PRESENCE_PARTITION, consumer->workers_offset, true, error);
 }
 
 /* Lets go of the partitions that a topic that was made again has no more. */
@@ -543,7 +543,6 @@ int consumer_look_back(struct consumer *consumer, struct error *error) {
         partition->known = settled;
         if (known.offset <= (low > 0 ? low : 0))
             continue; /* there is nothing before it */
-        partition->was_read = position_in(consumer, topic, (int32_t)i, settled.offset);
         partition->looked_at = known;
         if (read_from(consumer, topic, (int32_t)i, known.offset - 1, true, error))
             return -1;
@@ -558,6 +557,7 @@ bool consumer_was_read(const struct consumer *consumer, const rd_kafka_message_t
         return partition;
     if (partition->known.offset == 0) /* until there was something: the topic may be made again before the first look back */
         (void)progress_find(consumer->options.progress, record->partition, &partition->known, NULL);
+    partition->was_read = record->offset + 1;
     partition->looking = false; /* compaction has left nothing before that place */
     return false;
 }

@@ -53,7 +53,8 @@ bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_mess
 
 /* Has a record that was read long ago read again, in each partition that is caught up: it tells whether the topic is the same. */
 int consumer_look_back(struct consumer *consumer, struct error *error) MUST_CHECK;
-/* Whether a record of jwk.events lies before the place where its partition is: it is not to be taken. */
+/* Whether a record of jwk.events lies before the place where its partition is: it is not to be taken. Any other one is, and the
+ * place is behind it from then on. */
 bool consumer_was_read(const struct consumer *consumer, const rd_kafka_message_t *record);
 /* Whether it is the one that was asked for by looking back. */
 bool consumer_is_looking(const struct consumer *consumer, const rd_kafka_message_t *record);

@@ -296,6 +296,63 @@ static void a_running_replica_looks_back_rarely_while_events_come_and_always_whe
     assert_true(hold_against(3, 14));
 }
 
+/* As while a hook runs for long. */
+static void what_was_taken_and_is_not_settled_is_not_taken_again_by_looks(void **state) {
+    (void)state;
+    enum { LOOKS = 3 };
+    write_records(1);
+    start_consumer();
+    settle(0, 10);
+    look_back();
+    write_records(1);
+    rd_kafka_message_t *slow = take(1);
+    assert_false(consumer_was_read(consumer, slow));
+    uint64_t ticket = progress_add(progress, 0, 2, 11);
+    for (int i = 0; i < LOOKS; i++) {
+        look_back();
+        assert_false(hold_against(0, 10));
+    }
+    write_records(1);
+    settle(2, 12);
+    progress_ack(progress, ticket);
+    rd_kafka_message_destroy(slow);
+}
+
+/* As an operator does who takes a permission away and gives it back later. */
+static void refuse_for_a_while(const char *name) {
+    enum { REFRESHES = 3 };
+    struct error error = {.message = ""};
+    enum consumer_error what;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(kafka.producer, name, NULL);
+    const rd_kafka_message_t refused = {.err = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, .rkt = topic, .partition = 0};
+    assert_int_equal(consumer_handle_error(consumer, &refused, &what, &error), 0);
+    rd_kafka_topic_destroy(topic);
+    for (int i = 0; i < REFRESHES; i++)
+        if (consumer_refresh(consumer, KAFKA_WAIT_MS, &error))
+            fail_msg("%s", error.message);
+}
+
+static void topics_that_may_not_be_read_for_a_while_go_on_where_they_were(void **state) {
+    (void)state;
+    struct error error;
+    write_records(3);
+    start_consumer();
+    for (int64_t offset = 0; offset < 3; offset++)
+        settle(offset, 10 + offset);
+    refuse_for_a_while(kafka.topics.events);
+    write_records(1);
+    settle(3, 13);
+    assert_int_equal(consumer_watch_workers(consumer, 0, &error), 0);
+    for (int64_t offset = 0; offset < 3; offset++) {
+        if (offset == 2)
+            refuse_for_a_while(kafka.topics.workers);
+        kafka_write(&kafka, kafka.topics.workers, "production/edge-1", "jwk.worker.hello.v1", "{}");
+        rd_kafka_message_t *record = take(offset);
+        assert_true(consumer_is_of_workers(consumer, record));
+        rd_kafka_message_destroy(record);
+    }
+}
+
 static void an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off(void **state) {
     (void)state;
     enum { LAST_CONTACT = 1000, TURNED_BACK = 1 }; /* ms; the consumer starts at the present time */
@@ -385,6 +442,8 @@ int main(void) {
         TEST(what_lies_behind_the_place_proves_nothing),
         TEST(a_start_without_a_place_has_nothing_to_look_at),
         TEST(a_running_replica_looks_back_rarely_while_events_come_and_always_when_it_is_quiet),
+        TEST(what_was_taken_and_is_not_settled_is_not_taken_again_by_looks),
+        TEST(topics_that_may_not_be_read_for_a_while_go_on_where_they_were),
         TEST(an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off),
         TEST(a_partition_out_of_range_begins_again_once_the_state_takes_it),
         TEST(another_topic_begins_everything_again_once_the_state_takes_it),
