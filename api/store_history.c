@@ -176,13 +176,14 @@ int store_find_jwk_id_by_uid(struct store *store, int64_t project_id, const char
 
 int store_each_latest(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_latest *latest),
                       void *context, struct error *error) {
-    sqlite3_stmt *statement =
-        store_statement(store,
-                        "SELECT uid, name, partition, version, deployment, 0"
-                        " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL"
-                        " UNION ALL SELECT uid, name, partition, version, deployment, 1"
-                        " FROM jwk WHERE deleted_at IS NOT NULL AND tombstoned_at IS NULL AND project_id = ?1",
-                        error);
+    sqlite3_stmt *statement = store_statement(
+        store,
+        "SELECT uid, name, partition, version, deployment, 0"
+        " FROM jwk WHERE project_id = ?1 AND deleted_at IS NULL"
+        " UNION ALL SELECT jwk.uid, name, partition, version, deployment, 1"
+        " FROM jwk JOIN store ON store.id = 1 WHERE deleted_at IS NOT NULL AND tombstoned_at IS NULL AND project_id = ?1"
+        " AND (republish_until IS NULL OR deployment > republish_from)",
+        error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, project_id);

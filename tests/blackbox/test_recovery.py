@@ -432,6 +432,21 @@ def test_topic_made_again_is_filled_again_for_new_replicas(started, project, new
     wait_until(lambda: worker.names(project) == ["a", "b", "c"], "a replica that has never seen the old topic has every key")
 
 
+def test_what_was_deleted_everywhere_before_the_topic_was_made_again_is_owed_to_nobody(started, project, new_topic):
+    assert started.api.create(project, "gone").status == 200
+    assert started.api.delete(project, "gone").json["deploymentResult"]["success"]
+    assert started.api.stop() == 0
+    assert started.workers["production", "edge-1"].stop() == 0
+    new_topic()
+    started.start_api()
+    started.start_worker("production", "edge-2")
+
+    def in_sync():
+        environment, = started.api.request("GET", f"/apiops/projects/{project}/drift/").json["resultList"]
+        return environment["inSync"]
+    wait_until(in_sync, "no replica lacks it")
+
+
 def test_topic_made_again_is_filled_again_though_something_is_on_it(started, project, new_topic):
     for name in ("a", "b"):
         assert started.api.create(project, name).status == 200
