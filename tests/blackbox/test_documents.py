@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import subprocess
 
 import openapi_spec_validator
 import pytest
@@ -9,7 +11,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from harness import contract
-from harness.program import REPOSITORY
+from harness.program import BUILD, REPOSITORY
 
 ASYNCAPI_SCHEMA = REPOSITORY / "build" / "node" / "node_modules" / "@asyncapi" / "specs" / "schemas" / "3.0.0.json"
 KINDS = sorted(contract.MESSAGES)
@@ -190,3 +192,12 @@ def test_every_operation_in_openapi_promises_the_answers_that_all_have_in_common
         assert ("202" in answers) == ("Prefer" in parameters)
         assert ({"409", "422"} <= answers) == ("IdempotencyKey" in parameters) == ("security" not in operation)
         assert ("415" in operation["responses"]) == ("requestBody" in operation)
+
+
+def test_each_command_in_the_readme_takes_the_options_that_stand_there():
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    lines = re.findall(r"(?:^|[ |(])jwk-(api|worker)((?: [^\s|>#]+)+)", "".join(blocks).replace("\\\n", " "), re.MULTILINE)
+    assert len(lines) > 20
+    for program, words in lines:
+        told = subprocess.run([BUILD / f"jwk-{program}", *words.split(), "--help"], capture_output=True, text=True, check=True).stdout
+        assert set(re.findall(r"(?<= )--[a-z-]+", words)) <= set(re.findall(r"--[a-z-]+", told)), f"jwk-{program}{words}"
