@@ -32,6 +32,7 @@ struct gatherer {
     struct heap deadlines;
     struct enrolling *enrolling;
     struct log_limit acks_limit, presence_limit; /* of what anybody can write to the topics */
+    int64_t refused_before;                      /* presence of before this start that was refused while it was read back */
     int64_t next_expiry, last_round, next_partitions_check;
     int64_t next_refused_retry; /* INT64_MAX while no partition is refused */
 

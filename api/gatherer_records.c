@@ -16,7 +16,8 @@ static struct metric acks_malformed = {.name = "jwk_api_acks_total", .labels = "
 static struct metric acks_refused = {.name = "jwk_api_acks_total", .labels = "status=\"refused\"", .type = METRIC_COUNTER};
 static struct metric presence_refused = {.name = "jwk_api_presence_refused_total",
                                          .help =
-                                             "Records of the workers topic that do not prove that their environment sent them.",
+                                             "Records of the workers topic, of since the start, that do not prove that their "
+                                             "environment sent them.",
                                          .type = METRIC_COUNTER};
 static struct metric presence_malformed = {.name = "jwk_api_presence_malformed_total",
                                            .help = "Records of the workers topic that could not be read.",
@@ -167,6 +168,20 @@ static void note_presence(struct gatherer *gatherer, struct replica *replica, en
         settler_consider(gatherer->settler, replica->environment, gathered_all_stored(gatherer->gathered));
 }
 
+/* What is read back at the start was judged when it came: it is refused now also when it was good, and its environment has got
+ * other keys since. That is no reason to look for a forger each time. */
+static void refuse_presence(struct gatherer *gatherer, const rd_kafka_message_t *record, const struct presence *presence,
+                            const char *reason) {
+    if (!gatherer->replicas.caught_up) {
+        gatherer->refused_before++;
+        log_debug("presence of before this start is refused", "offset", LOG_NUMBER(record->offset), "environment",
+                  presence->environment, "replica", presence->replica, "reason", reason);
+        return;
+    }
+    metric_add(&presence_refused, 1);
+    tell_bad(&gatherer->presence_limit, "presence is refused", record, presence->environment, presence->replica, reason);
+}
+
 void gatherer_on_presence(struct gatherer *gatherer, const rd_kafka_message_t *record, int64_t now) {
     if (!record->payload)
         return; /* a tombstone: somebody tidied up */
@@ -184,9 +199,7 @@ void gatherer_on_presence(struct gatherer *gatherer, const rd_kafka_message_t *r
     }
     enum enrolling_demand demand = enrolling_demand(gatherer->enrolling, presence.environment);
     if (check_presence(gatherer, record, &attributes, &presence, demand, &enrolled, &error)) {
-        metric_add(&presence_refused, 1);
-        tell_bad(&gatherer->presence_limit, "presence is refused", record, presence.environment, presence.replica,
-                 error.message);
+        refuse_presence(gatherer, record, &presence, error.message);
     } else if (apply_presence(gatherer, &presence, record, demand == DEMAND_PROOF, enrolled, now, &replica, &change, &error)) {
         tell_bad(&gatherer->presence_limit, "presence is ignored", record, presence.environment, presence.replica,
                  error.message);

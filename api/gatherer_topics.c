@@ -107,6 +107,9 @@ static void on_end(struct gatherer *gatherer, const char *topic, int32_t partiti
     if (++gatherer->workers_caught_up != gatherer->workers_partitions)
         return;
     gatherer->replicas.caught_up = true;
+    if (gatherer->refused_before > 0)
+        log_info("presence of before this start does not count: nothing proves now that its environment sent it", "records",
+                 LOG_NUMBER(gatherer->refused_before));
     pthread_mutex_lock(&gatherer->lock);
     gatherer->caught_up = true;
     pthread_cond_broadcast(&gatherer->caught_up_changed);

@@ -444,6 +444,18 @@ def test_after_a_rekey_workers_are_believed_with_the_new_credentials_alone(prove
     proven.api.wait_deployment(location)
 
 
+def test_what_workers_said_before_a_rekey_is_no_refusal_of_each_later_start(proven, project):
+    old = HandWorker(proven, "production", credentials=proven.granted).start()
+    wait_current(proven, old)
+    proven.add_environment_with_keys("production", "rekey")
+    assert proven.api.stop() == 0
+    proven.start_api()
+    old.say("heartbeat")
+    wait_until(lambda: refused_presence(proven) > 0, "who goes on with the old credentials is refused")
+    assert refused_presence(proven) == 1, "what was there at the start is not counted"
+    assert proven.api.log().count('"presence is refused"') == 1
+
+
 def test_an_environment_without_keys_believes_everybody_and_the_log_says_so(installation, project):
     installation.add_environment("production", keys=False)
     installation.start_api()
