@@ -31,7 +31,7 @@ struct effects {
     struct effect_change *queue;
     size_t waiting; /* in the queue or taken from it and not done */
     struct effect_result *results;
-    bool stopping, export_wanted, exported, again_wanted;
+    bool stopping, caught_up, export_wanted, exported, again_wanted;
 
     /* Of the thread alone. */
     struct retry_queue *retries;
@@ -185,9 +185,20 @@ static int carry_out(struct effects *effects, const struct effect_change *change
     return status;
 }
 
-static void log_failure(const struct effect_change *change, const struct error *problem) {
-    log_warning("effect of a change failed", "deployment", change->deployment_id, "jwk", change->jwk_id, "version",
-                LOG_NUMBER(change->version), "message", problem->message);
+static bool is_caught_up(struct effects *effects) {
+    pthread_mutex_lock(&effects->mutex);
+    bool caught_up = effects->caught_up;
+    pthread_mutex_unlock(&effects->mutex);
+    return caught_up;
+}
+
+/* What was sealed before the environment got its present keys comes again, sealed for them, further on in the topic. So of what
+ * nobody waits for, a private half without a key here is told only when it is tried again and all has been read. */
+static void log_failure(struct effects *effects, const struct effect_change *change, bool again, const struct error *problem) {
+    bool may_come_again = !change->acked && problem->code == ERROR_NOT_FOUND && !(again && is_caught_up(effects));
+    log_write(may_come_again ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, "effect of a change failed", "deployment",
+              change->deployment_id, "jwk", change->jwk_id, "version", LOG_NUMBER(change->version), "message", problem->message,
+              NULL);
 }
 
 /* What a retry needs is its identity: the rest is in the state. */
@@ -218,7 +229,7 @@ static void try_first_take(struct effects *effects, struct effect_change *change
     if (status == 0) {
         post_take(effects, change, EFFECT_DONE, NULL, was_opened);
     } else {
-        log_failure(change, &problem);
+        log_failure(effects, change, false, &problem);
         /* A sweep's change has no deployment that could be told of a later success, and no version to hold it against. But what
          * was removed must not stay in a file. */
         if (change->deployment_id)
@@ -276,7 +287,7 @@ static void try_again_take(struct effects *effects, struct effect_change *retry)
         log_info("effect of a change succeeded after failures", "deployment", retry->deployment_id, "jwk", retry->jwk_id);
         post_take(effects, retry, EFFECT_RECOVERED, NULL, was_opened);
     } else {
-        log_failure(retry, &problem);
+        log_failure(effects, retry, true, &problem);
         retry_queue_add_take(effects->retries, retry, clock_monotonic_ms());
     }
     effect_change_free(read.full);
@@ -542,11 +553,10 @@ struct effect_result *effects_take_results(struct effects *effects) {
     return results;
 }
 
-void effects_export_all(struct effects *effects) {
-    if (!effects->options.export && !effects->options.private_files)
-        return;
+void effects_note_caught_up(struct effects *effects) {
     pthread_mutex_lock(&effects->mutex);
-    effects->export_wanted = true;
+    effects->caught_up = true;
+    effects->export_wanted = effects->options.export || effects->options.private_files;
     pthread_cond_signal(&effects->wanted);
     pthread_mutex_unlock(&effects->mutex);
 }

@@ -83,9 +83,9 @@ void effects_submit_take(struct effects *effects, struct effect_change *change);
 /* The results so far, oldest first; the caller frees each. */
 struct effect_result *effects_take_results(struct effects *effects);
 
-/* Asks that all files be written (only what differs is); from then on they are kept, also when a key expires or an overlap
- * ends. */
-void effects_export_all(struct effects *effects);
+/* All that was there has been read. Asks that all files be written (only what differs is); from then on they are kept, also when
+ * a key expires or an overlap ends. */
+void effects_note_caught_up(struct effects *effects);
 /* Whether that is done. True when nothing is exported. */
 bool effects_is_exported(struct effects *effects);
 /* Tries again at once what has failed, and all private halves: there are other credentials. */

@@ -402,7 +402,7 @@ static void update_readiness(struct worker *worker) {
             log_error("not ready: every event was refused; are these the keys of the API?", "apiKeys",
                       trust_keys(worker->options.trust));
         if (effects)
-            effects_export_all(effects);
+            effects_note_caught_up(effects);
     }
     bool ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
     worker->was_ready = worker->was_ready || ready;

@@ -167,6 +167,34 @@ def rekey(installation, environment="production"):
     return fresh
 
 
+UNOPENED = "private half of the JWK can not be opened"
+
+
+@pytest.mark.parametrize("verb", ["add", "rekey"])
+def test_what_was_sealed_before_the_credentials_were_made_is_no_warning_when_it_came_again(started, project, verb):
+    if verb == "rekey":
+        started.add_environment("staging")
+    for name in "abc":
+        assert started.api.create(project, name, prefer="respond-async").status == 202
+    started.add_environment_with_keys("staging", verb)
+    for name in "abc":
+        started.topics.wait_event(lambda value, name=name: value["jwk"]["name"] == name and value["version"] == 2, "it is deployed again")
+    hooked = started.directory / "hooked"
+    hooked.touch()
+    path = hook(started, 'echo "$JWK_VERSION" >>hooked')
+    worker = started.start_worker("staging", "edge-1", "--hook", path, "--hook-retry-initial", "100ms")
+    wait_until(lambda: hooked.read_text().split().count("2") == 3, "the hook has run for all")
+    assert UNOPENED not in worker.log()
+
+
+def test_what_stays_unopened_once_all_is_read_is_told(started, project):
+    assert started.api.create(project, "a", prefer="respond-async").status == 202
+    rekey(started)
+    started.topics.wait_event(lambda value: value["version"] == 2, "it is deployed again")
+    worker = started.start_worker("production", "edge-1", "--hook", hook(started, "true"), "--hook-retry-initial", "100ms")
+    wait_until(lambda: UNOPENED in worker.log(), "it says what it lacks")
+
+
 def test_a_worker_gets_its_new_credentials_by_a_reload(started, project):
     worker = start(started)
     key = new_key("EC", kid="k")

@@ -283,7 +283,7 @@ static void all_files_are_written_when_asked(void **state) {
     make_effects(export, false);
     start();
     assert_false(effects_is_exported(effects));
-    effects_export_all(effects);
+    effects_note_caught_up(effects);
     await_exported();
     char *file = memory_format("%s/MyProject.json", path);
     assert_int_equal(access(file, R_OK), 0);
@@ -322,7 +322,7 @@ static void files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing
     atomic_store(&monotonic_behind_s, 59);
     make_effects(export, false);
     start();
-    effects_export_all(effects);
+    effects_note_caught_up(effects);
     await_exported();
     await_file(file, "{\"keys\":[]}");
     atomic_store(&wall_ahead_s, 0);
@@ -346,7 +346,7 @@ static void the_file_of_a_project_that_was_swept_is_written_once_it_can_be(void 
     atomic_store(&monotonic_behind_s, 4);
     make_effects(export, false);
     start();
-    effects_export_all(effects);
+    effects_note_caught_up(effects);
     await_exported();
     await_file(file, "{\"keys\":[" PUBLIC_A "]}");
     jwk.version = 2;
