@@ -25,7 +25,6 @@ static const struct {
     {415, "unsupported_media_type", "Content-Type must be application/json"},
     {422, "unprocessable", "The request can not be processed"},
     {429, "too_many_requests", "There were too many requests; try again later"},
-    {431, "header_fields_too_large", "The request headers are too large"},
     {500, "internal_error", "The request could not be completed"},
     {501, "not_implemented", "This transfer coding is not supported"},
     {503, "temporarily_unavailable", "The service can not take the request now; try again later"},

@@ -29,7 +29,7 @@ struct http_server_options {
     const char *name;          /* of the threads, at most 10 characters */
     unsigned threads;          /* epoll threads */
     unsigned connection_limit; /* of all threads together; suspended ones count */
-    size_t connection_memory;  /* bytes for a request's line and headers; more is answered 431 */
+    size_t connection_memory;  /* bytes for a request's line and headers; the library answers more with 431 or 414 */
     unsigned idle_timeout;     /* seconds without a byte until a connection that is not suspended is closed */
     /* How long what a connection is at may take as a whole, however few bytes trickle in; 0: unlimited. A connection that takes
      * longer is closed; one whose request is being worked on, or deferred, never is. */
