@@ -76,7 +76,9 @@ int listen_open(const char *address, unsigned *port, struct error *error) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     int failure = getaddrinfo(all ? NULL : host, service, &hints, &found);
     if (failure != 0) {
-        error_set(error, ERROR_INVALID, "Cannot listen on \"%s\": %s", address,
+        /* A name server that is away, as when a machine starts, comes back. */
+        bool passes = failure == EAI_AGAIN || failure == EAI_MEMORY || failure == EAI_SYSTEM;
+        error_set(error, passes ? ERROR_UNAVAILABLE : ERROR_INVALID, "Cannot listen on \"%s\": %s", address,
                   failure == EAI_SYSTEM ? strerror(errno) : gai_strerror(failure));
         goto out;
     }

@@ -6,7 +6,7 @@
 
 /* Binds and listens on "127.0.0.1:8080", "[::1]:8080", "*:8080" (all addresses, IPv6 and IPv4) or "name:8080"; port 0 picks a
  * free one. Returns the descriptor (non-blocking, close-on-exec), which the caller owns, and the port really bound; -1 with an
- * error that names the address. */
+ * error that names the address: ERROR_INVALID when another start would end the same way. */
 int listen_open(const char *address, unsigned *port, struct error *error) MUST_CHECK;
 
 #endif
