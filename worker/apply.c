@@ -303,9 +303,10 @@ static int apply_one(const struct apply_target *target, struct apply_record *rec
     record->outcome = outcome_of(outcome.result);
     if (record->outcome == APPLY_OLDER && outcome.epoch > event->epoch)
         mark_past_epoch(record, outcome.epoch, target->arena);
-    return record->outcome == APPLY_OLDER || record->outcome == APPLY_PAST_EPOCH
-               ? 0
-               : state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error);
+    /* What was refused is of a later version than what the state has, and thus than one that is equal. */
+    return record->outcome == APPLY_NEWER
+               ? state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error)
+               : 0;
 }
 
 /* Stores what was acked since the last transaction, and when there was contact. */
@@ -342,9 +343,13 @@ static void tell_refused(const struct apply_record *record) {
 }
 
 static void tell_past_epoch(const struct apply_record *record) {
-    if (record->live) /* one that is read at the start is of before the other store was adopted */
-        log_skipped("event of an earlier epoch not applied", record, NULL, record->refusal);
+    log_skipped("event of an earlier epoch not applied", record, NULL, record->refusal);
     metric_add(&metric_events_past_epoch, 1);
+}
+
+/* One that is read again, or at the start, is of before the other store was adopted: nothing but superseded. */
+static bool is_superseded(const struct apply_record *record) {
+    return record->outcome == APPLY_OLDER || (record->outcome == APPLY_PAST_EPOCH && !record->live);
 }
 
 static void tell_unproven(const struct apply_record *record) {
@@ -363,12 +368,12 @@ static void tell_outcomes(const struct apply_record *records, size_t count) {
             tell_malformed(&records[i]);
         else if (records[i].outcome == APPLY_REFUSED)
             tell_refused(&records[i]);
-        else if (records[i].outcome == APPLY_PAST_EPOCH)
+        else if (records[i].outcome == APPLY_PAST_EPOCH && records[i].live)
             tell_past_epoch(&records[i]);
         else if (is_newer && records[i].is_unproven)
             tell_unproven(&records[i]);
         applied += is_newer && !records[i].is_unproven;
-        duplicate += records[i].outcome == APPLY_EQUAL || records[i].outcome == APPLY_OLDER;
+        duplicate += records[i].outcome == APPLY_EQUAL || is_superseded(&records[i]);
         tombstones += records[i].outcome == APPLY_TOMBSTONE;
     }
     metric_add(&metric_events_applied, applied);

@@ -133,7 +133,7 @@ int state_store_refused_by(struct state *state, const char *by, struct error *er
 enum { STATE_REFUSED_MAX = 1000 };
 int64_t state_refused_count(const struct state *state);
 int state_store_refused(struct state *state, const char *jwk_id, const char *event_id, struct error *error) MUST_CHECK;
-/* An event of the JWK was applied. *made_good: it is the one that was refused. */
+/* An event of the JWK was applied and is newer than what the state had. *made_good: it is the one that was refused. */
 int state_clear_refused(struct state *state, const char *jwk_id, const char *event_id, bool *made_good,
                         struct error *error) MUST_CHECK;
 /* Calls visit for at most limit of them. */

@@ -114,6 +114,7 @@ static void what_is_of_an_earlier_epoch_is_told_and_changes_nothing(void **state
     event.epoch = 2;
     event.public_key = PUBLIC_B;
     make(&made, event);
+    made.record.live = true;
     apply_decode(&made.record, &arena);
     assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
     assert_int_equal(made.record.outcome, APPLY_PAST_EPOCH);
@@ -123,6 +124,11 @@ static void what_is_of_an_earlier_epoch_is_told_and_changes_nothing(void **state
     assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
     assert_int_equal(metric_value(&metric_events_past_epoch), before + 1);
     assert_int_equal(metric_value(&metric_events_duplicate), duplicates);
+    /* What is read again is of before the adoption: nobody is to be stopped for it. */
+    event.epoch = 1;
+    assert_int_equal(apply_one(event), APPLY_PAST_EPOCH);
+    assert_int_equal(metric_value(&metric_events_past_epoch), before + 1);
+    assert_int_equal(metric_value(&metric_events_duplicate), duplicates + 1);
     adopted.version = 1; /* superseded by its own store */
     assert_int_equal(apply_one(adopted), APPLY_OLDER);
 }
@@ -517,6 +523,17 @@ static void what_other_keys_would_take_is_remembered_and_made_good(void **state)
     assert_false(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, false).made_good);
 }
 
+/* As when somebody puts it on the topic again. */
+static void an_earlier_version_that_comes_again_does_not_make_up_for_what_was_refused(void **state) {
+    (void)state;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true);
+    apply_judged(event_of(JWK_A, "one", 2), SIGNATURE_UNKNOWN_KEY, true);
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true).outcome, APPLY_EQUAL);
+    assert_int_equal(state_refused_count(fixture->state), 1);
+    assert_true(apply_judged(event_of(JWK_A, "one", 2), SIGNATURE_VALID, false).made_good);
+    assert_int_equal(state_refused_count(fixture->state), 0);
+}
+
 static void what_can_not_be_judged_is_not_swept(void **state) {
     (void)state;
     struct error error;
@@ -585,6 +602,7 @@ int main(void) {
         TEST(an_unsigned_delete_that_is_followed_is_counted_once_as_what_it_is),
         TEST(only_what_is_not_applied_is_a_failure),
         TEST(what_other_keys_would_take_is_remembered_and_made_good),
+        TEST(an_earlier_version_that_comes_again_does_not_make_up_for_what_was_refused),
         TEST(what_can_not_be_judged_is_not_swept),
         TEST(an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live),
     };
