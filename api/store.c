@@ -55,7 +55,8 @@ static int prepare_file(const char *directory, const char *path, enum store_mode
 
 int store_failed(struct store *store, const char *what, struct error *error) {
     int code = sqlite3_errcode(store->db) & 0xff;
-    log_error("store failed", "action", what, "reason", sqlite3_errmsg(store->db), "advice",
+    log_error("store failed", "action", what, "file", sqlite3_db_filename(store->db, "main"), "reason",
+              sqlite3_errmsg(store->db), "advice",
               code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? "stop the API; " STORE_DAMAGE_ADVICE : NULL);
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED || code == SQLITE_FULL || code == SQLITE_IOERR)
         return error_set(error, ERROR_UNAVAILABLE, "The store can not be used now; try again later");

@@ -67,6 +67,15 @@ def test_serve_makes_its_store(tmp_path, master_key):
     assert "is sound" in run(["check", "--data-dir", tmp_path / "new"], environment=master_key).stdout
 
 
+def test_a_store_that_can_not_be_written_is_named(tmp_path):
+    """As on a full disk: which one that is shows by the file."""
+    directory = tmp_path / "data"
+    run(["project", "add", "MyProject", "--data-dir", directory])
+    limited = ["sh", "-c", 'trap "" XFSZ; ulimit -f 1; exec "$0" "$@"', BUILD / "jwk-api"]
+    done = subprocess.run([*limited, "project", "add", "Other", "--data-dir", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"file={directory}/jwk-api.db" in done.stderr
+
+
 def test_rekey_of_a_store_in_which_nothing_is_sealed_does_not_say_that_the_old_key_can_go(tmp_path, master_key):
     """A real store, but hardly the one that was meant."""
     run(["project", "add", "MyProject", "--data-dir", tmp_path / "other"], environment=master_key)
