@@ -74,6 +74,10 @@ static rd_kafka_conf_t *conf_new(const struct kafka_settings *settings, const ch
     for (size_t i = 0; common[i]; i += 2)
         if (choose(conf, common[i], common[i + 1], error))
             goto failed;
+    /* A broker's default is to make a missing topic when a producer asks for it, with settings that lose keys and evidence
+     * after a week. On the embedded broker it is the only way to get one. */
+    if (!settings->embedded && choose(conf, "allow.auto.create.topics", "false", error))
+        goto failed;
     for (size_t i = 0; pairs && pairs[i]; i += 2)
         if (choose(conf, pairs[i], pairs[i + 1], error))
             goto failed;

@@ -1,27 +1,55 @@
 """The API makes missing topics with the settings that the design lives by, and uses those that exist as they are."""
 
-from harness.broker import EmbeddedBroker
+from harness.broker import EmbeddedBroker, KafkaBroker
 from harness.installation import Installation
-from harness.program import wait_until
+from harness.program import REPOSITORY, wait_until
 
 DAY_MS = 24 * 60 * 60 * 1000
+
+
+def expect_right_settings(topics):
+    events, acks, workers, audit = (topics.config(topic) for topic in (topics.events, topics.acks, topics.workers, topics.audit))
+    assert events["cleanup.policy"] == "compact"
+    assert int(events["min.compaction.lag.ms"]) == 7 * DAY_MS
+    assert acks["cleanup.policy"] == "delete"
+    assert workers["cleanup.policy"] == "compact"
+    assert (audit["cleanup.policy"], audit["retention.ms"]) == ("delete", "-1")
+    assert topics.partition_count(topics.acks) == 1
+    assert topics.partition_count(topics.workers) == 1, "the offset of a hello orders the incarnations"
+    assert topics.partition_count(topics.events) == 3
 
 
 def test_missing_topics_are_created_with_the_right_settings_on_a_real_broker(kafka, tmp_path):
     installation = Installation(kafka, tmp_path)
     try:
-        installation.start_api()
-        topics = installation.topics
-        assert topics.partition_count(topics.acks) == 1
-        assert topics.partition_count(topics.workers) == 1, "the offset of a hello orders the incarnations"
-        assert topics.partition_count(topics.events) >= 1
-        events, acks, workers = (topics.config(topic) for topic in (topics.events, topics.acks, topics.workers))
-        assert events["cleanup.policy"] == "compact"
-        assert int(events["min.compaction.lag.ms"]) == 7 * DAY_MS
-        assert acks["cleanup.policy"] == "delete"
-        assert workers["cleanup.policy"] == "compact"
+        installation.start_api("--partitions", "3")
+        expect_right_settings(installation.topics)
     finally:
         installation.stop()
+
+
+def test_a_broker_that_makes_missing_topics_by_itself_does_not_get_to_it(tmp_path):
+    """As it does by default, whoever asks for one: its own settings keep a record for a week."""
+    template = (REPOSITORY / "tests" / "kafka" / "server.properties").read_text()
+    (tmp_path / "template").write_text(template.replace("auto.create.topics.enable=false", "auto.create.topics.enable=true"))
+    (tmp_path / "kafka").mkdir()
+    kafka = KafkaBroker(tmp_path / "kafka", tmp_path / "template")
+    installation = Installation(kafka, tmp_path)
+    try:
+        installation.add_environment("production")
+        worker = installation.start_worker("production", ready=False)
+        wait_until(lambda: "waiting for a topic" in worker.log(), "the worker has asked for them")
+        installation.start_api("--partitions", "3")
+        worker.wait_ready()
+        expect_right_settings(installation.topics)
+        installation.topics.delete(installation.topics.events)
+        project = installation.add_project("MyProject")
+        location = installation.api.create(project, "a", prefer="respond-async").headers["Location"]
+        installation.api.wait_deployment(location)
+        expect_right_settings(installation.topics)
+    finally:
+        installation.stop()
+        kafka.stop()
 
 
 def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
