@@ -19,7 +19,7 @@ import sys
 
 from . import check_trail, check_trust
 from .evidence import RESULT_SUCCEEDED, SECRET_SIZE_MIN, URL_SAFE, Evidence, digest
-from .load import SHARED_PROJECT, STILL_IN_PROGRESS
+from .load import SHARED_PROJECT, STILL_IN_PROGRESS, UNDEPLOYED
 
 PRIVATE_MEMBERS = check_trust.PRIVATE_MEMBERS
 STATUS_OUT_OF_MEMORY = 71
@@ -36,7 +36,7 @@ STORED_AS = {"generate": "create", "rotate": "update"}  # the operation of a dep
 def answered_is_stored(evidence):
     described = {value["deploymentId"]: value for _, value in evidence.events if value}
     for line in evidence.lines["request"]:
-        if line["status"] not in (200, 202) or line["operation"] == "get":
+        if line["status"] not in (200, 202) or line["operation"] in UNDEPLOYED:
             continue
         what = f"invariant 1: {line['operation']} {line['number']} of client {line['client']}, answered {line['status']}"
         if not line["location"]:
@@ -107,8 +107,9 @@ def a_key_is_one_change(evidence):
             if named:
                 yield f"{what} was answered, but its key is not in the store"
         else:
-            recorded = {uids.get(sequence) for sequence in range(remembered["first_deployment"], remembered["last_deployment"] + 1)}
-            if len(recorded) != 1:
+            follows = first["operation"] == "follow"  # there may be none, too
+            recorded = {uids.get(sequence) for sequence in range(remembered["first_deployment"] or 0, (remembered["last_deployment"] or -1) + 1)}
+            if len(recorded) != 1 and not follows:
                 yield f"{what} has recorded {len(recorded)} deployments"
             refused = [line["answer"] for line in lines if line["status"] in REFUSED]
             if refused:
@@ -131,6 +132,27 @@ def a_request_is_one_change(evidence):
             yield f"{what} has led to {len(recorded)} deployments"
         if recorded and lines[-1]["status"] in REFUSED:
             yield f"{what} was answered {lines[-1]['status']}, but is deployment {next(iter(recorded))}"
+
+
+def all_follow_or_none(evidence):
+    """Another key in a key object is, in one transaction, that of every JWK that was made from it and is there."""
+    if evidence.topic_begins:
+        return  # which key an event brought may not be known
+    for line in evidence.lines["request"]:
+        if line["operation"] != "follow":
+            continue
+        what = f"invariant 1: {line['operation']} {line['number']} of client {line['client']}"
+        reached = {evidence.deployments[uid]["jwk"]: evidence.deployments[uid]["sequence"] for uid in evidence.marked.get(line["thumbprint"], ())}
+        if not reached:
+            if line["status"] in (200, 202) and line["followers"]:
+                yield f"{what} was answered {line['status']}, but {line['followers']} have not followed"
+            continue
+        there = set()
+        for deployment in evidence.deployments.values():
+            if deployment["sequence"] < min(reached.values()) and deployment["jwk_name"].startswith(f"{line['name']}-"):
+                (there.discard if deployment["operation"] == "delete" else there.add)(deployment["jwk"])
+        if reached.keys() != there:
+            yield f"{what} has reached {len(reached)} of the {len(there)} JWKs that are made from the key"
 
 
 def published_is_stored(evidence):
@@ -515,12 +537,12 @@ def commands_leave_all_or_nothing(evidence):
             yield f"invariant 0: a backup is not sound: {line['said']}"
 
 
-JUDGES = (answered_is_stored, readers_see_their_writes, a_key_is_one_change, a_request_is_one_change, published_is_stored,
-          everything_arrives, replicas_equal_the_api, replicas_keep_what_they_serve, no_replica_goes_back,
+JUDGES = (answered_is_stored, readers_see_their_writes, a_key_is_one_change, a_request_is_one_change, all_follow_or_none,
+          published_is_stored, everything_arrives, replicas_equal_the_api, replicas_keep_what_they_serve, no_replica_goes_back,
           only_what_was_recorded_is_served, success_is_served, acks_are_durable, acks_fit, positions_are_durable,
           events_are_in_order, events_are_all_there, the_topic_holds_the_store, tombstones_come_late, nothing_private_leaves,
           *check_trail.JUDGES, *check_trust.JUDGES, memory_is_bounded, programs_end_as_they_should, commands_leave_all_or_nothing)
-NEED_THE_STORE = (answered_is_stored, a_key_is_one_change, a_request_is_one_change, published_is_stored,
+NEED_THE_STORE = (answered_is_stored, a_key_is_one_change, a_request_is_one_change, all_follow_or_none, published_is_stored,
                   only_what_was_recorded_is_served, success_is_served, acks_fit, events_are_all_there, the_topic_holds_the_store,
                   tombstones_come_late)
 

@@ -1,14 +1,18 @@
-"""A seeded load: clients that create, generate, update, rename, trade names, rotate, delete, re-create, redeploy and read JWKs all the time."""
+"""A seeded load: clients that create, generate, update, rename, trade names, rotate, delete, re-create, redeploy and read JWKs all the time,
+and make some from a key object that they follow together."""
 
+import base64
 import http.client
 import json
 import random
 import threading
 import time
 
+from jwcrypto import jwk
+
 from harness.http import split_address
 from harness.installation import jwk_path, jwks_path
-from harness.keys import any_rsa, new_key
+from harness.keys import any_rsa, new_key, thumbprint
 
 from .history import now
 
@@ -16,6 +20,8 @@ ANSWER_TIMEOUT_S = 12
 STILL_IN_PROGRESS = 409
 SHARED_PROJECT, SHARED_NAMES = "shared", [f"s{number}" for number in range(8)]
 NAMES_PER_CLIENT = 6
+FOLLOWERS = 3  # JWKs that are made from the key object of a client
+UNDEPLOYED = ("get", "add_key_object", "follow")  # operations whose answer names no one deployment
 GENERATED_SHARE = 0.1  # of new keys
 KEYED_SHARE = 0.5  # of changes that have an Idempotency-Key, under which they are made again when their answer is lost
 REPEATED_FOR_S, REPEATED_EVERY_S = 20, 0.3  # until the API is there again
@@ -55,6 +61,7 @@ class Client(threading.Thread):
         self.random = random.Random(f"{seed}/client/{number}")
         self.project = project_of(number)
         self.present = set()  # own names that are believed to exist; a wrong belief costs a 400
+        self.has_key_object, self.followers = False, set()  # the names of those that are known to be made from it
         self.count = 0
         self.lost = False  # whether the answer to the last request was, after it may have been read
         self.connection = self.connected_to = None
@@ -65,7 +72,7 @@ class Client(threading.Thread):
 
     def send(self, operation, method, path, body=None, **told):
         """Makes one request, and again when its answer is lost and it has an Idempotency-Key. Returns (status, answer) or None."""
-        keyed = method != "GET" and self.random.random() < KEYED_SHARE
+        keyed = method != "GET" and operation != "add_key_object" and self.random.random() < KEYED_SHARE
         key = f"{self.number}-{self.count}" if keyed else None
         self.lost = False
         done = self.send_once(operation, method, path, body, key, **told)
@@ -190,6 +197,45 @@ class Client(threading.Thread):
         done = self.send("delete", "DELETE", jwk_path(project, name), project=project, name=name)
         return bool(done) and done[0] in (200, 202)
 
+    # ---- a key object, and the JWKs that are made from it ----
+
+    def key_object_body(self, **members):
+        """With a new key; returns (body, its thumbprint, which is the kid of what is made from it)."""
+        key = new_key("EC")
+        self.secrets.add(key)
+        pem = jwk.JWK(**key).export_to_pem(private_key=True, password=None)
+        material = {"environmentName": "production", "privateKey": base64.b64encode(pem).decode()}
+        return {"name": self.key_object, "cryptoKeyInfoEnvironmentList": [material]} | members, thumbprint(key)
+
+    @property
+    def key_object(self):
+        return f"c{self.number}-key"
+
+    def follow(self):
+        """Another key in the key object, which all that was made from it get in one transaction."""
+        body, kid = self.key_object_body(updateReferencedJwks=True)
+        self.send("follow", "PUT", f"/apiops/projects/{self.project}/keys/{self.key_object}/", body, project=self.project, name=self.key_object,
+                  thumbprint=kid, followers=sorted(self.followers))
+
+    def use_key_object(self):
+        if not self.has_key_object:
+            done = self.send("add_key_object", "POST", f"/apiops/projects/{self.project}/keys/", self.key_object_body()[0], project=self.project,
+                             name=self.key_object)
+            self.has_key_object = bool(done) and (done[0] == 200 or "already exist" in done[1].get("error_description", ""))
+            return
+        name = f"{self.key_object}-{self.random.randrange(FOLLOWERS)}"
+        if name not in self.followers:
+            description = f"create-{self.number}-{self.count}"
+            done = self.send("create", "POST", jwks_path(self.project), {"name": name, "sourceType": "PRIVATE_KEY", "keyName": self.key_object,
+                             "description": description}, project=self.project, name=name, description=description)
+            if done and (done[0] in (200, 202) or "already exist" in done[1].get("error_description", "")):
+                self.followers.add(name)
+        elif self.random.random() < 0.2:
+            self.followers.discard(name)
+            self.delete(self.project, name)
+        else:
+            self.follow()
+
     def redeploy(self, project, name):
         self.send("redeploy", "POST", jwk_path(project, name) + "redeploy/", project=project, name=name)
 
@@ -226,6 +272,9 @@ class Client(threading.Thread):
                 self.update(SHARED_PROJECT, name, other if self.random.random() < 0.4 else None)
             else:
                 self.delete(SHARED_PROJECT, name)
+            return
+        if self.random.random() < 0.1:
+            self.use_key_object()
             return
         name = self.own_name()
         if name not in self.present:

@@ -191,6 +191,31 @@ def plant_a_rotation_that_was_done_twice(place):
         and line["kid"] and line["location"])))
 
 
+def event_of_a_follower(place):
+    """The kid of a key that several JWKs have got at once, and the deployment of one of them."""
+    kids = {line["thumbprint"] for line in read_lines(place / "history.jsonl") if line["kind"] == "request" and line["operation"] == "follow"}
+    found = {}
+    for line in events(read_lines(place / "topics.jsonl")):
+        value = json.loads(line["value"])
+        if value["jwk"]["kid"] in kids and value["operation"] == "update":
+            found.setdefault(value["jwk"]["kid"], set()).add(value["deploymentId"])
+    return next((kid, min(uids)) for kid, uids in found.items() if len(uids) > 1)
+
+
+def plant_a_jwk_that_has_not_followed_its_key(place):
+    _, uid = event_of_a_follower(place)
+    edit_database(place, "api", f"UPDATE deployment SET changed = 'description' WHERE uid = '{uid}'")
+    return "invariant 1", "JWKs that are made from the key"
+
+
+def plant_a_key_that_was_answered_and_that_nobody_has_followed(place):
+    with lines_of(place / "history.jsonl") as lines:
+        line = next(line for line in lines if line["kind"] == "request" and line["operation"] == "follow" and line["status"] in (200, 202)
+                    and line["followers"])
+        lines.append({**line, "thumbprint": "never seen", "key": None})
+    return "invariant 1", "have not followed"
+
+
 def plant_an_unsettled_result(place):
     edit_database(place, "api", "UPDATE deployment_result SET state = 0 WHERE deployment_id = (SELECT max(id) FROM deployment)")
     return "invariant 2", "never confirmed"
