@@ -1,6 +1,6 @@
-/* A file of librdkafka's properties. Each pair that is read has a name and is taken again as -X would be; a refusal names the line
- * and holds no value, which may be a password in the wrong place. */
-#define take_line take_line_of_file /* fuzz.h has another */
+/* A file of librdkafka's properties. Each pair that is read has a name and is taken again as -X would be; a refusal names the
+ * line and holds no value, which may be a password in the wrong place. */
+#define take_line take_line_of_file    /* fuzz.h has another */
 #include "../../common/kafka_config.c" /* for take_lines(), which is nobody else's */
 #undef take_line
 

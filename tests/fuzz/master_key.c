@@ -1,7 +1,7 @@
-/* A file of master keys, or what a program prints for one. What is read are different keys, each found by its id; a refusal names a
- * line and repeats nothing of it. */
+/* A file of master keys, or what a program prints for one. What is read are different keys, each found by its id; a refusal
+ * names a line and repeats nothing of it. */
 #define take_line take_line_of_file /* fuzz.h has another */
-#include "../../api/master_key.c" /* for take_lines(), which is nobody else's */
+#include "../../api/master_key.c"   /* for take_lines(), which is nobody else's */
 #undef take_line
 
 #include "fuzz.h"

@@ -1,4 +1,5 @@
-/* A write-ahead log as a damaged disk may leave it. One that is sound stays so when its end is missing, as a loss of power leaves it. */
+/* A write-ahead log as a damaged disk may leave it. One that is sound stays so when its end is missing, as a loss of power
+ * leaves it. */
 #include "fuzz.h"
 
 #include <sys/mman.h>
