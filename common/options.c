@@ -378,8 +378,14 @@ static int read_config(const struct program_spec *program, struct config_file *f
         (S_ISCHR(status.st_mode) || (S_ISREG(status.st_mode) && status.st_size > CONFIG_SIZE_MAX)))
         result = error_set(error, ERROR_INVALID, "Cannot read the config file \"%s\": it is a device or larger than %d bytes",
                            file->path, CONFIG_SIZE_MAX);
-    for (unsigned number = 1; result == 0 && getline(&text, &capacity, stream) >= 0; number++)
-        result = read_line(program, file, text, number, error);
+    ssize_t length;
+    for (unsigned number = 1; result == 0 && (length = getline(&text, &capacity, stream)) >= 0; number++)
+        /* What stands behind a NUL would count for nothing; a loss of power can leave a file of nothing else. */
+        result =
+            memchr(text, '\0', (size_t)length)
+                ? error_set(error, ERROR_INVALID,
+                            "%s:%u: the line holds the character NUL: the file is damaged, write it again", file->path, number)
+                : read_line(program, file, text, number, error);
     if (result == 0 && ferror(stream))
         result = error_set(error, ERROR_INVALID, "Cannot read the config file \"%s\": %s", file->path, strerror(errno));
     free(text);

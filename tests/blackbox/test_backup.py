@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -12,7 +13,7 @@ import threading
 import pytest
 
 from harness.keys import new_key
-from harness.program import BUILD, wait_until
+from harness.program import BUILD, PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -151,3 +152,58 @@ def test_damaged_store_is_found_at_the_start(installation, project, damage):
     with pytest.raises(AssertionError, match="backup"):
         installation.start_api()
     assert installation.admin("check", check=False).returncode == 1
+
+
+def flip_first_page(log):
+    """Damages the page of the log's first frame: SQLite by itself would take back everything behind it."""
+    content = bytearray(log.read_bytes())
+    content[32 + 24 + 100] ^= 1
+    log.write_bytes(content)
+
+
+def test_damaged_log_of_the_store_is_found_at_the_start(installation, project):
+    installation.start_api()
+    for number in range(5):
+        assert installation.api.create(project, f"jwk-{number}", prefer="respond-async").status == 202
+    installation.api.kill()  # in good order it would have emptied its log
+    flip_first_page(installation.data_directory / "jwk-api.db-wal")
+    with pytest.raises(AssertionError, match=r"jwk-api\.db-wal is damaged, and changes that it held are lost: put back a backup .*jwk-api adopt"):
+        installation.start_api()
+    assert "is damaged" in installation.admin("check", check=False).stderr
+
+
+@pytest.mark.parametrize("damage", ["page", "log", "cut", "foreign"])
+def test_damaged_state_of_a_worker_is_found_at_the_start_and_rebuilt_once_its_directory_is_deleted(started, project, damage):
+    names = [f"jwk-{number:02}" for number in range(30)]
+    for name in names:
+        assert started.api.create(project, name, new_key("EC", kid=name), prefer="respond-async").status == 202
+    worker = started.workers["production", "edge-1"]
+    wait_until(lambda: worker.names(project) == names, "all are applied")
+    if damage == "log":
+        worker.kill()
+        flip_first_page(worker.state_directory / "state.db-wal")
+    else:
+        assert worker.stop() == 0
+        path = worker.state_directory / "state.db"
+        content = bytearray(path.read_bytes())
+        content[4096:8 * 4096] = b"\x55" * (7 * 4096)
+        path.write_bytes({"page": content, "cut": content[:len(content) // 2], "foreign": b"x" * 8192}[damage])
+    with pytest.raises(AssertionError, match="delete the state directory"):
+        started.restart_worker(worker)
+    shutil.rmtree(worker.state_directory)
+    assert started.restart_worker(worker).names(project) == names
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("brokers = a:1\nlisten", "config:2: .*name = value"), ("brokerz = a:1\n", "config:1: .*brokerz"), ("\x1b[31m\xff = \xff\n", "config:1: "),
+    ("brokers = a:1\nlisten = 127.0.0.1:0\0:8080\n", "config:2: .*NUL"), ("\0" * 4096, "config:1: .*NUL"),
+], ids=["cut", "misspelt", "garbage", "a NUL", "nothing but NUL"])
+@pytest.mark.parametrize("program", [["jwk-api", "serve", "--data-dir"], ["jwk-worker", "--unsigned", "--environment", "e", "--replica", "r", "--state-dir"]],
+                         ids=["jwk-api", "jwk-worker"])
+def test_damaged_config_is_refused_with_its_line(program, text, sentence, tmp_path):
+    config = tmp_path / "config"
+    config.write_bytes(text.encode("latin-1"))
+    done = subprocess.run([BUILD / program[0], *program[1:], tmp_path / "data", "--config", config], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 2 and re.search(sentence, done.stderr) and done.stderr.count("\n") == 1 and "\x1b" not in done.stderr, done
+    assert not (tmp_path / "data").exists()
