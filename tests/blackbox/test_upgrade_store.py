@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import pathlib
+import re
 import sqlite3
 
 import confluent_kafka
@@ -13,7 +14,7 @@ from harness.broker import EmbeddedBroker
 from harness.hand_worker import headers_of, now
 from harness.installation import Installation, jwks_path
 from harness.keys import PRIVATE_MEMBERS
-from harness.program import BUILD, Program, wait_until
+from harness.program import BUILD, REPOSITORY, Program, wait_until
 
 DATA = pathlib.Path(__file__).parent / "data"
 
@@ -60,6 +61,14 @@ def old(tmp_path_factory):
     yield installation
     installation.stop()
     broker.stop()
+
+
+def test_what_each_earlier_version_left_is_here():
+    """Whoever adds a version adds what the one before leaves, and tests that it opens."""
+    schemas = sorted(path.stem for path in (REPOSITORY / "schemas/store").glob("*.sql"))
+    assert sorted(path.stem for path in DATA.glob("store-*.sql")) == [f"store-{version}" for version in schemas[:-1]]
+    state = int(re.search(r"STATE_SCHEMA_VERSION = (\d+)", (REPOSITORY / "worker/state_internal.h").read_text()).group(1))
+    assert sorted(path.stem for path in DATA.glob("state-*.sql")) == [f"state-{version:03}" for version in range(1, state)]
 
 
 def test_the_secrets_are_there_before():
