@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/cloudevent.h"
 #include "common/hash.h"
+#include "common/jwk.h"
 #include "common/kafka.h"
 #include "common/kafka_config.h"
 #include "common/kafka_health.h"
@@ -46,13 +47,22 @@ static void forget(struct topic_content *content, struct last_event *last) {
     free(last);
 }
 
-/* Whether the record is an event that the store can have published since the backup. Who forges one can thus not use up what
- * epoch, sequence and version can count. */
-static bool read_event(const struct topic_content *content, const rd_kafka_message_t *record, struct event *event) {
+static bool is_type(const char *name) {
+    for (enum jwk_type type = JWK_RSA; type <= JWK_OKP; type++)
+        if (strcmp(jwk_type_name(type), name) == 0)
+            return true;
+    return false;
+}
+
+/* Whether the record is an event that the store can have published since the backup: of the JWK that it is kept by. Who forges
+ * one can thus not use up what epoch, sequence and version can count, nor have another JWK deleted. */
+static bool read_event(const struct topic_content *content, const rd_kafka_message_t *record, const char *key,
+                       struct event *event) {
     struct error error;
     if (event_decode(record->payload, record->len, event, &error))
         return false;
-    if (topic_end_is_plausible(&content->identity, event->epoch, event->sequence) &&
+    if (strcmp(event->jwk_id, key) == 0 && is_type(event->type) &&
+        topic_end_is_plausible(&content->identity, event->epoch, event->sequence) &&
         topic_end_is_plausible(&content->identity, event->epoch, event->version))
         return true;
     log_error("an event that can not be this store's own is left out of account", "topic", rd_kafka_topic_name(record->rkt),
@@ -67,10 +77,10 @@ static void take_record(struct topic_content *content, const rd_kafka_message_t 
     char key[UUID_SIZE];
     if (record->key_len != UUID_SIZE - 1)
         return;
-    if (record->payload && !read_event(content, record, &event))
-        return;
     memcpy(key, record->key, UUID_SIZE - 1);
     key[UUID_SIZE - 1] = '\0';
+    if (record->payload && !read_event(content, record, key, &event))
+        return;
     struct last_event *last;
     HASH_FIND_STR(content->events, key, last);
     if (last)

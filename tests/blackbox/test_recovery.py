@@ -373,6 +373,23 @@ def test_events_that_can_not_be_of_this_store_use_up_no_numbers(installation, pr
         assert store.execute("SELECT max(version) <= 2 FROM jwk").fetchone() == (1,)  # it was published again
 
 
+@pytest.mark.parametrize("forged", [{}, {"id": str(uuid.uuid4()), "type": "none"}], ids=["of a JWK that is there", "of an unknown type"])
+def test_a_forged_event_neither_has_a_jwk_deleted_nor_keeps_the_store_from_being_adopted(started, project, forged):
+    """Under the key of a JWK that the store does not know."""
+    assert started.api.create(project, "kept").json["deploymentResult"]["success"]
+    real = started.topics.wait_event(lambda value: value["jwk"]["name"] == "kept", "its event")
+    assert started.api.stop() == 0
+    real.key = forged.get("id", str(uuid.uuid4()))
+    started.topics.forged = True
+    append(started, [claim(real, jwk=real.value["jwk"] | forged)])
+    adopted = started.admin("adopt", *started.broker_options)
+    assert "deletes 0" in adopted.stdout
+    assert started.start_api().names(project) == ["kept"]
+    worker = started.workers["production", "edge-1"]
+    wait_followed(worker, project, epoch_of(adopted))
+    assert worker.names(project) == ["kept"]
+
+
 def test_a_backup_that_is_adopted_once_more_is_the_truth_though_the_topic_was_lost(started, project, new_topic):
     """Nothing but the replica's state knows of the first adoption and of what was changed after it."""
     assert started.api.create(project, "early").status == 200
