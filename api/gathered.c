@@ -101,16 +101,16 @@ static void conclude(struct judgement *judgement, const struct store_deployment 
                      const struct store_result *result) {
     const cJSON *replicas = judgement->outcomes;
     const struct roster *roster = judgement->late->roster;
-    size_t missing = 0;
+    size_t missing = 0, failures = 0;
     const cJSON *failed = NULL, *item;
     cJSON_ArrayForEach (item, replicas)
-        if (item->valuestring[0])
+        if (item->valuestring[0] && failures++ == 0)
             failed = item;
     for (size_t i = 0; i < roster->live_count; i++)
         missing += !cJSON_GetObjectItemCaseSensitive(replicas, roster->live[i]);
     if (failed) {
         judgement->state = RESULT_FAILED;
-        judgement->message = deployment_failure(deployment->operation, failed->string, 0, failed->valuestring);
+        judgement->message = deployment_failure(deployment->operation, failed->string, failures - 1, failed->valuestring);
     } else if (missing) {
         judgement->state = RESULT_PENDING;
         /* The sentence of a wait that ended stays true; that of a failure which has passed does not. */

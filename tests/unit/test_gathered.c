@@ -170,6 +170,28 @@ static void a_late_failure_of_a_delete_is_one_of_the_undeployment(void **state) 
 }
 
 /* What the others did is forgotten after a success: their positions will tell. The sentence of the failure does not stay. */
+static void late_failures_are_counted_as_in_an_answer(void **state) {
+    (void)state;
+    static const char *const sentences[] = {"Deployment failed on replica edge-1: no room", "Deployment failed on replica edge-1 (and 1 more): no room",
+                                            "Deployment failed on replica edge-1 (and 2 more): no room"};
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    for (int i = 0; i < 3; i++) {
+        char name[] = {'e', 'd', 'g', 'e', '-', (char)('1' + i), '\0'};
+        add_late(&world, &change, live_replica(&world, "production", name), i == 0 ? "no room" : "broken");
+        store_all(&world);
+        expect_result(world.fixture.store, change.deployment_id, "production", RESULT_FAILED, sentences[i]);
+    }
+    add_late(&world, &change, replicas_find(&world.replicas, "production", "edge-1"), NULL);
+    store_all(&world);
+    expect_result(world.fixture.store, change.deployment_id, "production", RESULT_FAILED,
+                  "Deployment failed on replica edge-2 (and 1 more): broken");
+    store_change_clear(&change);
+    close_world(&world);
+}
+
 static void a_failure_after_a_success_that_passes_leaves_it_pending(void **state) {
     (void)state;
     struct world world;
@@ -394,6 +416,7 @@ int main(void) {
         cmocka_unit_test(late_acks_add_up_until_every_live_replica_has_applied),
         cmocka_unit_test(a_late_failure_is_told_until_it_has_passed),
         cmocka_unit_test(a_late_failure_of_a_delete_is_one_of_the_undeployment),
+        cmocka_unit_test(late_failures_are_counted_as_in_an_answer),
         cmocka_unit_test(a_failure_after_a_success_that_passes_leaves_it_pending),
         cmocka_unit_test(a_late_success_names_who_is_offline_and_lacks_it),
         cmocka_unit_test(one_that_is_offline_and_has_acked_or_told_that_it_has_it_is_counted_as_having_it),
