@@ -56,7 +56,7 @@ static const struct option_spec serve_options[] = {
      "Read properties of librdkafka from FILE: lines of name=value, and comments that begin with #. The place for sasl.password: "
      "refused when others may read it. -X wins over it. Default: the systemd credential kafka, if there is one."},
     {"partitions", 0, OPTION_INTEGER, "N", "1", 1, POSITION_COUNT_MAX, AT(partitions),
-     "Partitions of PREFIX.events when it is created."},
+     "Partitions of PREFIX.events when it is created first; when it is made again it gets as many as the store has used."},
     {"replication", 0, OPTION_INTEGER, "N", "-1", -1, 100, AT(replication),
      "Replication factor of created topics; -1 is the broker's default."},
     {"deploy-timeout", 0, OPTION_DURATION, "TIME", "10s", 0, 3600 * SECOND, AT(deploy_timeout),

@@ -60,6 +60,7 @@ struct service {
     struct notify *notify;
     struct tombstones *tombstones;
     struct republisher *republisher;
+    int partitions;    /* of the events topic that the store spreads JWKs over; 0: not fixed yet */
     bool topic_is_new; /* the events topic lacks what the store has published */
     struct refresh *refresh;
 };
@@ -98,7 +99,7 @@ static int create_topics(struct service *service, int *partitions, bool *events_
     snprintf(acks_retention, sizeof acks_retention, "%lld", ACKS_RETENTION_DAYS * 86400000LL);
     struct kafka_topic_spec specs[] = {
         {.name = service->topics.events,
-         .partitions = (int)settings->partitions,
+         .partitions = service->partitions > 0 ? service->partitions : (int)settings->partitions,
          .partitions_max = POSITION_COUNT_MAX, /* heartbeats name each */
          /* Auditors see every event for at least a week; the compacted rest lets a new replica read every key. */
          .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms", "604800000",
@@ -123,14 +124,13 @@ static int create_topics(struct service *service, int *partitions, bool *events_
 /* The partitions that JWKs are spread over are fixed at the first start: partitions added later stay unused, and no key ever
  * moves. */
 static int fix_partitions(struct service *service, struct store *store, int found, struct error *error) {
-    struct store_identity identity;
-    if (store_read_identity(store, &identity, error))
-        return -1;
-    if (identity.partitions == 0)
+    if (service->partitions == 0) {
+        service->partitions = found;
         return store_fix_partitions(store, found, error);
-    if (found < identity.partitions)
+    }
+    if (found < service->partitions)
         return error_set(error, ERROR_INVALID, "topic %s has %d partitions and the store needs %d: add partitions to the topic",
-                         service->topics.events, found, identity.partitions);
+                         service->topics.events, found, service->partitions);
     return 0;
 }
 
@@ -158,10 +158,29 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     return status;
 }
 
+/* A topic that somebody else has made, or a broker by itself, may not be compacted: then it loses the keys that do not change. */
+static void check_cleanup(struct service *service) {
+    struct error error;
+    if (service->kafka.embedded)
+        return;
+    char *policy = kafka_topic_setting(&service->kafka, service->topics.events, "cleanup.policy", &error);
+    if (!policy)
+        log_debug("whether the topic is compacted is not known", "topic", service->topics.events, "reason", error.message);
+    else if (strcmp(policy, "compact") != 0)
+        log_error("the topic loses events when they are old, so that new replicas will lack keys", "topic",
+                  service->topics.events, "cleanup.policy", policy, "advice",
+                  "delete it: jwk-api makes it again as it should be, and publishes every JWK");
+    free(policy);
+}
+
 /* Makes the topics that are missing, and checks what is on them: again when one goes away meanwhile, since somebody is deleting
  * it at this moment. */
 static int start_topics(struct service *service, struct store *store, struct error *error) {
+    struct store_identity identity;
     int status = -1;
+    if (store_read_identity(store, &identity, error))
+        return -1;
+    service->partitions = identity.partitions;
     for (int attempt = 0; attempt < TOPIC_ATTEMPTS_MAX; attempt++) {
         int partitions;
         bool events_created; /* what its end tells says more */
@@ -174,6 +193,8 @@ static int start_topics(struct service *service, struct store *store, struct err
             break;
         log_warning("a topic went away", "reason", error->message);
     }
+    if (status == 0)
+        check_cleanup(service);
     return status;
 }
 

@@ -191,7 +191,7 @@ static int find_topic(rd_kafka_t *client, struct kafka_topic_spec *spec, int tim
     if (spec->partitions_max > 0 && spec->partitions_found > spec->partitions_max)
         return error_set(error, ERROR_INVALID,
                          "topic %s has %d partitions, and may have %d: delete it, and start jwk-api, which makes it again "
-                         "(--partitions says with how many) and publishes every JWK",
+                         "and publishes every JWK",
                          spec->name, spec->partitions_found, spec->partitions_max);
     return 0;
 }
@@ -277,6 +277,44 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
     }
     rd_kafka_destroy(client);
     return status;
+}
+
+/* The value of that name of the one topic that was described; NULL with an error when it is not there. */
+static char *read_setting(const rd_kafka_event_t *event, const char *name, struct error *error) {
+    const rd_kafka_DescribeConfigs_result_t *result = rd_kafka_event_DescribeConfigs_result((rd_kafka_event_t *)event);
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t **resources = result ? rd_kafka_DescribeConfigs_result_resources(result, &count) : NULL;
+    if (count != 1 || rd_kafka_ConfigResource_error(resources[0])) {
+        const char *reason = count == 1 ? rd_kafka_ConfigResource_error_string(resources[0]) : NULL;
+        return error_set(error, ERROR_UNAVAILABLE, "%s", reason ? reason : "no answer"), NULL;
+    }
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(resources[0], &count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), name) == 0 && rd_kafka_ConfigEntry_value(entries[i]))
+            return memory_string(rd_kafka_ConfigEntry_value(entries[i]));
+    return error_set(error, ERROR_NOT_FOUND, "the broker does not tell %s", name), NULL;
+}
+
+char *kafka_topic_setting(const struct kafka_settings *settings, const char *topic, const char *name, struct error *error) {
+    char text[ERROR_TEXT_SIZE];
+    rd_kafka_t *client = plain_client_new(settings, error);
+    if (!client)
+        return NULL;
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
+    rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_AdminOptions_set_request_timeout(options, ADMIN_TIMEOUT_MS, text, sizeof text);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_DescribeConfigs(client, &resource, 1, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ADMIN_TIMEOUT_MS + 5000);
+    char *value = event ? read_setting(event, name, error)
+                        : (error_set(error, ERROR_UNAVAILABLE, "the broker does not answer"), NULL);
+    if (event)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ConfigResource_destroy(resource);
+    rd_kafka_destroy(client);
+    return value;
 }
 
 bool kafka_topic_is_gone(rd_kafka_t *client, const char *topic) {

@@ -50,6 +50,11 @@ int kafka_create_topics(const struct kafka_settings *settings, struct kafka_topi
 int kafka_find_topics(rd_kafka_t *client, struct kafka_topic_spec *specs, size_t count, int timeout_ms,
                       struct error *error) MUST_CHECK;
 
+/* What the broker has for a setting of a topic, such as cleanup.policy: a new string. NULL with an error when it does not tell:
+ * it takes the permission DescribeConfigs, and the embedded broker has no settings. */
+char *kafka_topic_setting(const struct kafka_settings *settings, const char *topic, const char *name,
+                          struct error *error) MUST_CHECK;
+
 /* Whether the broker says that it has no such topic; asks it. A consumer is not told that what it reads was deleted. */
 bool kafka_topic_is_gone(rd_kafka_t *client, const char *topic);
 /* The first offset of a partition and the one behind its last record. Waits for a leader: a partition that was just made has

@@ -24,6 +24,8 @@ def test_missing_topics_are_created_with_the_right_settings_on_a_real_broker(kaf
     try:
         installation.start_api("--partitions", "3")
         expect_right_settings(installation.topics)
+        assert installation.api.stop() == 0
+        assert "loses events" not in installation.start_api().log()
     finally:
         installation.stop()
 
@@ -65,6 +67,8 @@ def test_topics_that_exist_are_used_as_they_are(kafka, tmp_path):
             assert installation.api.create(project, f"key-{number}").json["deploymentResult"]["success"]
         assert installation.topics.partition_count(installation.topics.events) == 7
         assert len({record.partition for record in installation.topics.read(installation.topics.events)}) > 2
+        advice = "delete it: jwk-api makes it again as it should be, and publishes every JWK"
+        assert f'lack keys" topic={installation.topics.events} cleanup.policy=delete advice="{advice}"' in installation.api.log()
     finally:
         installation.stop()
 
@@ -78,8 +82,8 @@ def test_a_topic_of_events_with_too_many_partitions_is_refused_by_both_with_what
         for topic in (topics.acks, topics.workers):
             topics.create(topic, 1)
         installation.add_environment("production")
-        advice = (f"topic {topics.events} has 1025 partitions, and may have 1024: delete it, and start jwk-api, which makes it again "
-                  "(--partitions says with how many) and publishes every JWK")
+        advice = (f"topic {topics.events} has 1025 partitions, and may have 1024: delete it, and start jwk-api, which makes it again and "
+                  "publishes every JWK")
         serving = installation.admin("serve", *installation.broker_options, "--listen", "127.0.0.1:0", check=False)
         status, said = installation.try_worker("production", *installation.trust_options("production"))
         assert serving.returncode == 2 and status == 1
@@ -133,8 +137,8 @@ def test_a_topic_made_again_with_fewer_partitions_is_followed_by_workers_that_ru
         wait_until(lambda: worker.log().count("reading an added partition") == 2, "the worker reads the added partitions", 40)
         assert installation.api.stop() == 0
         installation.topics.delete(installation.topics.events)
-        installation.start_api("--partitions", "3")
-        assert installation.topics.partition_count(installation.topics.events) == 3
+        installation.start_api("--partitions", "1")
+        assert installation.topics.partition_count(installation.topics.events) == 3, "what the store spreads its JWKs over"
         wait_until(lambda: "topic was made again with fewer partitions" in worker.log(), "the worker follows", 40)
         installation.wait_connected()
         assert len(worker.names(project)) == 12

@@ -145,8 +145,8 @@ static void a_topic_with_more_partitions_than_it_may_have_is_refused(void **stat
     assert_int_equal(kafka_create_topics(&kafka.settings, &spec, 1, 1, &error), -1);
     assert_int_equal(error.code, ERROR_INVALID);
     snprintf(expected, sizeof expected,
-             "topic %s has %d partitions, and may have %d: delete it, and start jwk-api, which makes it again (--partitions says with "
-             "how many) and publishes every JWK", spec.name, KAFKA_EVENT_PARTITIONS, KAFKA_EVENT_PARTITIONS - 1);
+             "topic %s has %d partitions, and may have %d: delete it, and start jwk-api, which makes it again and publishes "
+             "every JWK", spec.name, KAFKA_EVENT_PARTITIONS, KAFKA_EVENT_PARTITIONS - 1);
     assert_string_equal(error.message, expected);
     kafka_close(&kafka);
 }
