@@ -110,14 +110,15 @@ static void *notify_main(void *context) {
 static int listen_in(struct notify *notify, const char *data_directory, struct error *error) {
     notify->directory = open(data_directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (notify->directory < 0)
-        return error_set(error, ERROR_INVALID, "data directory %s: %s", data_directory, strerror(errno));
+        return error_set(error, error_code_of(errno), "data directory %s: %s", data_directory, strerror(errno));
     unlinkat(notify->directory, SOCKET_NAME, 0); /* of an earlier process: the lock says that no other one serves */
     const struct sockaddr_un address = address_in(notify->directory);
     notify->socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* The mode first: bind() gives it to the file. */
     if (notify->socket < 0 || fchmod(notify->socket, 0600) != 0 ||
         bind(notify->socket, (const struct sockaddr *)&address, sizeof address) != 0)
-        return error_set(error, ERROR_INVALID, "making the socket %s/" SOCKET_NAME ": %s", data_directory, strerror(errno));
+        return error_set(error, error_code_of(errno), "making the socket %s/" SOCKET_NAME ": %s", data_directory,
+                         strerror(errno));
     return 0;
 }
 

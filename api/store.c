@@ -19,8 +19,8 @@
 /* temp_store: a savepoint's journal would be a file otherwise, at about 40 writes a change; wal_autocheckpoint: 32 MB of log
  * between checkpoints, which with 1,000 updates under way makes the latest hundredth 150 ms late instead of 200. secure_delete
  * and cell_size_check cost nothing that can be measured, nor would a larger cache than SQLite's own gain any. */
-#define SETTINGS                                                                                                             \
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"           \
+#define SETTINGS                                                                                                   \
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;" \
     "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA secure_delete = FAST; PRAGMA cell_size_check = ON;"
 
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
@@ -29,7 +29,7 @@ enum { BUSY_TIMEOUT_MS = 10000 };
 /* Makes the directory for its owner alone, or checks that the one that exists is, and that its store is there. */
 static int prepare_directory(const char *directory, const char *path, enum store_mode mode, struct error *error) {
     if (mode == STORE_MAKE && mkdir(directory, 0700) != 0 && errno != EEXIST)
-        return error_set(error, ERROR_INVALID, "making the data directory %s: %s", directory, strerror(errno));
+        return error_set(error, error_code_of(errno), "making the data directory %s: %s", directory, strerror(errno));
     if (mode != STORE_MAKE && access(path, F_OK) != 0 && errno == ENOENT)
         return error_set(error, ERROR_INVALID, "data directory %s: there is no store in it; " STORE_MISSING_ADVICE, directory);
     return private_directory_check("data directory", directory, error);
@@ -43,7 +43,7 @@ static int prepare_file(const char *directory, const char *path, enum store_mode
     if (mode == STORE_MAKE && private_file_make("store", directory, path, error))
         return -1;
     if (access(path, F_OK) != 0)
-        return error_set(error, ERROR_INVALID, "store %s: %s", path, strerror(errno));
+        return error_set(error, error_code_of(errno), "store %s: %s", path, strerror(errno));
     int status = private_file_check("store", path, error);
     for (size_t i = 0; status == 0 && i < sizeof side_files / sizeof *side_files; i++) {
         char *side_file = memory_format("%s%s", path, side_files[i]);
@@ -77,7 +77,8 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
     /* A reader opens read-write too: a WAL database needs its shared memory; query_only below keeps it a reader. */
     int result = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (result != SQLITE_OK) {
-        error_set(error, ERROR_INVALID, "opening the store %s: %s", path, sqlite3_errstr(result));
+        error_set(error, error_code_of(sqlite3_system_errno(store->db)), "opening the store %s: %s", path,
+                  sqlite3_errstr(result));
         goto failed;
     }
     sqlite3_extended_result_codes(store->db, 1);
@@ -121,7 +122,7 @@ int store_lock_serving(const char *directory, enum store_mode mode, struct error
         status = private_file_make("lock", directory, path, error) || private_file_check("lock", path, error) ? -1 : 0;
     /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
     if (status == 0 && (file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
-        status = error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
+        status = error_set(error, error_code_of(errno), "opening %s: %s", path, strerror(errno));
     else if (status == 0 && flock(file, LOCK_EX | LOCK_NB) != 0) {
         status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already", directory);
         close(file);

@@ -18,7 +18,7 @@
 static int check_log(const char *path, struct error *error) {
     int status = wal_is_damaged(path);
     if (status < 0)
-        return error_set(error, ERROR_INVALID, "opening %s: %s", path, strerror(errno));
+        return error_set(error, error_code_of(errno), "opening %s: %s", path, strerror(errno));
     return status ? error_set(error, ERROR_INVALID,
                               "the store's log %s is damaged, and changes that it held are lost: " STORE_DAMAGE_ADVICE, path)
                   : 0;

@@ -17,7 +17,7 @@ int address_file_write(const char *path, const char *address, struct error *erro
     if (file && fclose(file) != 0)
         written = false;
     if (!written || rename(temporary, path) != 0)
-        status = error_set(error, ERROR_INVALID, "writing %s: %s", path, strerror(errno));
+        status = error_set(error, error_code_of(errno), "writing %s: %s", path, strerror(errno));
     free(temporary);
     return status;
 }

@@ -1,6 +1,7 @@
 /* Filling struct error: whatever the arguments are, a message is always one line of valid UTF-8. */
 #include "error.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,4 +92,12 @@ int error_prefix(struct error *error, const char *format, ...) {
     keep_line(message);
     memcpy(error->message, message, sizeof message);
     return -1;
+}
+
+enum error_code error_code_of(int number) {
+    static const int passing[] = {ENOSPC, EDQUOT, EIO, EROFS, EMFILE, ENFILE, ENOMEM, EAGAIN, EINTR};
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
+        if (passing[i] == number)
+            return ERROR_UNAVAILABLE;
+    return ERROR_INVALID;
 }

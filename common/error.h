@@ -29,4 +29,9 @@ int error_set(struct error *error, enum error_code code, const char *format, ...
 /* Puts "prefix: " before the message that *error holds already; returns -1. */
 int error_prefix(struct error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* ERROR_UNAVAILABLE for an errno that passes without anything being changed on the side of whoever called: no space, no
+ * descriptors, no memory, a disk that fails or is read-only until it is mended. ERROR_INVALID for any other: who is started
+ * again and again would meet the same. */
+enum error_code error_code_of(int number) __attribute__((const));
+
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,7 +12,8 @@ int private_file_make(const char *what, const char *directory, const char *path,
     struct stat owner, status;
     int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), result = -1;
     if (file < 0)
-        return errno == EEXIST ? 0 : error_set(error, ERROR_INVALID, "making the %s %s: %s", what, path, strerror(errno));
+        return errno == EEXIST ? 0
+                               : error_set(error, error_code_of(errno), "making the %s %s: %s", what, path, strerror(errno));
     if (stat(directory, &owner) == 0 && fstat(file, &status) == 0 &&
         (owner.st_uid == status.st_uid || fchown(file, owner.st_uid, owner.st_gid) == 0))
         result = 0;
@@ -32,7 +34,7 @@ static int refuse(const char *what, const char *path, const struct stat *status,
 int private_directory_check(const char *what, const char *path, struct error *error) {
     struct stat status;
     if (stat(path, &status) != 0)
-        return error_set(error, ERROR_INVALID, "%s %s: %s", what, path, strerror(errno));
+        return error_set(error, error_code_of(errno), "%s %s: %s", what, path, strerror(errno));
     if (!S_ISDIR(status.st_mode))
         return error_set(error, ERROR_INVALID, "%s %s is not a directory", what, path);
     if (access(path, X_OK) != 0 && errno == EACCES)
@@ -47,8 +49,11 @@ int private_file_check(const char *what, const char *path, struct error *error) 
         return errno == ENOENT ? 0 : error_set(error, ERROR_UNAVAILABLE, "%s %s: %s", what, path, strerror(errno));
     if (!S_ISREG(status.st_mode))
         return error_set(error, ERROR_DENIED, "%s %s is not a regular file", what, path);
-    if (access(path, R_OK | W_OK) != 0 && errno == EACCES)
+    bool may_be_changed = access(path, R_OK | W_OK) == 0;
+    if (!may_be_changed && errno == EACCES)
         return error_set(error, ERROR_DENIED, "%s %s: %s; it belongs to user %u: run as root: chown %u %s", what, path,
                          strerror(errno), (unsigned)status.st_uid, (unsigned)geteuid(), path);
+    if (!may_be_changed)
+        return error_set(error, error_code_of(errno), "%s %s: %s", what, path, strerror(errno));
     return status.st_mode & 077 ? refuse(what, path, &status, error) : 0;
 }

@@ -514,6 +514,9 @@ def programs_end_as_they_should(evidence):
     for line in evidence.lines["out_of_memory"]:
         if line["status"] != STATUS_OUT_OF_MEMORY or "out of memory" not in line["log"]:
             yield f"invariant 0: {line['node']} without memory ended with status {line['status']}: …{line['log'][-300:]}"
+    for line in evidence.lines["refused_start"]:
+        if line["status"] != 1 or not any(words in line["log"] for words in ("can not serve", "can not go on")):
+            yield f"invariant 0: {line['node']} on a broken disk did not end as one who is to be started again: {line}"
     for line in evidence.lines["second_api"]:
         if line["status"] in (0, None) or line["status"] < 0 or not line["first_running"]:
             yield f"invariant 0: a second API on one store: {line}"

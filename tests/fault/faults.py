@@ -217,7 +217,8 @@ def kill_broker(run, random):
 
 # ---- disk ----
 
-DISKS = ("full", "read-only", "failing", "sync fails", "short writes", "short then full")
+DISK_ERRORS = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO}
+DISKS = (*DISK_ERRORS, "sync fails", "short writes", "short then full")
 
 
 def break_disk(run, random, node, how):
@@ -236,7 +237,7 @@ def break_disk(run, random, node, how):
                 yield random.uniform(0.1, 0.5)
                 fields.write_error = errno.ENOSPC
             else:
-                fields.write_error = {"full": errno.ENOSPC, "read-only": errno.EROFS, "failing": errno.EIO}[how]
+                fields.write_error = DISK_ERRORS[how]
             yield random.uniform(0.3, 4)
         node.shim.clear()
         if random.random() < 0.3:
@@ -247,8 +248,26 @@ def break_disk(run, random, node, how):
         run.revive(node)
 
 
+def start_on_broken_disk(run, random, node, how):
+    """It is killed, and started before its disk is mended: it may end again and again, as a supervisor would see it, and must not need more
+    than another start in the end."""
+    with disturbing(node), harming(run, node):
+        kill_for_long(run, node)
+        node.shim.fields.write_error = DISK_ERRORS[how]
+        run.history.add("disk", node=node.name, how=f"{how} at the start")
+        with node.lock:
+            node.start()
+        yield random.uniform(0.5, 2)
+        node.shim.clear()
+        if not node.running:
+            run.history.add("refused_start", node=node.name, status=node.program.process.returncode, log=node.program.log()[-600:])
+        run.revive(node)
+
+
 for each in DISKS:
     register_for_each_program(f"disk {each}", break_disk, 0.5, each)
+for each in ("full", "read-only"):
+    register_for_each_program(f"started on a {each} disk", start_on_broken_disk, 0.5, each)
 
 
 # ---- resources, clock ----

@@ -465,6 +465,11 @@ def plant_a_program_without_memory_that_did_not_say_so(place):
     return "invariant 0", "without memory ended with status 71"
 
 
+def plant_a_start_that_would_not_be_tried_again(place):
+    add_line(place, "refused_start", node="api", status=2, log="can not serve")
+    return "invariant 0", "to be started again"
+
+
 def plant_a_second_api_that_was_not_refused(place):
     add_line(place, "second_api", status=0, first_running=True)
     return "invariant 0", "a second API"

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -60,6 +61,7 @@ static pthread_mutex_t file_lock = PTHREAD_MUTEX_INITIALIZER; /* the journal's o
 static ssize_t (*next_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*next_sendmsg)(int, const struct msghdr *, int);
 static ssize_t (*next_recvmsg)(int, struct msghdr *, int);
+static int (*next_open)(const char *, int, ...);
 static int (*next_fdatasync)(int), (*next_fsync)(int), (*next_ftruncate)(int, off_t), (*next_unlink)(const char *);
 static int (*next_connect)(int, const struct sockaddr *, socklen_t), (*next_socket)(int, int, int);
 static int (*next_accept4)(int, struct sockaddr *, socklen_t *, int);
@@ -88,6 +90,7 @@ static int note_text(struct dl_phdr_info *info, size_t size, void *context) {
 
 __attribute__((constructor)) static void start(void) {
     *(void **)&next_pwrite = dlsym(RTLD_NEXT, "pwrite64");
+    *(void **)&next_open = dlsym(RTLD_NEXT, "open64");
     *(void **)&next_sendmsg = dlsym(RTLD_NEXT, "sendmsg");
     *(void **)&next_recvmsg = dlsym(RTLD_NEXT, "recvmsg");
     *(void **)&next_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
@@ -226,6 +229,29 @@ int ftruncate64(int file, off64_t size) {
 }
 
 int ftruncate(int file, off_t size) { return ftruncate64(file, size); }
+
+/* A full disk makes no file, and one that is read-only opens none to be written. */
+static bool refuses_open(const char *path, int flags) {
+    int64_t failure = control ? get(&control->write_error) : 0;
+    if (!failure || !directory_length || strncmp(path, directory, directory_length) != 0 || path[directory_length] != '/')
+        return false;
+    bool makes = flags & O_CREAT && access(path, F_OK) != 0;
+    if (!(failure == ENOSPC && makes) && !(failure == EROFS && (makes || (flags & O_ACCMODE) != O_RDONLY)))
+        return false;
+    note_harm();
+    errno = (int)failure;
+    return true;
+}
+
+int open64(const char *path, int flags, ...) {
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    return refuses_open(path, flags) ? -1 : next_open(path, flags, mode);
+}
+
+int open(const char *path, int flags, ...) __attribute__((alias("open64")));
 
 int unlink(const char *path) {
     if (directory_length && strncmp(path, directory, directory_length) == 0 && path[directory_length] == '/') {

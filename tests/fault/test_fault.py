@@ -66,7 +66,8 @@ def of_each_program(names, seed):
 CERTAIN = {
     "everything dies": ("embedded", [[("kill_everything", 1)]]),
     "one stands still": ("embedded", [[("freeze_api", 3)], [("freeze_broker", 3)]]),
-    "the disk fails": ("embedded", [of_each_program([f"disk {how}" for how in half], 16) for half in (DISKS[:3], DISKS[3:])]),
+    "the disk fails": ("embedded", [*(of_each_program([f"disk {how}" for how in half], 16) for half in (DISKS[:3], DISKS[3:])),
+                                    of_each_program(["started on a full disk", "started on a read-only disk"], 16)]),
     "resources are exhausted": ("embedded", [of_each_program(["out of memory", "out of descriptors"], 2),
                                              of_each_program(["out of memory in SQLite"], 2)]),
     "records are repeated": ("embedded", [[("late_acks", 1), ("repeated_events", 2)]]),

@@ -1,4 +1,5 @@
 /* A message is valid UTF-8 whatever it is made of: it goes into a JSON answer. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -90,6 +91,15 @@ static void test_a_long_message_is_cut_at_an_edge(void **state) {
     }
 }
 
+static void test_what_passes_by_itself_is_told_from_what_does_not(void **state) {
+    (void)state;
+    assert_int_equal(error_code_of(ENOSPC), ERROR_UNAVAILABLE);
+    assert_int_equal(error_code_of(EROFS), ERROR_UNAVAILABLE);
+    assert_int_equal(error_code_of(EMFILE), ERROR_UNAVAILABLE);
+    assert_int_equal(error_code_of(ENOENT), ERROR_INVALID);
+    assert_int_equal(error_code_of(EACCES), ERROR_INVALID);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message_is_what_was_formatted),
@@ -98,6 +108,7 @@ int main(void) {
         cmocka_unit_test(test_octets_that_are_no_character_become_question_marks),
         cmocka_unit_test(test_a_message_is_one_line),
         cmocka_unit_test(test_a_long_message_is_cut_at_an_edge),
+        cmocka_unit_test(test_what_passes_by_itself_is_told_from_what_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
