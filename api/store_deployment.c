@@ -466,13 +466,15 @@ out:
     return status;
 }
 
-/* Settles at most SUPERSEDED_MAX; returns how many, or -1. */
+/* Settles at most SUPERSEDED_MAX; returns how many, or -1. A JWK may have had a hundred thousand versions: it looks no further back
+ * than to the first result that is not settled. */
 static int settle_superseded(struct store *store, const struct store_outcome *success, store_success_message *message,
                              void *context, struct error *error) {
     sqlite3_stmt *find =
         store_statement(store,
                         "WITH RECURSIVE older (id) AS (SELECT previous FROM deployment WHERE id = ?1 UNION ALL"
-                        " SELECT previous FROM deployment JOIN older USING (id) WHERE previous IS NOT NULL)"
+                        " SELECT previous FROM deployment JOIN older USING (id) WHERE previous >="
+                        " (SELECT min(deployment_id) FROM deployment_result WHERE state <> 1 AND environment_id = ?2))"
                         " SELECT " SUCCESS_COLUMNS " FROM deployment_result"
                         " JOIN deployment ON deployment.id = deployment_id JOIN jwk ON jwk.id = jwk_id"
                         " WHERE state <> 1 AND environment_id = ?2 AND deployment_id IN (SELECT id FROM older) LIMIT ?3",
