@@ -124,7 +124,7 @@ struct presence {
     size_t position_count;
     const char *const *failing; /* JWK ids whose last version is applied but whose hook fails */
     size_t failing_count;
-    bool failing_truncated; /* there are more than FAILING_COUNT_MAX */
+    bool failing_truncated; /* there may be more: FAILING_COUNT_MAX are named, or which are is not known */
     const char *replica_key; /* public JWK (JSON text) that verifies this record and the worker's acks; NULL: it signs none */
     const char *enrolment;   /* compact JWS over it by a key of the environment (struct enrolment); NULL with replica_key */
     int64_t after;           /* of a hello: the end of jwk.workers when it was written; 0: not told, or empty */

@@ -39,9 +39,9 @@ struct effects {
     int64_t exported_at;     /* seconds since 1970: the latest time by which a file was written */
     int64_t export_again_ms; /* monotonic; after a failure */
     bool exporting;          /* all files were asked for, and are kept from then on */
-    bool sets_written;       /* at least once, all of them */
+    bool sets_written;       /* all of them, since that was asked for last */
     bool opening;            /* a round over all private halves is under way */
-    bool opened_all;         /* at least once */
+    bool opened_all;         /* likewise */
     int64_t open_again_ms;   /* monotonic; after a round that failed */
     struct effect_result *unposted;
     int64_t unposted_since; /* monotonic ms */
@@ -340,14 +340,14 @@ static void export_everything(struct effects *effects) {
     effects->sets_written = true;
 }
 
-/* Tells once that sets and private keys were all written. */
+/* Tells once that sets and private keys were all written since that was asked for last. */
 static void note_exported(struct effects *effects) {
     if (!effects->exporting || (effects->options.export && !effects->sets_written) ||
         (effects->options.private_files && !effects->opened_all))
         return;
     pthread_mutex_lock(&effects->mutex);
-    bool first = !effects->exported;
-    effects->exported = true;
+    bool first = !effects->exported && !effects->export_wanted;
+    effects->exported = effects->exported || first;
     pthread_mutex_unlock(&effects->mutex);
     if (first)
         wake(effects);
@@ -462,8 +462,10 @@ static void *run(void *context) {
             }
             return NULL;
         }
-        if (export_wanted)
+        if (export_wanted) {
             effects->exporting = true;
+            effects->sets_written = effects->opened_all = false;
+        }
         if (again_wanted)
             retry_queue_hurry(effects->retries, clock_monotonic_ms());
         if (effects->options.export && (export_wanted || export_is_due(effects)))
@@ -557,6 +559,7 @@ void effects_note_caught_up(struct effects *effects) {
     pthread_mutex_lock(&effects->mutex);
     effects->caught_up = true;
     effects->export_wanted = effects->options.export || effects->options.private_files;
+    effects->exported = !effects->export_wanted;
     pthread_cond_signal(&effects->wanted);
     pthread_mutex_unlock(&effects->mutex);
 }

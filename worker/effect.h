@@ -86,7 +86,7 @@ struct effect_result *effects_take_results(struct effects *effects);
 /* All that was there has been read. Asks that all files be written (only what differs is); from then on they are kept, also when
  * a key expires or an overlap ends. */
 void effects_note_caught_up(struct effects *effects);
-/* Whether that is done. True when nothing is exported. */
+/* Whether that is done, since it was asked for last. True when nothing is exported. */
 bool effects_is_exported(struct effects *effects);
 /* Tries again at once what has failed, and all private halves: there are other credentials. */
 void effects_try_again(struct effects *effects);

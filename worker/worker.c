@@ -134,6 +134,11 @@ static void collect_failing(void *context, const struct state_failing *failing) 
     collect_id(context, failing->jwk_id);
 }
 
+/* Whether all that was read is in the files, too: what was not acked one by one gets there once all is caught up. */
+static bool files_are_complete(const struct worker *worker) {
+    return !worker->options.has_files || (worker->caught_up && effects_is_exported(worker->options.effects));
+}
+
 static void announce(struct worker *worker, enum presence_kind kind) {
     struct state *state = worker->options.state;
     struct error problem;
@@ -142,7 +147,8 @@ static void announce(struct worker *worker, enum presence_kind kind) {
     size_t count = progress_settled(worker->progress, positions, POSITION_COUNT_MAX);
     if (state_failing_count(state) > 0 && state_each_failing(state, FAILING_COUNT_MAX, collect_failing, &failing, &problem))
         note_state_failure(worker, &problem);
-    bool truncated = state_failing_count(state) > (int64_t)failing.count;
+    /* Until the files are complete it is not known which of what the positions tell is not in them. */
+    bool truncated = state_failing_count(state) > (int64_t)failing.count || (worker->was_ready && !files_are_complete(worker));
     /* Those whose last event was refused are told too, as far as there is room: anybody can forge many. */
     if (state_refused_count(state) > 0 && state_each_refused(state, FAILING_COUNT_MAX, collect_id, &failing, &problem))
         note_state_failure(worker, &problem);
@@ -404,7 +410,7 @@ static void update_readiness(struct worker *worker) {
         if (effects)
             effects_note_caught_up(effects);
     }
-    bool ready = worker->caught_up && (!effects || effects_is_exported(effects)) && !believes_nothing(worker);
+    bool ready = worker->caught_up && files_are_complete(worker) && !believes_nothing(worker);
     worker->was_ready = worker->was_ready || ready;
     /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. They stay while it
      * says another (its files were read again), however long Kafka does not take that. */

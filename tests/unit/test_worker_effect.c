@@ -287,6 +287,10 @@ static void all_files_are_written_when_asked(void **state) {
     await_exported();
     char *file = memory_format("%s/MyProject.json", path);
     assert_int_equal(access(file, R_OK), 0);
+    assert_int_equal(unlink(file), 0);
+    effects_note_caught_up(effects); /* once more, behind what was read again */
+    await_exported();
+    assert_int_equal(access(file, R_OK), 0);
     effects_stop(effects);
     started = false;
     export_close(export);
