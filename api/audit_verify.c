@@ -186,9 +186,9 @@ static enum audit_verdict take_signature(struct audit_verifier *verifier, const 
             /* As a rule the API has another key by now than when the file was written. */
             char text[PLACE_SIZE];
             error_set(error, ERROR_INVALID,
-                      "sequence %lld (%s) is not proved: it is signed with a key that --api-keys lacks (%s: %s). Give --api-keys "
-                      "the output of 'jwk-api signing-key export --all' as it is now; if the key is not in there, the line is "
-                      "forged",
+                      "sequence %lld (%s) is not proved: it is signed with a key that --api-keys lacks (%s: %s). Give "
+                      "--api-keys the output of 'jwk-api signing-key export --all' as it is now; if the key is not in there, "
+                      "the line is forged",
                       (long long)verifier->last, place_text(place, text), signature_verdict_name(judged), reason.message);
             verdict = AUDIT_BROKEN;
         } else if (judged != SIGNATURE_VALID) {

@@ -3,9 +3,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "answer.h"
 #include "change.h"
+#include "common/base64url.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -51,9 +53,8 @@ static int take_pair(const char *pair, size_t length, char *fields[FORM_FIELDS],
     return status;
 }
 
-static int read_form(struct call *call, char *fields[FORM_FIELDS], struct error *error) {
-    size_t length;
-    const char *body = http_request_body(call->request, &length), *end = body ? body + length : NULL;
+static int read_form(const char *body, size_t length, char *fields[FORM_FIELDS], struct error *error) {
+    const char *end = body ? body + length : NULL;
     int status = 0;
     for (const char *at = body; at && at < end && status == 0;) {
         const char *next = memchr(at, '&', (size_t)(end - at));
@@ -62,9 +63,53 @@ static int read_form(struct call *call, char *fields[FORM_FIELDS], struct error 
             status = take_pair(at, pair, fields, error);
         at += pair + 1;
     }
-    http_request_drop_body(call->request);
+    return status;
+}
+
+/* ---- the header ---- */
+
+/* What stands behind "Basic" in an Authorization header (RFC 7617 section 2), or NULL. Another scheme is no client's. */
+static const char *basic_credentials(const char *header) {
+    return header && strncasecmp(header, "Basic ", 6) == 0 ? header + 6 + strspn(header + 6, " ") : NULL;
+}
+
+/* Takes id and secret from "id:secret" in base64, in which both are written as in a form (RFC 6749 section 2.3.1). Some client
+ * libraries send the id in the form as well, which is no second way to authenticate as long as it is the same. */
+static int take_basic(const char *credentials, char *fields[FORM_FIELDS], struct error *error) {
+    size_t length = strlen(credentials);
+    char *pair = memory_new(length + 1), *id = NULL, *secret = NULL;
+    long size = base64_decode(credentials, length, (unsigned char *)pair);
+    const char *colon = size > 0 ? memchr(pair, ':', (size_t)size) : NULL;
+    if (colon) {
+        id = decode(pair, (size_t)(colon - pair));
+        secret = decode(colon + 1, (size_t)(pair + size - colon - 1));
+    }
+    int status = 0;
+    if (!id || !secret)
+        status = error_set(error, ERROR_INVALID, "Authorization header holds no well-formed Basic credentials");
+    else if (fields[CLIENT_SECRET] || (fields[CLIENT_ID] && strcmp(fields[CLIENT_ID], id) != 0))
+        status = error_set(error, ERROR_INVALID,
+                           "Client credentials are in the form and in the Authorization header: use one of them!");
+    if (status == 0) {
+        free(fields[CLIENT_ID]);
+        fields[CLIENT_ID] = id;
+        fields[CLIENT_SECRET] = secret;
+    } else {
+        memory_wipe_string(id);
+        memory_wipe_string(secret);
+    }
+    explicit_bzero(pair, length);
+    free(pair);
+    return status;
+}
+
+/* Reads what is asked for from body and header; basic: NULL when there are no such credentials. */
+static int read_request(const char *basic, const char *body, size_t length, char *fields[FORM_FIELDS], struct error *error) {
     static const char *const missing[FORM_FIELDS] = {"Grant type is required!", "Client id is required!",
                                                      "Client secret is required!"};
+    int status = read_form(body, length, fields, error);
+    if (status == 0 && basic)
+        status = take_basic(basic, fields, error);
     for (int i = 0; i < FORM_FIELDS && status == 0; i++)
         if (!fields[i] || !*fields[i])
             status = error_set(error, ERROR_INVALID, "%s", missing[i]);
@@ -78,6 +123,7 @@ static int read_form(struct call *call, char *fields[FORM_FIELDS], struct error 
 struct issue {
     struct job job;
     struct call *call;
+    bool is_basic; /* the client has used the header */
     int64_t client_id;
     char token[TOKEN_SIZE];
 };
@@ -92,10 +138,11 @@ static int run(struct job *job, struct store *store, struct error *error) {
     return store_issue_token(store, issue->client_id, hash, peer, now, now + issue->call->api->limits.token_lifetime_ms, error);
 }
 
-static void refuse(struct call *call) {
+/* The challenge is of the scheme that the client has used (RFC 6749 section 5.2). */
+static void refuse(struct call *call, bool is_basic) {
     refusals_note(call->api->refusals, call, 401);
     struct MHD_Response *response = answer_error(401, "Bad credentials");
-    http_response_header(response, "WWW-Authenticate", "Bearer realm=\"jwk-api\"");
+    http_response_header(response, "WWW-Authenticate", is_basic ? "Basic realm=\"jwk-api\"" : "Bearer realm=\"jwk-api\"");
     http_respond(call->request, 401, response);
 }
 
@@ -117,7 +164,7 @@ static void done(struct job *job, int status, const struct error *error) {
     if (status == 0)
         answer_token(issue->call, issue->token);
     else if (error->code == ERROR_DENIED)
-        refuse(issue->call);
+        refuse(issue->call, issue->is_basic);
     else
         answer_fail_error(issue->call, error);
     explicit_bzero(issue->token, sizeof issue->token);
@@ -125,12 +172,13 @@ static void done(struct job *job, int status, const struct error *error) {
 }
 
 /* Hands the making of a token to the writer; the call is answered after the commit. */
-static void submit(struct call *call, int64_t client_id) {
+static void submit(struct call *call, bool is_basic, int64_t client_id) {
     if (change_admit(call))
         return;
     struct issue *issue = memory_new(sizeof *issue);
     issue->job = (struct job){.run = run, .done = done};
     issue->call = call;
+    issue->is_basic = is_basic;
     issue->client_id = client_id;
     token_new(issue->token);
     if (writer_submit(call->api->writer, &issue->job)) {
@@ -158,7 +206,13 @@ void token_endpoint_issue(struct call *call) {
         answer_too_many(call, wait_us);
         return;
     }
-    int status = read_form(call, fields, &error);
+    const char *basic = basic_credentials(http_request_header(call->request, "Authorization"));
+    size_t length;
+    const char *body = http_request_body(call->request, &length);
+    int status = http_request_header_count(call->request, "Authorization") > 1
+                     ? error_set(&error, ERROR_INVALID, "Authorization header is given more than once!")
+                     : read_request(basic, body, length, fields, &error);
+    http_request_drop_body(call->request);
     if (status == 0) {
         unsigned char hash[32];
         token_hash(fields[CLIENT_SECRET], hash);
@@ -169,11 +223,11 @@ void token_endpoint_issue(struct call *call) {
     for (int i = 0; i < FORM_FIELDS; i++)
         memory_wipe_string(fields[i]);
     if (status == 0) {
-        submit(call, client_id);
+        submit(call, basic != NULL, client_id);
     } else if (error.code == ERROR_DENIED) {
         tell_refused(call);
         throttle_failed(call->api->throttle, call->request);
-        refuse(call);
+        refuse(call, basic != NULL);
     } else {
         answer_fail_error(call, &error);
     }

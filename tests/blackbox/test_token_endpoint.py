@@ -1,5 +1,6 @@
 """A client gets a token with its secret, as the page says, and nobody else does."""
 
+import base64
 import sqlite3
 import urllib.parse
 
@@ -18,9 +19,17 @@ def new_client(installation, *options, roles=("ROLE_API_SECURITY", "ROLE_DEPLOY_
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
-def ask(installation, fields, *, path=PATH, content_type=FORM):
+def ask(installation, fields, *, path=PATH, content_type=FORM, authorization=None):
     body = fields if isinstance(fields, bytes) else urllib.parse.urlencode(fields).encode()
-    return installation.api.request("POST", path, body, token=False, headers={"Content-Type": content_type})
+    return installation.api.request("POST", path, body, token=False, headers={"Content-Type": content_type, "Authorization": authorization})
+
+
+def basic(client_id, client_secret, scheme="Basic"):
+    """As RFC 6749 section 2.3.1 has it."""
+    return f"{scheme} " + base64.b64encode(f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(client_secret)}".encode()).decode()
+
+
+GRANT = {"grant_type": "client_credentials"}
 
 
 def credentials(client, **more):
@@ -33,9 +42,9 @@ def token_of(installation, client):
     return answer.json["access_token"]
 
 
-def bad_credentials(answer):
+def bad_credentials(answer, challenge="Bearer"):
     assert (answer.status, answer.json) == (401, {"error": "unauthorized_client", "error_description": "Bad credentials"})
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["WWW-Authenticate"] == f'{challenge} realm="jwk-api"'
 
 
 def test_a_client_gets_a_token_that_works(embedded_system, project):
@@ -56,6 +65,55 @@ def test_the_form_is_read_as_forms_are_written(embedded_system):
     assert ask(embedded_system, encoded.encode()).status == 200
     assert ask(embedded_system, credentials(client, scope="anything at all", unknown="")).status == 200
     assert ask(embedded_system, credentials(client), content_type=f"{FORM}; charset=UTF-8").status == 200
+
+
+def test_a_client_may_say_who_it_is_in_the_header(embedded_system, project):
+    client = new_client(embedded_system)
+    for authorization in (basic(**client), basic(**client, scheme="bASIC "), "Basic " + base64.b64encode(
+            ":".join("".join(f"%{ord(c):02X}" for c in client[name]) for name in ("client_id", "client_secret")).encode()).decode()):
+        answer = ask(embedded_system, GRANT, authorization=authorization)
+        assert answer.status == 200, answer
+        assert embedded_system.api.list_jwks(project, token=answer.json["access_token"]).status == 200
+    # Some libraries send the id in both.
+    assert ask(embedded_system, GRANT | {"client_id": client["client_id"]}, authorization=basic(**client)).status == 200
+    # What is no client's way to say who it is stays without effect.
+    assert ask(embedded_system, credentials(client), authorization=f"Bearer {embedded_system.token}").status == 200
+
+
+def test_a_client_that_the_header_does_not_prove_is_challenged_there(embedded_system):
+    client, other = new_client(embedded_system), new_client(embedded_system)
+    for wrong in (client | {"client_secret": "wrong"}, client | {"client_secret": other["client_secret"]}, client | {"client_id": "nobody"},
+                  client | {"client_secret": "a:b+c%é"}):
+        bad_credentials(ask(embedded_system, GRANT, authorization=basic(**wrong)), "Basic")
+    embedded_system.admin("client", "revoke", client["client_id"])
+    bad_credentials(ask(embedded_system, GRANT, authorization=basic(**client)), "Basic")
+
+
+def test_a_client_that_says_who_it_is_twice_is_refused(embedded_system):
+    client, other = new_client(embedded_system), new_client(embedded_system)
+    for form in (client, {"client_secret": client["client_secret"]}, {"client_id": other["client_id"]}, other):
+        answer = ask(embedded_system, GRANT | form, authorization=basic(**client))
+        assert (answer.status, answer.json) == (400, {"error": "bad_request", "error_description":
+                                                      "Client credentials are in the form and in the Authorization header: use one of them!"})
+    body = b"grant_type=client_credentials"
+    with embedded_system.api.raw() as raw:
+        raw.send(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\nAuthorization: %s\r\nAuthorization: %s\r\n\r\n%s" % (
+            PATH.encode(), FORM.encode(), len(body), basic(**client).encode(), basic(**client).encode(), body))
+        answer = raw.receive()
+    assert (answer.status, answer.json["error_description"]) == (400, "Authorization header is given more than once!")
+
+
+@pytest.mark.parametrize("decoded", [b"", b"no colon", b"a%zz:b", b"a:%", b"\xff:b", b"a:\xff", b"a\0:b", b"a:b\0", b"a:%00", None])
+def test_a_header_that_can_not_be_read_is_answered_400(embedded_system, decoded):
+    encoded = "not/base64!" if decoded is None else base64.b64encode(decoded).decode()
+    answer = ask(embedded_system, GRANT, authorization=f"Basic {encoded}")
+    assert answer.status == 400 and "Basic credentials" in answer.json["error_description"], answer
+
+
+def test_half_of_the_credentials_in_the_header_is_told_to_be_missing(embedded_system):
+    for client, sentence in ((("", "b"), "Client id is required!"), (("a", ""), "Client secret is required!")):
+        answer = ask(embedded_system, GRANT, authorization=basic(*client))
+        assert (answer.status, answer.json["error_description"]) == (400, sentence)
 
 
 def test_nobody_fills_the_memory_without_a_token(embedded_system):
