@@ -466,8 +466,8 @@ out:
     return status;
 }
 
-/* Settles at most SUPERSEDED_MAX; returns how many, or -1. A JWK may have had a hundred thousand versions: it looks no further back
- * than to the first result that is not settled. */
+/* Settles at most SUPERSEDED_MAX; returns how many, or -1. A JWK may have had a hundred thousand versions: it looks no further
+ * back than to the first result that is not settled. */
 static int settle_superseded(struct store *store, const struct store_outcome *success, store_success_message *message,
                              void *context, struct error *error) {
     sqlite3_stmt *find =

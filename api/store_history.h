@@ -31,8 +31,8 @@ struct store_latest { /* strings are borrowed until the callback returns */
     int64_t version, sequence;
     bool deleted;
 };
-/* Each JWK of the project, and each deleted one whose tombstone is not due yet; in no order. Not those that were left out when all
- * was published again: every environment had confirmed their deletion, and no position tells of it any more. */
+/* Each JWK of the project, and each deleted one whose tombstone is not due yet; in no order. Not those that were left out when
+ * all was published again: every environment had confirmed their deletion, and no position tells of it any more. */
 int store_each_latest(struct store *store, int64_t project_id, void (*visit)(void *context, const struct store_latest *latest),
                       void *context, struct error *error) MUST_CHECK;
 
