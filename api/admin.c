@@ -20,15 +20,17 @@ int admin_with_store(const struct settings *settings, enum store_mode mode,
                      int (*work)(struct store *store, void *context, struct error *error), void *context) {
     struct error error = {0};
     log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
-    struct store *store = store_open(settings->data_dir, mode, &error);
-    if (!store)
-        return admin_fail(&error);
-    /* Where it is given: only some changes need it, and some of those only the first time. */
+    /* Where it is given: only some changes need it, and some of those only the first time. Before a store is made. */
     struct master_key_source source = master_key_source_of(settings);
     struct sealing *sealing = NULL;
+    struct store *store = NULL;
     int status = 0;
     if (master_key_source_is_given(&source))
-        status = (sealing = sealing_new(&source, &error)) ? store_use_sealing(store, sealing, &error) : -1;
+        status = (sealing = sealing_new(&source, &error)) ? 0 : -1;
+    if (status == 0)
+        status = (store = store_open(settings->data_dir, mode, &error)) ? 0 : -1;
+    if (status == 0 && sealing)
+        status = store_use_sealing(store, sealing, &error);
     if (status == 0 && (status = store_begin(store, &error)) == 0) {
         status = work(store, context, &error);
         bool has_written = store_changes(store) > 0;

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "common/secret_file.h"
+#include "master_key.h"
 #include "store_audit.h"
 #include "store_signing.h"
 
@@ -100,6 +101,13 @@ static int change_keys(const struct settings *settings, enum store_mode mode, co
     if ((settings->credentials != NULL) + (settings->public_keys != NULL) + settings->without_keys > 1) {
         error_set(&error, ERROR_INVALID, "%s takes one of --credentials, --public-keys and --without-keys", command);
         return admin_fail(&error) + 1;
+    }
+    /* A new store has no signing key yet, and would be left behind without the environment that it was made for. */
+    struct master_key_source source = master_key_source_of(settings);
+    if (!settings->public_keys && !settings->without_keys && !master_key_source_is_given(&source) && mode == STORE_MAKE &&
+        !store_exists(settings->data_dir)) {
+        error_set(&error, ERROR_INVALID, "%s", MASTER_KEY_MISSING);
+        return admin_fail(&error);
     }
     if (settings->public_keys && take_public_keys(&keying, &error)) {
         text_free(&keying.public_keys);

@@ -67,6 +67,13 @@ int store_execute(struct store *store, const char *sql, const char *what, struct
     return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_failed(store, what, error);
 }
 
+bool store_exists(const char *directory) {
+    char *path = memory_format("%s/" STORE_FILE_NAME, directory);
+    bool exists = access(path, F_OK) == 0 || errno != ENOENT;
+    free(path);
+    return exists;
+}
+
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) {
     char *path = memory_format("%s/" STORE_FILE_NAME, directory);
     struct store *store = NULL;

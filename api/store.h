@@ -26,6 +26,8 @@ enum store_mode {
                   * installation. Anything else would take a wrong directory for a store in which there is nothing yet */
 };
 
+/* Whether there is a file of a store in the directory, as far as can be seen. */
+bool store_exists(const char *directory);
 /* Opens DIRECTORY/jwk-api.db. Refused, each with a sentence that says what to do: a directory without a store, another
  * program's file, a newer schema, files that others may read, a damaged file. */
 struct store *store_open(const char *directory, enum store_mode mode, struct error *error) MUST_CHECK;

@@ -59,6 +59,15 @@ def test_command_that_begins_an_installation_makes_its_store(command, tmp_path, 
     assert "is sound" in run(["check", "--data-dir", directory], environment=master_key).stdout
 
 
+@pytest.mark.parametrize("words, sentence", [([], "No master key: make one with 'jwk-api master-key generate --output FILE'"),
+                                             (["--master-key-file", "/none"], "/none can not be opened")])
+def test_environment_without_a_master_key_leaves_no_store_behind(words, sentence, tmp_path):
+    done = run(["environment", "add", "production", "--data-dir", tmp_path / "new", *words], check=False)
+    assert done.returncode == 1 and sentence in done.stderr and not (tmp_path / "new").exists()
+    for keys in (["--without-keys"], ["--master-key-file", new_master_key(tmp_path)], []):  # the last one finds a signing key
+        run(["environment", "add", f"production-{len(keys)}", "--data-dir", tmp_path / "new", *keys])
+
+
 def test_serve_makes_its_store(tmp_path, master_key):
     started = Program("api", [BUILD / "jwk-api", "serve", "--listen", "127.0.0.1:0", "--data-dir", tmp_path / "new", "--brokers", "127.0.0.1:1"],
                       tmp_path, master_key)
