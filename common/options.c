@@ -190,6 +190,22 @@ static void note(struct command_line *line, const struct option_spec *option, co
         line->given[line->given_count++] = (struct given){option, value};
 }
 
+/* The word behind an option is its value, but for one that begins as an option does: the value was forgotten as a rule. NULL
+ * when there is none. */
+static const char *next_value(const struct option_spec *option, const char *given, char **argv, int *index,
+                              struct error *error) {
+    const char *value = argv[*index + 1];
+    if (value != NULL && strncmp(value, "--", 2) != 0)
+        return argv[++*index];
+    if (value != NULL)
+        error_set(error, ERROR_INVALID,
+                  "Option \"%s\" needs a value (%s), and \"%s\" is an option; if it is meant, write --%s=%s", given,
+                  option->argument, value, option->name, value);
+    else
+        error_set(error, ERROR_INVALID, "Option \"%s\" needs a value (%s)", given, option->argument);
+    return NULL;
+}
+
 /* "--name", "--name=value" or "--name value". */
 static int scan_long(const struct program_spec *program, char **argv, int *index, struct command_line *line,
                      struct error *error) {
@@ -200,8 +216,8 @@ static int scan_long(const struct program_spec *program, char **argv, int *index
         return refuse_unknown(program, "--", name, length, error);
     if (option->type == OPTION_FLAG && value != NULL)
         return error_set(error, ERROR_INVALID, "Option \"--%s\" takes no value", option->name);
-    if (option->type != OPTION_FLAG && value == NULL && (value = argv[++*index]) == NULL)
-        return error_set(error, ERROR_INVALID, "Option \"--%s\" needs a value (%s)", option->name, option->argument);
+    if (option->type != OPTION_FLAG && value == NULL && (value = next_value(option, argv[*index], argv, index, error)) == NULL)
+        return -1;
     note(line, option, value);
     return 0;
 }
@@ -217,9 +233,10 @@ static int scan_letters(const struct program_spec *program, char **argv, int *in
             note(line, option, NULL);
             continue;
         }
-        const char *value = letter[1] != '\0' ? letter + 1 : argv[++*index];
+        const char given[] = {'-', *letter, '\0'};
+        const char *value = letter[1] != '\0' ? letter + 1 : next_value(option, given, argv, index, error);
         if (value == NULL)
-            return error_set(error, ERROR_INVALID, "Option \"-%c\" needs a value (%s)", option->letter, option->argument);
+            return -1;
         note(line, option, value);
         return 0;
     }
@@ -322,7 +339,8 @@ static int check_operands(const struct program_spec *program, const struct comma
     if (count < command->operands_minimum)
         result = error_set(error, ERROR_INVALID, "Something is missing behind the command; usage: %s", usage);
     else if (count > command->operands_maximum)
-        result = error_set(error, ERROR_INVALID, "\"%s\" is too much; usage: %s", operands[command->operands_maximum], usage);
+        result = error_set(error, ERROR_INVALID, "Unexpected argument \"%s\"; usage: %s", operands[command->operands_maximum],
+                           usage);
     free(usage);
     return result;
 }

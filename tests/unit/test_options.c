@@ -306,6 +306,9 @@ static void wrong_command_lines_say_what_is_wrong(void **state) {
     assert_refused("serve --verbose=true", "Option \"--verbose\" takes no value");
     assert_refused("serve --listen", "Option \"--listen\" needs a value (ADDRESS)");
     assert_refused("serve -X", "Option \"-X\" needs a value (NAME=VALUE)");
+    assert_refused("serve --listen --verbose", "Option \"--listen\" needs a value (ADDRESS), and \"--verbose\" is an option; if it is meant, write "
+                                               "--listen=--verbose");
+    assert_refused("serve -X --", "Option \"-X\" needs a value (NAME=VALUE), and \"--\" is an option; if it is meant, write --property=--");
     assert_refused("serve --force", "Option \"--force\" does not go with \"jwk-test serve\"");
     assert_refused("-d /x status all", "Option \"--data-dir\" does not go with \"jwk-test status all\"");
     assert_refused("--verbose", "No command was given; \"jwk-test --help\" lists them");
@@ -314,8 +317,8 @@ static void wrong_command_lines_say_what_is_wrong(void **state) {
     assert_refused("project", "\"jwk-test project\" needs one of these behind it: add, remove");
     assert_refused("project rename x", "\"jwk-test project\" needs one of these behind it: add, remove");
     assert_refused("project add", "Something is missing behind the command; usage: jwk-test project add [OPTION]… NAME");
-    assert_refused("project add a b", "\"b\" is too much; usage: jwk-test project add [OPTION]… NAME");
-    assert_refused("serve now", "\"now\" is too much; usage: jwk-test serve [OPTION]…");
+    assert_refused("project add a b", "Unexpected argument \"b\"; usage: jwk-test project add [OPTION]… NAME");
+    assert_refused("serve now", "Unexpected argument \"now\"; usage: jwk-test serve [OPTION]…");
 }
 
 static char *written_help(const struct command_spec *command) {
