@@ -14,6 +14,9 @@
 #include "common/log.h"
 #include "common/memory.h"
 
+/* The end of sentences about another file in place of the keys. */
+#define EXPORT_ADVICE "give the output of 'jwk-api signing-key export --all'"
+
 enum { CONNECT_MS = 15000, KEY_FILE_MAX = 1024 * 1024 };
 
 /* A deployment whose change was wanted: its outcomes are, too. */
@@ -125,13 +128,17 @@ static int take_end(void *context, struct error *error) {
 
 /* ---- settings ---- */
 
+/* set: NULL when it is no JSON. */
 static int visit_keys(const cJSON *set, admin_key_visitor *visit, void *context, struct error *error) {
     const cJSON *keys = NULL, *item;
     if (!cJSON_IsObject(set) || json_get_array(set, "keys", true, &keys, error))
-        return error_set(error, ERROR_INVALID, "it is no JWK Set");
+        return error_set(error, ERROR_INVALID, "it is no JWK Set; " EXPORT_ADVICE);
     cJSON_ArrayForEach (item, keys) {
         struct jwk *key = jwk_from_json(item, error);
-        int status = key ? visit(context, key, error) : -1;
+        /* As a rule a file with others is an environment's credentials. */
+        bool signs = key && !jwk_has_private(key) && jwk_curve(key) && strcmp(jwk_curve(key), "Ed25519") == 0;
+        int status = signs ? visit(context, key, error)
+                           : error_set(error, ERROR_INVALID, "it holds what is no public key of the API; " EXPORT_ADVICE);
         jwk_free(key);
         if (status)
             return -1;
@@ -147,9 +154,8 @@ int admin_each_api_key(const char *path, admin_key_visitor *visit, void *context
     size_t length = fread(bytes, 1, KEY_FILE_MAX + 1, file);
     fclose(file);
     cJSON *set = length > KEY_FILE_MAX ? NULL : json_parse(bytes, length, error);
-    if (length > KEY_FILE_MAX)
-        error_set(error, ERROR_INVALID, "the file is too large");
-    int status = set ? visit_keys(set, visit, context, error) : -1;
+    int status = length > KEY_FILE_MAX ? error_set(error, ERROR_INVALID, "the file is too large")
+                                       : visit_keys(set, visit, context, error);
     cJSON_Delete(set);
     free(bytes);
     return status ? error_prefix(error, "--api-keys %s", path) : 0;

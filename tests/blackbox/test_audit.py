@@ -14,7 +14,7 @@ import pytest
 
 from harness.audit import Trail, digest
 from harness.broker import EmbeddedBroker
-from harness.installation import Installation, jwk_path, jwks_path, quote
+from harness.installation import Installation, jwk_path, jwks_path, quote, run
 from harness.program import PATIENCE, wait_until
 
 
@@ -482,3 +482,11 @@ def test_keys_that_are_not_those_of_the_api_prove_nothing(kept, tmp_path_factory
     assert "broken" not in done.stderr  # as a rule it is the file that is old
     done = verify()
     assert done.returncode == 2 and "it holds no key" in done.stderr
+
+
+def test_another_file_in_place_of_the_keys_is_told_with_what_is_wanted(installation, tmp_path):
+    credentials, master_key = tmp_path / "credentials", installation.master_key_file
+    installation.admin("environment", "add", "production", "--credentials", credentials)
+    for path in (credentials, master_key):
+        done = run(["audit", "verify", "--api-keys", path, "/dev/null"], check=False)
+        assert done.returncode == 2 and done.stderr.endswith("; give the output of 'jwk-api signing-key export --all'\n"), done.stderr
