@@ -76,8 +76,8 @@ static int run_keying(struct store *store, void *context, struct error *error) {
         return -1;
     /* Last, but before the commit: an environment whose credentials are nowhere would be of no use. */
     if (settings->credentials && keying->credentials.length) {
-        if (secret_file_write_new("credentials", settings->credentials, keying->credentials.bytes, keying->credentials.length,
-                                  error))
+        if (secret_file_write_new("credentials file", settings->credentials, keying->credentials.bytes,
+                                  keying->credentials.length, error))
             return -1;
         keying->is_written = true;
     }

@@ -132,7 +132,8 @@ static int sync_directory_of(const char *path) {
 int secret_file_write_new(const char *what, const char *path, const char *content, size_t length, struct error *error) {
     int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
     if (file < 0 && errno == EEXIST)
-        return error_set(error, ERROR_CONFLICT, "The %s %s exists already; it was left as it is", what, path);
+        return error_set(error, ERROR_CONFLICT, "The %s %s exists already; it was left as it is: give the name of a new file",
+                         what, path);
     if (file < 0)
         return error_set(error, ERROR_INVALID, "The %s %s can not be made: %s", what, path, strerror(errno));
     /* The umask may have taken away more than others' rights. */

@@ -191,7 +191,7 @@ static void what_is_there_is_left_alone(void **state) {
     put("mine", 4, 0600);
     assert_int_equal(secret_file_write_new("credentials file", path, SECRET, sizeof SECRET - 1, &error), -1);
     assert_int_equal(error.code, ERROR_CONFLICT);
-    char *expected = memory_format("The credentials file %s exists already; it was left as it is", path);
+    char *expected = memory_format("The credentials file %s exists already; it was left as it is: give the name of a new file", path);
     assert_string_equal(error.message, expected);
     free(expected);
     assert_reads("mine");
