@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -28,8 +27,8 @@ enum { BUSY_TIMEOUT_MS = 10000 };
 
 /* Makes the directory for its owner alone, or checks that the one that exists is, and that its store is there. */
 static int prepare_directory(const char *directory, const char *path, enum store_mode mode, struct error *error) {
-    if (mode == STORE_MAKE && mkdir(directory, 0700) != 0 && errno != EEXIST)
-        return error_set(error, error_code_of(errno), "making the data directory %s: %s", directory, strerror(errno));
+    if (mode == STORE_MAKE && private_directory_make("data directory", "--data-dir", directory, error))
+        return -1;
     if (mode != STORE_MAKE && access(path, F_OK) != 0 && errno == ENOENT)
         return error_set(error, ERROR_INVALID, "data directory %s: there is no store in it; " STORE_MISSING_ADVICE, directory);
     return private_directory_check("data directory", directory, error);
@@ -131,7 +130,7 @@ int store_lock_serving(const char *directory, enum store_mode mode, struct error
     if (status == 0 && (file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
         status = error_set(error, error_code_of(errno), "opening %s: %s", path, strerror(errno));
     else if (status == 0 && flock(file, LOCK_EX | LOCK_NB) != 0) {
-        status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already", directory);
+        status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already; stop it first", directory);
         close(file);
     }
     free(store);

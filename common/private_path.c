@@ -31,6 +31,14 @@ static int refuse(const char *what, const char *path, const struct stat *status,
                      (unsigned)(status->st_mode & 0777), S_ISDIR(status->st_mode) ? "700" : "600", path);
 }
 
+int private_directory_make(const char *what, const char *option, const char *path, struct error *error) {
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    return error_set(error, error_code_of(errno),
+                     "making the %s %s: %s; make it for the user that runs this, or give another one with %s", what, path,
+                     strerror(errno), option);
+}
+
 int private_directory_check(const char *what, const char *path, struct error *error) {
     struct stat status;
     if (stat(path, &status) != 0)

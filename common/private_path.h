@@ -8,6 +8,8 @@
  * run a command on what is a service's, and the service must be able to open it afterwards. what names it: "store". */
 int private_file_make(const char *what, const char *directory, const char *path, struct error *error) MUST_CHECK;
 
+/* Makes the directory (0700) where there is none; option names it on the command line: "--data-dir". */
+int private_directory_make(const char *what, const char *option, const char *path, struct error *error) MUST_CHECK;
 /* A directory; a symbolic link to one counts as it, since systemd makes such for StateDirectory= of a dynamic user. ERROR_DENIED
  * with a sentence that says what to do when group or others may do anything with it, or we may not enter it. what names it:
  * "data directory". */

@@ -130,6 +130,16 @@ def test_an_address_that_is_none_stays_one(program, tmp_path, master_key):
 
 
 
+@pytest.mark.parametrize("words, sentence", [
+    (["client", "create", "ci"], 'Unexpected argument "ci"; usage: jwk-api client create [OPTION]…'),
+    (["serve", "--brokers", "--listen", "127.0.0.1:0"], 'Option "--brokers" needs a value (HOST:PORT,...), and "--listen" is an option; if it is '
+                                                        "meant, write --brokers=--listen"),
+])
+def test_words_that_do_not_fit_are_told_as_what_they_are(words, sentence):
+    done = run(words, check=False)
+    assert (done.returncode, done.stderr) == (2, f"jwk-api: {sentence}\n")
+
+
 # ---- root on what belongs to a service's user ----
 
 SERVICE = 65534  # a user that is on every machine, and is not root
@@ -184,3 +194,11 @@ def test_a_data_directory_of_another_user_is_told_with_that_user(of_service):
         done = run_as(SERVICE - 1, *words)
         assert (done.returncode, done.stderr) == (
             1, f"jwk-api: data directory {data}: Permission denied; it belongs to user {SERVICE}: run this as that user\n")
+
+
+def test_a_data_directory_that_can_not_be_made_is_told_with_what_to_do(of_service):
+    data, run_as = of_service
+    data.rmdir()
+    done = run_as(SERVICE, "project", "add", "MyProject")
+    assert (done.returncode, done.stderr) == (1, f"jwk-api: making the data directory {data}: Permission denied; make it for the user that runs "
+                                                 "this, or give another one with --data-dir\n")

@@ -227,7 +227,7 @@ static void a_second_serving_process_is_refused_until_the_first_ends(void **stat
     }
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(byte, 'y');
-    char *wanted = memory_format("another jwk-api serves from %s already", fixture->directory);
+    char *wanted = memory_format("another jwk-api serves from %s already; stop it first", fixture->directory);
     FAILS(store_lock_serving(fixture->directory, STORE_WRITE, &error), ERROR_CONFLICT, wanted);
     free(wanted);
     assert_int_equal(write(end[1], "x", 1), 1);
