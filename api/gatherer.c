@@ -251,12 +251,12 @@ static void *gatherer_main(void *context) {
         if (gatherer->next_refused_retry <= now)
             gatherer_retry_refused(gatherer, now);
         kafka_health_check(gatherer->consumer, UNWELL_TIMEOUT_MS);
-        /* A look at the metadata may take a moment: not while somebody waits. */
         if (gatherer->next_partitions_check <= now) {
-            if (!gatherer->deployments)
+            /* It may take a moment. */
+            if (!gatherer->deployments || now - gatherer->last_partitions_check >= PARTITIONS_LATEST_MS)
                 gatherer_check_partitions(gatherer, now);
             else
-                gatherer->next_partitions_check = now + 1000;
+                gatherer->next_partitions_check = now + PARTITIONS_PUT_OFF_MS;
         }
         settler_take_finished(gatherer->settler, &gatherer->replicas);
         gathered_flush(gatherer->gathered);
@@ -273,7 +273,8 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     struct gatherer *gatherer = memory_new(sizeof *gatherer);
     gatherer->options = *options;
     gatherer->next_expiry = gatherer->next_refused_retry = INT64_MAX;
-    gatherer->next_partitions_check = clock_monotonic_ms() + PARTITIONS_CHECK_MS;
+    gatherer->last_partitions_check = clock_monotonic_ms();
+    gatherer->next_partitions_check = gatherer->last_partitions_check + PARTITIONS_CHECK_MS;
     pthread_mutex_init(&gatherer->lock, NULL);
     pthread_mutex_init(&gatherer->replicas_lock, NULL);
     clock_condition_init(&gatherer->caught_up_changed);

@@ -1,8 +1,9 @@
 """The API makes missing topics with the settings that the design lives by, and uses those that exist as they are."""
 
 from harness.broker import EmbeddedBroker, KafkaBroker
-from harness.installation import Installation
+from harness.installation import Installation, jwk_path
 from harness.program import REPOSITORY, wait_until
+from harness.server import metric
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -150,6 +151,35 @@ def test_a_topic_made_again_with_fewer_partitions_is_followed_by_workers_that_ru
         keys.write_text(installation.admin("signing-key", "export").stdout)
         installation.api.wait_deployment(answer.headers["Location"])
         assert len(worker.names(project)) == 12
+    finally:
+        installation.stop()
+
+
+def test_a_topic_that_was_deleted_is_made_again_though_somebody_always_waits(kafka, tmp_path):
+    """Under load it is so, and without acks more than ever."""
+    installation = Installation(kafka, tmp_path, deploy_timeout="5m")
+    topics = installation.topics
+    try:
+        installation.add_environment("production")
+        installation.start_api("--grace", "5m")
+        worker = installation.start_worker("production")
+        installation.wait_connected()
+        project = installation.add_project("MyProject")
+        assert installation.api.create(project, "a").status == 200
+
+        def waiting():
+            return metric(installation.api.request("GET", "/metrics"), "jwk_api_deployments_waiting")
+        worker.pause()
+        with installation.api.raw() as connection:
+            body = b'{"description": "x"}'
+            connection.send(f"PUT {jwk_path(project, 'a')} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {installation.token}\r\n"
+                            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            wait_until(lambda: waiting() == 1, "the change waits for the worker")
+            topics.delete(topics.acks)
+            wait_until(lambda: topics.exists(topics.acks), "it is made again", 60)
+            assert waiting() == 1
+        worker.resume()
+        installation.wait_connected()
     finally:
         installation.stop()
 
