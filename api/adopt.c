@@ -21,6 +21,7 @@
 #include "common/message.h"
 #include "logging.h"
 #include "settings.h"
+#include "signing.h"
 #include "store_republish.h"
 #include "store_signing.h"
 #include "topic_end.h"
@@ -39,6 +40,7 @@ struct topic_content {
     struct last_event *events; /* by JWK id */
     int64_t epoch, sequence;   /* the highest of each */
     struct store_identity identity;
+    struct verifier *verifier; /* of the store's keys, and those of --api-keys */
 };
 
 static void forget(struct topic_content *content, struct last_event *last) {
@@ -71,7 +73,17 @@ static bool read_event(const struct topic_content *content, const rd_kafka_messa
     return false;
 }
 
-/* Keeps the record as the last one of its JWK; a tombstone takes it away. */
+/* Whether one of our keys has signed the record. */
+static bool is_proved(const struct topic_content *content, const rd_kafka_message_t *record) {
+    struct cloudevent_storage storage;
+    struct cloudevent attributes;
+    struct error ignored;
+    return cloudevent_read(record, &storage, &attributes, &ignored) == 0 &&
+           verifier_check(content->verifier, record, &attributes, 0, NULL, NULL) == SIGNATURE_VALID;
+}
+
+/* Keeps the record as the last one of its JWK; a tombstone takes it away. That a JWK is gone must be proved: replicas do not
+ * believe it either, and would go on with what is not deleted then. To delete what is gone already does no harm. */
 static void take_record(struct topic_content *content, const rd_kafka_message_t *record) {
     struct event event;
     char key[UUID_SIZE];
@@ -81,6 +93,11 @@ static void take_record(struct topic_content *content, const rd_kafka_message_t 
     key[UUID_SIZE - 1] = '\0';
     if (record->payload && !read_event(content, record, key, &event))
         return;
+    if ((!record->payload || event.operation == EVENT_DELETE) && !is_proved(content, record)) {
+        if (record->payload)
+            event_free(&event);
+        return;
+    }
     struct last_event *last;
     HASH_FIND_STR(content->events, key, last);
     if (last)
@@ -155,6 +172,18 @@ static int64_t latest_epoch(const struct topic_content *content) {
     return content->epoch > now ? content->epoch : now;
 }
 
+static int trust_key(void *context, const struct jwk *key, struct error *error) {
+    return verifier_trust(context, key, INT64_MAX, error);
+}
+
+/* Whom to believe that a JWK is gone. */
+static int trust_keys(const struct settings *settings, struct store *store, struct verifier *verifier, struct error *error) {
+    return signing_trust_own(verifier, store, error) ||
+                   (settings->api_keys && admin_each_api_key(settings->api_keys, trust_key, verifier, error))
+               ? -1
+               : 0;
+}
+
 static int import_key(void *context, const struct jwk *key, struct error *error) {
     return store_import_signing_key(context, key, error);
 }
@@ -186,7 +215,7 @@ int adopt_run(void *context, char **operands, int count) {
     const struct settings *settings = context;
     struct error error;
     struct kafka_topics topics;
-    struct topic_content content = {0};
+    struct topic_content content = {.verifier = verifier_new()};
     struct store *store = NULL;
     struct kafka_settings kafka = {.brokers = settings->brokers,
                                    .topic_prefix = settings->topic_prefix,
@@ -201,10 +230,12 @@ int adopt_run(void *context, char **operands, int count) {
         status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;
     if (status == 0 && (status = kafka_connect(&kafka, CONNECT_TIMEOUT_MS, NULL, &error)) == 0 &&
         (status = store_read_identity(store, &content.identity, &error)) == 0 &&
+        (status = trust_keys(settings, store, content.verifier, &error)) == 0 &&
         (status = read_topic(&kafka, topics.events, &content, &error)) == 0)
         status = adopt(settings, &kafka, topics.audit, store, &content, &error);
     while (content.events)
         forget(&content, content.events);
+    verifier_free(content.verifier);
     store_close(store);
     if (status != 0)
         fprintf(stderr, "jwk-api: %s\n", error.message);

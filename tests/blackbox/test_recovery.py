@@ -390,6 +390,26 @@ def test_a_forged_event_neither_has_a_jwk_deleted_nor_keeps_the_store_from_being
     assert worker.names(project) == ["kept"]
 
 
+@pytest.mark.parametrize("kind", ["delete", "tombstone"])
+def test_a_forged_end_of_a_jwk_does_not_keep_it_from_being_deleted_by_adopting(started, project, kind):
+    assert started.api.create(project, "kept").status == 200
+    assert started.api.stop() == 0
+    put_back = back_up(started)
+    assert started.start_api().create(project, "later", prefer="respond-async").status == 202
+    real = started.topics.wait_event(lambda value: value["jwk"]["name"] == "later", "its event")
+    worker = started.workers["production", "edge-1"]
+    wait_until(lambda: worker.names(project) == ["kept", "later"], "the replica has both")
+    assert started.api.stop() == 0
+    put_back()
+    real.headers["ce_type"] = real.headers["ce_type"].replace("created", "deleted")
+    key, headers, text = claim(real, operation="delete", sequence=real.value["sequence"] + 1, version=2)
+    started.topics.forged = True
+    append(started, [(key, headers, text if kind == "delete" else None)])
+    assert "deletes 1 " in started.admin("adopt", *started.broker_options).stdout
+    started.start_api()
+    wait_until(lambda: worker.names(project) == ["kept"], "the replica follows the store")
+
+
 def test_a_backup_that_is_adopted_once_more_is_the_truth_though_the_topic_was_lost(started, project, new_topic):
     """Nothing but the replica's state knows of the first adoption and of what was changed after it."""
     assert started.api.create(project, "early").status == 200
