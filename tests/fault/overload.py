@@ -22,7 +22,7 @@ MEASURED, IN_FLIGHT, WARM_UP = 1000, 16, 300
 CALLER_WAITS_S = 4  # for a caller's deployment: far more than a refusal takes, also where the callers themselves are slow
 ANSWER_S = 60.0  # what is not answered by then never will be
 HOOK = """#!/bin/sh
-[ ! -e "{flag}" ] || exec sleep 0.2
+[ ! -e "{flag}" ] || {{ echo >>"{flag}-runs"; exec sleep 0.2; }}
 """
 
 
@@ -78,7 +78,7 @@ def confirmed(run, project, names, requests):
     return told["answered"] - told["unexpected"], told["rate"]
 
 
-# ---- kinds ----
+# ---- kinds: each tells in `harmed` how much of it there was ----
 
 @contextlib.asynccontextmanager
 async def more_calls(run, measured, project, names):
@@ -91,19 +91,22 @@ async def more_calls(run, measured, project, names):
         process.terminate()
         output, _ = await process.communicate()
         told = json.loads(output)
+        measured["harmed"] = told["answered"]
         measured["flood"] = {"statuses": told["statuses"], "unanswered": told["transport_errors"], "rate": told["rate"]}
 
 
 @contextlib.asynccontextmanager
-async def slow_broker(run, *_):
+async def slow_broker(run, measured, *_):
     run.cluster.api.proxy.slow(1.0)
     yield
+    measured["harmed"] = run.cluster.api.proxy.harmed["delay"]
     run.cluster.api.proxy.heal()
 
 
 @contextlib.asynccontextmanager
-async def stopped_broker(run, *_):
+async def stopped_broker(run, measured, *_):
     run.cluster.broker.program.pause()
+    measured["harmed"] = 1
     yield
     run.cluster.broker.program.resume()
 
@@ -117,18 +120,20 @@ def hook(run_directory):
 
 
 @contextlib.asynccontextmanager
-async def slow_worker(run, *_):
+async def slow_worker(run, measured, *_):
     flag = run.directory / "hook-is-slow"
     flag.touch()
     yield
+    measured["harmed"] = len(flag.with_name(f"{flag.name}-runs").read_text().splitlines())
     flag.unlink()
 
 
 @contextlib.asynccontextmanager
-async def stopped_worker(run, *_):
+async def stopped_worker(run, measured, *_):
     node = run.cluster.workers["production-edge-1"]
     with disturbing(node):
         node.program.pause()
+        measured["harmed"] = 1
         yield
         node.program.resume()
 
@@ -146,10 +151,11 @@ async def dribble(address, stop):
 
 
 @contextlib.asynccontextmanager
-async def slow_clients(run, *_):
+async def slow_clients(run, measured, *_):
     stop = asyncio.Event()
     slow = [asyncio.ensure_future(dribble(run.cluster.api.address, stop)) for _ in range(SLOW_CLIENTS)]
     yield
+    measured["harmed"] = sum(not each.done() for each in slow)
     stop.set()
     await asyncio.gather(*slow)
 

@@ -7,7 +7,7 @@ import pytest
 from . import overload
 from .judged import judged
 from .load import PROJECTS, Client, Secrets
-from .overload import CALLER_WAITS_S, OVERLOADS
+from .overload import CALLER_WAITS_S, OVERLOADS, SLOW_CLIENTS
 
 OVERLOAD_SECONDS = float(os.environ.get("JWK_OVERLOAD_SECONDS", "3"))
 RESIDENT_GROWTH_MAX = 200 << 20
@@ -27,6 +27,7 @@ def test_overload_is_refused_at_once_and_leaves_nothing_behind(kind, tmp_path):
         measured = overload.overload(run, kind, PROJECTS[0], names, OVERLOAD_SECONDS)
         run.history.add("overload", **measured)
         run.round([])
+        assert measured["harmed"] > (SLOW_CLIENTS / 2 if kind == "slow_clients" else 0), "there was what there is the test for"
         for statuses in (measured["statuses"], measured.get("flood", {}).get("statuses", {})):
             assert set(statuses) <= {"200", "202", "503"}, "all are answered, and not otherwise"
         assert measured["statuses"].keys() & {"200", "202"}, "what is admitted is answered"
