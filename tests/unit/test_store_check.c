@@ -209,6 +209,8 @@ static const struct planted {
      "UPDATE audit_outbox SET lines = replace(lines, 'test', 'tset')"
      " WHERE sequence = (SELECT max(sequence) FROM audit_outbox)",
      "the chain of evidence does not end with the line %s, as it should", "max(sequence) FROM audit_outbox"},
+    {"evidence under another number", "UPDATE store SET audit_sequence = audit_sequence + 1",
+     "the chain of evidence does not end with the line %s, as it should", "max(sequence) + 1 FROM audit_outbox"},
     {"evidence missing", "DELETE FROM audit_outbox WHERE sequence = (SELECT max(sequence) - 1 FROM audit_outbox)",
      "the line of evidence %s",
      "max(sequence) || ' does not follow the one before it (' || (max(sequence) - 2) || ')' FROM audit_outbox"},
