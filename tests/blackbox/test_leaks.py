@@ -443,9 +443,15 @@ def clients(system):
     assert ask(client | {"client_id": "nobody"}).status == 401
     assert ask(client | {"grant_type": "password", "password": wrong}).status == 400
     assert ask(urllib.parse.urlencode(client).encode() + b"&client_secret=%zz").status == 400
-    for secret in (client["client_secret"], wrong):
-        header = "Basic " + base64_of((client["client_id"] + ":" + secret).encode())
-        assert ask({}, {"Authorization": header}).status in (400, 401)
+    for secret, status in ((client["client_secret"], 200), (wrong, 401)):
+        header = "Basic " + base64_of((client["client_id"] + ":" + urllib.parse.quote_plus(secret)).encode())
+        answer = ask({}, {"Authorization": header})
+        assert answer.status == status, answer
+        if status == 200:
+            system.hunt.add_token(f"issued token {number} by header", answer.json["access_token"])
+            system.allow(f"api: POST {path}", f"issued token {number} by header")
+        assert ask({"client_secret": secret}, {"Authorization": header}).status == 400
+        assert ask({}, {"Authorization": header[:-3] + "!"}).status == 400
         assert ask(json.dumps(client | {"client_secret": secret}).encode(), {"Content-Type": "application/json"}).status == 415
     system.installation.admin("client", "revoke", client["client_id"])
     assert ask(client).status == 401
