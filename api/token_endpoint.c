@@ -107,15 +107,14 @@ static int take_basic(const char *credentials, char *fields[FORM_FIELDS], struct
 static int read_request(const char *basic, const char *body, size_t length, char *fields[FORM_FIELDS], struct error *error) {
     static const char *const missing[FORM_FIELDS] = {"Grant type is required!", "Client id is required!",
                                                      "Client secret is required!"};
-    int status = read_form(body, length, fields, error);
-    if (status == 0 && basic)
-        status = take_basic(basic, fields, error);
-    for (int i = 0; i < FORM_FIELDS && status == 0; i++)
+    if (read_form(body, length, fields, error) || (basic && take_basic(basic, fields, error)))
+        return -1;
+    for (int i = 0; i < FORM_FIELDS; i++)
         if (!fields[i] || !*fields[i])
-            status = error_set(error, ERROR_INVALID, "%s", missing[i]);
-    if (status == 0 && strcmp(fields[GRANT_TYPE], "client_credentials") != 0)
-        status = error_set(error, ERROR_INVALID, "Grant type is not supported! It is one of: client_credentials");
-    return status;
+            return error_set(error, ERROR_INVALID, "%s", missing[i]);
+    if (strcmp(fields[GRANT_TYPE], "client_credentials") != 0)
+        return error_set(error, ERROR_INVALID, "Grant type is not supported! It is one of: client_credentials");
+    return 0;
 }
 
 /* ---- the token ---- */
