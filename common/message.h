@@ -127,7 +127,7 @@ struct presence {
     bool failing_truncated; /* there may be more: FAILING_COUNT_MAX are named, or which are is not known */
     const char *replica_key; /* public JWK (JSON text) that verifies this record and the worker's acks; NULL: it signs none */
     const char *enrolment;   /* compact JWS over it by a key of the environment (struct enrolment); NULL with replica_key */
-    int64_t after;           /* of a hello: the end of jwk.workers when it was written; 0: not told, or empty */
+    int64_t after;           /* of a hello: how far its worker knew jwk.workers; 0: not told, or nothing */
     const char *time;
     void *storage;
 };

@@ -21,7 +21,9 @@ struct announcer {
     char source[64];
     struct text value;   /* reused */
     char *enrolment;     /* NULL: not enrolled */
+    int64_t seen;        /* behind what was examined of the topic as it is now; 0: nothing */
     int64_t said_after;  /* of the last hello */
+    int64_t previous;    /* the incarnation before that hello, when the topic is still the same; -1: none */
     int64_t incarnation; /* -1: no hello was delivered */
     bool announced;
     unsigned on_the_way; /* records whose delivery report is not in */
@@ -34,7 +36,7 @@ struct announcer *announcer_new(const struct announcer_options *options, struct 
     announcer->options = *options;
     announcer->key = memory_format("%s/%s", options->environment, options->replica);
     snprintf(announcer->source, sizeof announcer->source, "urn:jwk-worker:%s", options->worker);
-    announcer->incarnation = -1;
+    announcer->previous = announcer->incarnation = -1;
     return announcer;
 }
 
@@ -101,6 +103,7 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
     if (kind == PRESENCE_HELLO) {
         announcer->announced = false;
         announcer->said_after = announcement->after;
+        announcer->previous = announcer->seen > 0 ? announcer->incarnation : -1;
     }
     rd_kafka_resp_err_t result =
         rd_kafka_producev(announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic),
@@ -119,6 +122,11 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
     return 0;
 }
 
+void announcer_forget(struct announcer *announcer) {
+    announcer->announced = false;
+    announcer->seen = 0;
+}
+
 enum announcer_event announcer_delivered(struct announcer *announcer, const rd_kafka_message_t *record) {
     enum presence_kind kind = (enum presence_kind)(uintptr_t)record->_private;
     announcer->on_the_way--;
@@ -130,16 +138,18 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
         return kind == PRESENCE_HELLO ? ANNOUNCER_HELLO_NEEDED : ANNOUNCER_NOTHING;
     }
     kafka_health_granted(KAFKA_WRITE, announcer->options.topic);
+    /* Offsets only grow, so this topic is another one: than that of the hello, which nobody who reads it now will find, or than
+     * the one that this hello knew. */
+    if (kind == PRESENCE_HELLO ? record->offset < announcer->said_after
+                               : announcer->announced && record->offset <= announcer->incarnation) {
+        log_warning("topic was made again", "topic", announcer->options.topic);
+        announcer_forget(announcer);
+        return ANNOUNCER_HELLO_NEEDED;
+    }
     if (kind == PRESENCE_HELLO) {
         announcer->incarnation = record->offset;
         announcer->announced = true;
         return ANNOUNCER_HELLO_DELIVERED;
-    }
-    /* Offsets only grow, so this topic is another one than that of the hello, which nobody who reads it now will find. */
-    if (announcer->announced && record->offset <= announcer->incarnation) {
-        log_warning("topic was made again", "topic", announcer->options.topic);
-        announcer->announced = false;
-        return ANNOUNCER_HELLO_NEEDED;
     }
     return kind == PRESENCE_HEARTBEAT ? ANNOUNCER_HEARTBEAT_DELIVERED : ANNOUNCER_NOTHING;
 }
@@ -154,8 +164,11 @@ int64_t announcer_incarnation(const struct announcer *announcer) {
     return announcer->incarnation;
 }
 
+int64_t announcer_seen(const struct announcer *announcer) {
+    return announcer->seen;
+}
 int64_t announcer_unknown_from(const struct announcer *announcer) {
-    return announcer->said_after <= announcer->incarnation ? announcer->said_after : announcer->incarnation + 1;
+    return announcer->said_after;
 }
 
 /* A hello of this replica by any worker, which the caller frees with presence_free(); false when the record is none. */
@@ -197,10 +210,19 @@ enum announcer_finding announcer_examine(struct announcer *announcer, const rd_k
                                          char other_worker[UUID_SIZE]) {
     struct presence hello;
     enum announcer_finding finding = ANNOUNCER_FOUND_NOTHING;
-    if (!announcer->announced || record->offset == announcer->incarnation || !read_hello(announcer, record, &hello))
+    if (!announcer->announced)
+        return ANNOUNCER_FOUND_NOTHING; /* it is read again once the hello is delivered */
+    if (record->offset >= announcer->seen)
+        announcer->seen = record->offset + 1;
+    if (record->offset == announcer->incarnation || !read_hello(announcer, record, &hello))
         return ANNOUNCER_FOUND_NOTHING;
     bool is_own = strcmp(hello.worker, announcer->options.worker) == 0, demanded = announcer->options.trust != NULL;
-    if (record->offset < announcer->incarnation) {
+    if (!is_own && announcer->previous >= 0 && record->offset < announcer->incarnation &&
+        presence_hello_counts(&hello, record->offset, announcer->previous, demanded)) {
+        /* It started since this one did, which has said hello again before it read of that: it slept, perhaps. */
+        finding = ANNOUNCER_FENCED;
+        memcpy(other_worker, hello.worker, UUID_SIZE);
+    } else if (record->offset < announcer->incarnation) {
         /* It came between the look at the topic's end and the own hello, which did not know it: another worker's, or the own one,
          * which was sent again when the answer to it was lost. The first is the one that counts. */
         finding = is_own && record->offset < announcer->said_after ? ANNOUNCER_FOUND_NOTHING : ANNOUNCER_OVERLOOKED;

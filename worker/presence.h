@@ -39,7 +39,7 @@ struct announcement {
     const char *const *failing;
     size_t failing_count;
     bool failing_truncated;
-    int64_t after; /* of a hello: the end of the topic now */
+    int64_t after; /* of a hello: announcer_seen(), or the end of the topic now when that is 0 */
 };
 /* Takes an enrolment of the replica key, told from now on. */
 void announcer_enrol_take(struct announcer *announcer, char *enrolment);
@@ -59,6 +59,11 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
 bool announcer_is_announced(const struct announcer *announcer); /* the last hello was delivered */
 bool announcer_is_busy(const struct announcer *announcer);      /* something said was not delivered yet */
 int64_t announcer_incarnation(const struct announcer *announcer);
+/* Behind the last record that announcer_examine() has looked at, which a hello that is said again tells to have known: one who
+ * says to know more than was read would overtake a worker that has started as this replica since. 0: none. */
+int64_t announcer_seen(const struct announcer *announcer);
+/* The topic was made again: what was seen of it is no more, and nobody there knows this worker. */
+void announcer_forget(struct announcer *announcer);
 /* Where to read the topic from after a hello was delivered: what that did not know. */
 int64_t announcer_unknown_from(const struct announcer *announcer);
 

@@ -152,8 +152,8 @@ static void announce(struct worker *worker, enum presence_kind kind) {
     /* Those whose last event was refused are told too, as far as there is room: anybody can forge many. */
     if (state_refused_count(state) > 0 && state_each_refused(state, FAILING_COUNT_MAX, collect_id, &failing, &problem))
         note_state_failure(worker, &problem);
-    int64_t after = 0;
-    if (kind == PRESENCE_HELLO && consumer_workers_end(worker->consumer, &after, &problem)) {
+    int64_t after = announcer_seen(worker->announcer);
+    if (kind == PRESENCE_HELLO && after == 0 && consumer_workers_end(worker->consumer, &after, &problem)) {
         log_warning("presence not sent", "reason", problem.message);
         worker->hello_needed = true;
         worker->heartbeat_at = clock_monotonic_ms() + RETRY_MS;
@@ -249,8 +249,10 @@ static void handle_error(struct worker *worker, const rd_kafka_message_t *messag
         log_warning("can not begin a partition again; trying later", "reason", problem.message);
         worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
     }
-    if (what == CONSUMER_WORKERS_LOST)
+    if (what == CONSUMER_WORKERS_LOST) {
+        announcer_forget(worker->announcer);
         worker->hello_needed = true;
+    }
     if (!kafka_health_is_good() && worker->refresh_at > clock_monotonic_ms() + UNWELL_REFRESH_MS)
         worker->refresh_at = clock_monotonic_ms() + UNWELL_REFRESH_MS;
 }

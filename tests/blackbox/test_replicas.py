@@ -144,6 +144,29 @@ def test_earlier_process_of_a_copied_state_directory_is_fenced_and_the_later_one
     assert len(set(acks)) == 1
 
 
+def test_one_that_wakes_after_a_later_start_is_fenced_though_its_files_are_read_again_first(installation, project):
+    """What it says anew then must not overtake the later start, of which it has not read yet."""
+    keys = installation.directory / "api-keys.json"
+    keys.write_text(installation.admin("signing-key", "export").stdout)
+    installation.add_environment("production")
+    installation.start_api()
+    first = installation.start_worker("production", "edge-1", "--api-keys", keys)
+    installation.wait_connected()
+    assert installation.api.create(project, "a").json["deploymentResult"]["success"]
+    copy = installation.directory / "copied-state"
+    first.pause()
+    shutil.copytree(first.state_directory, copy, ignore=shutil.ignore_patterns("*-shm"))
+    second = installation.start_worker("production", "edge-1", "--api-keys", keys, state_directory=copy)
+    installation.admin("signing-key", "add")
+    keys.write_text(installation.admin("signing-key", "export").stdout)
+    first.reload()
+    first.resume()
+    assert first.wait_exit() == FENCED
+    assert first.log().count("event=announced") == 2 and second.running
+    wait_until(lambda: installation.api.update(project, "a", {"description": "b"}).json["deploymentResult"]["success"],
+               "the later one counts")
+
+
 def test_state_put_back_from_an_old_copy_catches_up(started, project, broker):
     assert started.api.create(project, "a", new_key("EC", kid="a")).status == 200
     worker = started.workers["production", "edge-1"]

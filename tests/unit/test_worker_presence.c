@@ -182,6 +182,40 @@ static void a_hello_that_lost_the_race_does_not_fence_and_is_said_again(void **s
     one_close(&other);
 }
 
+/* It slept while the other started, and its files were read again before it read of that. */
+static void one_that_says_hello_again_does_not_overtake_who_has_started_since(void **state) {
+    (void)state;
+    struct one one, other;
+    one_open(&one, WORKER_A, true);
+    one_open(&other, WORKER_B, true);
+    say(&one, PRESENCE_HELLO, 0);
+    rd_kafka_message_t *first = kafka_read(reader);
+    assert_finding(&one, first, ANNOUNCER_FOUND_NOTHING);
+    assert_int_equal(announcer_seen(one.announcer), 1);
+    say(&other, PRESENCE_HELLO, 1);
+    say(&one, PRESENCE_HELLO, announcer_seen(one.announcer));
+    assert_int_equal(announcer_unknown_from(one.announcer), 1);
+    rd_kafka_message_t *second = kafka_read(reader), *third = kafka_read(reader);
+    assert_finding(&other, third, ANNOUNCER_FOUND_NOTHING);
+    assert_finding(&one, second, ANNOUNCER_FENCED);
+    rd_kafka_message_destroy(first);
+    rd_kafka_message_destroy(second);
+    rd_kafka_message_destroy(third);
+    one_close(&one);
+    one_close(&other);
+}
+
+static void a_hello_that_knew_more_than_there_is_is_said_again(void **state) {
+    (void)state;
+    struct one one;
+    one_open(&one, WORKER_A, true);
+    say(&one, PRESENCE_HELLO, 7);
+    assert_int_equal(one.last, ANNOUNCER_HELLO_NEEDED);
+    assert_false(announcer_is_announced(one.announcer));
+    assert_int_equal(announcer_seen(one.announcer), 0);
+    one_close(&one);
+}
+
 static void a_copy_of_an_old_hello_fences_nobody(void **state) {
     (void)state;
     struct one before, now;
@@ -262,6 +296,8 @@ int main(void) {
         TEST(records_carry_enrolment_and_signature),
         TEST(a_later_hello_that_knew_this_one_fences_it),
         TEST(a_hello_that_lost_the_race_does_not_fence_and_is_said_again),
+        TEST(one_that_says_hello_again_does_not_overtake_who_has_started_since),
+        TEST(a_hello_that_knew_more_than_there_is_is_said_again),
         TEST(a_copy_of_an_old_hello_fences_nobody),
         TEST(a_hello_that_nobody_vouches_for_fences_only_where_nobody_is_enrolled),
         TEST(a_hello_that_was_sent_twice_is_said_again),
