@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/memory.h"
@@ -174,9 +173,8 @@ int state_count_unproven(struct state *state, int64_t *count, struct error *erro
 
 static int make_directory(struct state *state, struct error *error) {
     static const char *const files[] = {"lock", "state.db", "state.db-wal", "state.db-shm"};
-    if (mkdir(state->directory, 0700) != 0 && errno != EEXIST)
-        return error_set(error, ERROR_UNAVAILABLE, "making the state directory %s: %s", state->directory, strerror(errno));
-    if (private_directory_check("state directory", state->directory, error))
+    if (private_directory_make("state directory", "--state-dir", state->directory, error) ||
+        private_directory_check("state directory", state->directory, error))
         return -1;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char *path = memory_format("%s/%s", state->directory, files[i]);

@@ -321,6 +321,14 @@ static void files_are_private_and_refused_when_others_can_read_them(void **state
     free(file);
 }
 
+static void a_directory_that_can_not_be_made_is_told_with_its_option(void **state) {
+    (void)state;
+    struct error error;
+    assert_null(state_open("/nowhere/state", "production", "edge-1", &error));
+    assert_string_equal(error.message, "making the state directory /nowhere/state: No such file or directory; make it for the user that "
+                                       "runs this, or give another one with --state-dir");
+}
+
 /* Overwrites bytes of the file, and puts it back as new after the check. */
 static void damage(struct worker_fixture *fixture, off_t offset, size_t length, const char *part) {
     char *file = file_of(fixture, "state.db"), junk[4096];
@@ -575,6 +583,7 @@ int main(void) {
         TEST(a_second_process_is_refused),
         TEST(another_replicas_state_is_refused),
         TEST(files_are_private_and_refused_when_others_can_read_them),
+        TEST(a_directory_that_can_not_be_made_is_told_with_its_option),
         TEST(a_file_that_is_not_a_database_is_refused),
         TEST(a_damaged_page_is_refused),
         TEST(a_damaged_log_is_refused),
