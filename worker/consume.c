@@ -421,7 +421,18 @@ int consumer_read_again(struct consumer *consumer, const char *reason, struct er
     return read_all_again(consumer, AT_ONCE, reason, error);
 }
 
+/* Whether a partition may not be read at present: then deletes may come and go in it, whatever else the broker takes. */
+static bool events_are_refused(const struct consumer *consumer) {
+    for (size_t i = 0; i < consumer->topic_count; i++)
+        if (consumer->partitions[i].refused)
+            return true;
+    return false;
+}
+
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) {
+    *again = false;
+    if (events_are_refused(consumer))
+        return 0;
     *again = is_stale(consumer, now_ms);
     if (*again && (consumer_read_again(consumer, "the state is older than deletes are kept", error) ||
                    store_contact(consumer, NULL, now_ms, error)))

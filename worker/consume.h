@@ -85,7 +85,7 @@ bool consumer_is_caught_up(const struct consumer *consumer);
 /* Records that are not settled yet, by what the broker told last. */
 int64_t consumer_lag(const struct consumer *consumer);
 /* Begins everything from the start when the topic was out of touch for longer than deletes stay readable. *again tells whether
- * it was. */
+ * it was. While it may not be read it is out of touch, whatever the caller has heard of the broker. */
 int consumer_check_contact(struct consumer *consumer, int64_t now_ms, bool *again, struct error *error) MUST_CHECK;
 /* When the topic was last in touch, as consumer_start() or consumer_check_contact() was told; wall ms. What is stored without a
  * word of the broker, such as at the end, must not make the state younger than that. */

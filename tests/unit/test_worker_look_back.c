@@ -353,6 +353,25 @@ static void topics_that_may_not_be_read_for_a_while_go_on_where_they_were(void *
     }
 }
 
+static void a_topic_that_may_not_be_read_is_out_of_touch(void **state) {
+    (void)state;
+    struct error error = {.message = ""};
+    bool again;
+    write_records(1);
+    start_consumer();
+    settle(0, 10);
+    int64_t last = consumer_last_contact(consumer);
+    refuse_for_a_while(kafka.topics.events);
+    assert_int_equal(consumer_check_contact(consumer, last + DAY_MS, &again, &error), 0);
+    assert_false(again);
+    assert_int_equal(consumer_last_contact(consumer), last);
+    write_records(1);
+    settle(1, 11); /* it may be read again */
+    assert_int_equal(consumer_check_contact(consumer, last + 16LL * DAY_MS, &again, &error), 0);
+    assert_true(again);
+    assert_int_equal(consumer_last_contact(consumer), last + 16LL * DAY_MS);
+}
+
 static void an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off(void **state) {
     (void)state;
     enum { LAST_CONTACT = 1000, TURNED_BACK = 1 }; /* ms; the consumer starts at the present time */
@@ -444,6 +463,7 @@ int main(void) {
         TEST(a_running_replica_looks_back_rarely_while_events_come_and_always_when_it_is_quiet),
         TEST(what_was_taken_and_is_not_settled_is_not_taken_again_by_looks),
         TEST(topics_that_may_not_be_read_for_a_while_go_on_where_they_were),
+        TEST(a_topic_that_may_not_be_read_is_out_of_touch),
         TEST(an_old_state_has_caught_up_once_it_is_swept_and_no_clock_that_is_turned_back_puts_that_off),
         TEST(a_partition_out_of_range_begins_again_once_the_state_takes_it),
         TEST(another_topic_begins_everything_again_once_the_state_takes_it),
