@@ -60,8 +60,9 @@ struct service {
     struct notify *notify;
     struct tombstones *tombstones;
     struct republisher *republisher;
-    int partitions;    /* of the events topic that the store spreads JWKs over; 0: not fixed yet */
-    bool topic_is_new; /* the events topic lacks what the store has published */
+    int partitions;               /* of the events topic that the store spreads JWKs over; 0: not fixed yet */
+    atomic_bool lacks_partitions; /* it has fewer, and that was told */
+    bool topic_is_new;            /* the events topic lacks what the store has published */
     struct refresh *refresh;
 };
 
@@ -121,6 +122,13 @@ static int create_topics(struct service *service, int *partitions, bool *events_
     return 0;
 }
 
+static int check_partitions(const struct service *service, int found, struct error *error) {
+    if (found < service->partitions)
+        return error_set(error, ERROR_INVALID, "topic %s has %d partitions and the store needs %d: add partitions to the topic",
+                         service->topics.events, found, service->partitions);
+    return 0;
+}
+
 /* The partitions that JWKs are spread over are fixed at the first start: partitions added later stay unused, and no key ever
  * moves. */
 static int fix_partitions(struct service *service, struct store *store, int found, struct error *error) {
@@ -128,10 +136,7 @@ static int fix_partitions(struct service *service, struct store *store, int foun
         service->partitions = found;
         return store_fix_partitions(store, found, error);
     }
-    if (found < service->partitions)
-        return error_set(error, ERROR_INVALID, "topic %s has %d partitions and the store needs %d: add partitions to the topic",
-                         service->topics.events, found, service->partitions);
-    return 0;
+    return check_partitions(service, found, error);
 }
 
 /* Whether the topic has not what was published: it was made again, or has lost some. */
@@ -158,7 +163,7 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     return status;
 }
 
-/* A topic that somebody else has made, or a broker by itself, may not be compacted: then it loses the keys that do not change. */
+/* A topic that somebody else has made, or a broker by itself, may not be compacted: it loses the keys that do not change. */
 static void check_cleanup(struct service *service) {
     struct error error;
     if (service->kafka.embedded)
@@ -229,16 +234,27 @@ static void publish_again(void *context) {
     republisher_start(service->republisher, true);
 }
 
+/* Somebody else has made the topic again, with fewer partitions: changes wait until it has them. */
+static void tell_partitions(struct service *service, int found) {
+    struct error error;
+    bool lacks = check_partitions(service, found, &error) != 0;
+    if (!atomic_exchange(&service->lacks_partitions, lacks) && lacks)
+        log_error("not every event can be sent", "reason", error.message);
+}
+
 /* In the publisher's thread: topics that somebody deleted are made again with the right settings. */
 static void restore_topics(void *context) {
     struct service *service = context;
     struct error error;
     int partitions;
     bool events_created;
-    if (create_topics(service, &partitions, &events_created, &error))
+    if (create_topics(service, &partitions, &events_created, &error)) {
         log_write(error.code == ERROR_DENIED ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, /* a refusal is told already */
                   "topics can not be looked at", "reason", error.message, NULL);
-    else if (events_created)
+        return;
+    }
+    tell_partitions(service, partitions);
+    if (events_created)
         publish_again(service);
 }
 

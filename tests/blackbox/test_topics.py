@@ -155,6 +155,28 @@ def test_a_topic_made_again_with_fewer_partitions_is_followed_by_workers_that_ru
         installation.stop()
 
 
+def test_a_topic_that_somebody_makes_again_with_fewer_partitions_is_told_and_used_once_it_has_them(kafka, tmp_path):
+    installation = Installation(kafka, tmp_path)
+    topics = installation.topics
+    try:
+        installation.add_environment("production")
+        installation.start_api("--partitions", "3")
+        installation.start_worker("production")
+        installation.wait_connected()
+        project = installation.add_project("MyProject")
+        topics.delete(topics.events)
+        topics.create(topics.events, 1)
+        locations = [installation.api.create(project, f"key-{number}", prefer="respond-async").headers["Location"] for number in range(12)]
+        advice = f'"topic {topics.events} has 1 partitions and the store needs 3: add partitions to the topic"'
+        wait_until(lambda: advice in installation.api.log(), "what to do is told")
+        topics.add_partitions(topics.events, 3)
+        for location in locations:
+            installation.api.wait_deployment(location)
+        assert installation.api.log().count(advice) == 1
+    finally:
+        installation.stop()
+
+
 def test_a_topic_that_was_deleted_is_made_again_though_somebody_always_waits(kafka, tmp_path):
     """Under load it is so, and without acks more than ever."""
     installation = Installation(kafka, tmp_path, deploy_timeout="5m")
