@@ -46,6 +46,7 @@ struct api {
     struct throttle *throttle;
     struct refusals *refusals;
     struct audit_publisher *audit;
+    const char *doubt;     /* what was found at the start and stays so: a sentence for /readyz, or NULL */
     atomic_int waiting;    /* changes that were admitted and are not answered yet */
     atomic_bool ready;     /* serving */
     atomic_bool stopping;  /* new requests are refused */

@@ -27,7 +27,7 @@ void health_live(struct call *call) {
 }
 
 static void respond_serving(struct call *call) {
-    const char *problem = gatherer_is_overtaken(call->api->gatherer) ? GATHERER_OVERTAKEN : NULL;
+    const char *problem = gatherer_is_overtaken(call->api->gatherer) ? GATHERER_OVERTAKEN : call->api->doubt;
     /* Changes are recorded without Kafka and deployed when it is back, so that calls are to come here all the same. */
     respond_status(call, 200, !problem && kafka_health_is_good() ? "ok" : "degraded", true, problem);
 }

@@ -94,7 +94,13 @@ static void watch_signals(void) {
     pthread_detach(thread);
 }
 
-static int create_topics(struct service *service, int *partitions, bool *events_created, struct error *error) {
+/* What the broker has. */
+struct topics_found {
+    int partitions, audit_partitions;
+    bool events_created;
+};
+
+static int create_topics(struct service *service, struct topics_found *found, struct error *error) {
     const struct settings *settings = service->settings;
     char acks_retention[32];
     snprintf(acks_retention, sizeof acks_retention, "%lld", ACKS_RETENTION_DAYS * 86400000LL);
@@ -117,8 +123,7 @@ static int create_topics(struct service *service, int *partitions, bool *events_
     };
     if (kafka_create_topics(&service->kafka, specs, sizeof specs / sizeof *specs, (int)settings->replication, error))
         return -1;
-    *partitions = specs[0].partitions_found;
-    *events_created = specs[0].created;
+    *found = (struct topics_found){specs[0].partitions_found, specs[3].partitions_found, specs[0].created};
     return 0;
 }
 
@@ -159,13 +164,19 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     if (status == 0)
         status = topic_end_check(&end, &identity, service->topics.events, error);
     service->topic_is_new = status == 0 && is_made_again(&end, &identity);
+    service->api.doubt = status == 0 && end.in_doubt ? TOPIC_END_DOUBT : NULL;
     topic_end_free(&end);
     return status;
 }
 
-/* A topic that somebody else has made, or a broker by itself, may not be compacted: it loses the keys that do not change. */
-static void check_cleanup(struct service *service) {
+/* A topic that somebody else has made, or a broker by itself, may not be compacted: it loses the keys that do not change. And a
+ * trail in several partitions would have no order: who verifies it refuses to. */
+static void check_topics(struct service *service, const struct topics_found *found) {
     struct error error;
+    if (found->audit_partitions > 1)
+        log_error("the topic has several partitions, so that nobody can verify the audit trail", "topic", service->topics.audit,
+                  "partitions", LOG_NUMBER(found->audit_partitions), "advice",
+                  "keep a dump of its partition 0 and delete it: jwk-api makes it again with one");
     if (service->kafka.embedded)
         return;
     char *policy = kafka_topic_setting(&service->kafka, service->topics.events, "cleanup.policy", &error);
@@ -182,15 +193,14 @@ static void check_cleanup(struct service *service) {
  * it at this moment. */
 static int start_topics(struct service *service, struct store *store, struct error *error) {
     struct store_identity identity;
+    struct topics_found found;
     int status = -1;
     if (store_read_identity(store, &identity, error))
         return -1;
     service->partitions = identity.partitions;
     for (int attempt = 0; attempt < TOPIC_ATTEMPTS_MAX; attempt++) {
-        int partitions;
-        bool events_created; /* what its end tells says more */
-        status = create_topics(service, &partitions, &events_created, error) ||
-                         fix_partitions(service, store, partitions, error) || check_topic_end(service, store, error) ||
+        status = create_topics(service, &found, error) || fix_partitions(service, store, found.partitions, error) ||
+                         check_topic_end(service, store, error) ||
                          audit_end_check(&service->kafka, service->topics.audit, store, error)
                      ? -1
                      : 0;
@@ -199,7 +209,7 @@ static int start_topics(struct service *service, struct store *store, struct err
         log_warning("a topic went away", "reason", error->message);
     }
     if (status == 0)
-        check_cleanup(service);
+        check_topics(service, &found);
     return status;
 }
 
@@ -246,15 +256,14 @@ static void tell_partitions(struct service *service, int found) {
 static void restore_topics(void *context) {
     struct service *service = context;
     struct error error;
-    int partitions;
-    bool events_created;
-    if (create_topics(service, &partitions, &events_created, &error)) {
+    struct topics_found found;
+    if (create_topics(service, &found, &error)) {
         log_write(error.code == ERROR_DENIED ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, /* a refusal is told already */
                   "topics can not be looked at", "reason", error.message, NULL);
         return;
     }
-    tell_partitions(service, partitions);
-    if (events_created)
+    tell_partitions(service, found.partitions);
+    if (found.events_created)
         publish_again(service);
 }
 

@@ -226,7 +226,7 @@ void topic_end_free(struct topic_end *end) {
  * it has not, compaction has left nothing of the store: events of the newer key have taken the place of its own, as they do
  * some time after each change of the key. A forger would have to displace the last event of each partition, which takes the
  * keys from new replicas in any case. Adopting ends both: the store is ahead afterwards. */
-static int judge_claims(const struct topic_end *end, const struct topic_change *stored, const char *topic,
+static int judge_claims(struct topic_end *end, const struct topic_change *stored, const char *topic,
                         struct error *error) {
     int status =
         error_set(error, ERROR_CONFLICT,
@@ -237,11 +237,12 @@ static int judge_claims(const struct topic_end *end, const struct topic_change *
                   (long long)stored->epoch);
     if (!end->reached)
         return status;
+    end->in_doubt = true;
     log_error("the end of the topic is in doubt", "topic", topic, "reason", error->message);
     return 0;
 }
 
-int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic,
+int topic_end_check(struct topic_end *end, const struct store_identity *identity, const char *topic,
                     struct error *error) {
     if (end->source[0])
         return error_set(error, ERROR_CONFLICT,

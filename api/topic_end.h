@@ -24,6 +24,7 @@ struct topic_end {
     int partitions;
     bool *empty;  /* by partition: it holds no record at all; owned */
     bool lacking; /* a partition has not the last event that the store knows to be there, nor a later one */
+    bool in_doubt; /* filled by topic_end_check() */
 };
 
 /* Whether a store can have got so far since the backup that identity is of; number: a sequence or a JWK's version. What is not
@@ -38,8 +39,9 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, str
                    const struct store_identity *identity, struct topic_end *end, struct error *error) MUST_CHECK;
 void topic_end_free(struct topic_end *end);
 /* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store, or is another installation's. Logs
- * what could be either that or a forgery. */
-int topic_end_check(const struct topic_end *end, const struct store_identity *identity, const char *topic,
+ * what could be either that or a forgery, and says that the end is in doubt: TOPIC_END_DOUBT is for whoever asks later. */
+#define TOPIC_END_DOUBT "events under a key that the store does not have go further than the store: the log of the start says what to do"
+int topic_end_check(struct topic_end *end, const struct store_identity *identity, const char *topic,
                     struct error *error) MUST_CHECK;
 
 #endif

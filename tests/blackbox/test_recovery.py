@@ -350,6 +350,9 @@ def test_one_event_of_an_unknown_key_behind_the_end_is_told_and_does_not_keep_th
     real = started.topics.wait_event(lambda value: value["jwk"]["name"] == "before", "its event")
     append(started, [claim(real, sequence=real.value["sequence"] + NEVER)])
     assert "the end of the topic is in doubt" in started.start_api().log()
+    ready = started.api.request("GET", "/readyz", token=False)
+    assert (ready.status, ready.json["status"]) == (200, "degraded")
+    assert ready.json["problems"] == ["events under a key that the store does not have go further than the store: the log of the start says what to do"]
 
 
 ABSURD = 1 << 52  # more than any store gets to

@@ -93,7 +93,8 @@ def test_another_key_signs_from_its_activation_on_and_everything_is_published_ag
     assert serving.api.update(project, "key-0", {"description": "x"}, prefer="respond-async").status == 202
     wait_until(lambda: len(published(serving)) == 21, "the update is published")
     assert {kid for kid, _ in verdicts(serving, serving.signing_keys())} == {first}, "it waits to be activated"
-    serving.admin("signing-key", "activate", "--accept-old-for", "1h", "--", second)
+    said = serving.admin("signing-key", "activate", "--accept-old-for", "1h", "--", second)
+    assert "jwk-api signing-key export\nonce more" in said.stderr, "its output tells the end of the old key now"
     wait_until(lambda: len(published(serving)) == 41, "everything is published again")
     keys = serving.signing_keys()
     assert [kid for kid, _ in verdicts(serving, keys)].count(second) == 20

@@ -122,6 +122,23 @@ def test_topics_of_acks_and_workers_may_have_several_partitions(kafka, tmp_path)
         installation.stop()
 
 
+def test_a_topic_of_the_audit_trail_with_several_partitions_is_told_with_what_to_do(kafka, tmp_path):
+    installation = Installation(kafka, tmp_path)
+    topics = installation.topics
+    try:
+        topics.create(topics.audit, 3)
+        installation.add_environment("production")
+        told = (f'nobody can verify the audit trail" topic={topics.audit} partitions=3 advice="keep a dump of its partition 0 and delete it: '
+                'jwk-api makes it again with one"')
+        assert told in installation.start_api().log()
+        assert installation.api.stop() == 0
+        topics.delete(topics.audit)
+        assert "nobody can verify" not in installation.start_api().log()
+        assert topics.partition_count(topics.audit) == 1
+    finally:
+        installation.stop()
+
+
 def test_a_topic_made_again_with_fewer_partitions_is_followed_by_workers_that_run(kafka, tmp_path):
     installation = Installation(kafka, tmp_path)
     try:

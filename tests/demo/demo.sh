@@ -12,7 +12,8 @@ pids=()
 
 stop() {
     status=$?
-    trap - EXIT INT TERM
+    trap - EXIT
+    trap '' INT TERM # what was begun is ended: a second Ctrl-C would leave keys behind
     # In the reverse order of their start: workers say goodbye while the broker is still there.
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         kill "${pids[i]}" 2>/dev/null || true
@@ -27,11 +28,12 @@ stop() {
 trap stop EXIT
 trap 'exit 0' INT TERM
 
-# start NAME COMMAND...: runs it in the background until its address file is there, and prints the address.
+# start NAME COMMAND...: runs it in the background until its address file is there, and sets the address. Ctrl-C is for this script
+# alone, which ends them in their order.
 start() {
     local name=$1
     shift
-    "$@" --address-file "$directory/$name.address" 2>"$directory/$name.log" &
+    setsid "$@" --address-file "$directory/$name.address" 2>"$directory/$name.log" &
     pids+=($!)
     for _ in $(seq 200); do
         [ -s "$directory/$name.address" ] && { address=$(cat "$directory/$name.address"); return; }
