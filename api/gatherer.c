@@ -121,6 +121,7 @@ static void pass_deadlines(struct gatherer *gatherer, int64_t now) {
     while ((top = heap_top(&gatherer->deadlines)) && top->due <= now) {
         struct deployment *deployment = (struct deployment *)((char *)top - offsetof(struct deployment, deadline));
         deployment_give_up(deployment, NULL);
+        gatherer->waited_in_vain = true;
         metric_add(&timeouts, 1);
         log_info("deployment wait ended", "deployment", deployment->change.deployment_id, "after_ms",
                  LOG_NUMBER(deployment->wait_ms));
@@ -161,9 +162,11 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
     entry->offset = record->offset + 1;
     gatherer_note_read(entry);
     if (strcmp(topic, gatherer->options.topics->acks) == 0) {
+        gatherer->ack_at = now;
         gatherer_on_ack(gatherer, record);
         gathered_set_offset(gatherer->gathered, record->partition, record->offset + 1);
     } else {
+        gatherer->presence_at = now;
         gatherer_on_presence(gatherer, record, now);
         gatherer_look_for_end(gatherer, record);
     }
@@ -226,6 +229,11 @@ static int time_left(const struct gatherer *gatherer, int64_t now) {
     return due <= now ? 0 : (int)(due - now);
 }
 
+/* Whether a topic may be gone, or have a partition that is not read: then it is looked at though that holds those up who wait. */
+static bool is_in_doubt(const struct gatherer *gatherer, int64_t now) {
+    return gatherer->waited_in_vain || now - gatherer->ack_at >= SILENT_MS || now - gatherer->presence_at >= SILENT_MS;
+}
+
 static void *gatherer_main(void *context) {
     struct gatherer *gatherer = context;
     rd_kafka_message_t **records = memory_new(BATCH * sizeof *records);
@@ -252,8 +260,7 @@ static void *gatherer_main(void *context) {
             gatherer_retry_refused(gatherer, now);
         kafka_health_check(gatherer->consumer, UNWELL_TIMEOUT_MS);
         if (gatherer->next_partitions_check <= now) {
-            /* It may take a moment. */
-            if (!gatherer->deployments || now - gatherer->last_partitions_check >= PARTITIONS_LATEST_MS)
+            if (!gatherer->deployments || is_in_doubt(gatherer, now))
                 gatherer_check_partitions(gatherer, now);
             else
                 gatherer->next_partitions_check = now + PARTITIONS_PUT_OFF_MS;
@@ -273,8 +280,8 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     struct gatherer *gatherer = memory_new(sizeof *gatherer);
     gatherer->options = *options;
     gatherer->next_expiry = gatherer->next_refused_retry = INT64_MAX;
-    gatherer->last_partitions_check = clock_monotonic_ms();
-    gatherer->next_partitions_check = gatherer->last_partitions_check + PARTITIONS_CHECK_MS;
+    gatherer->ack_at = gatherer->presence_at = clock_monotonic_ms();
+    gatherer->next_partitions_check = gatherer->ack_at + PARTITIONS_CHECK_MS;
     pthread_mutex_init(&gatherer->lock, NULL);
     pthread_mutex_init(&gatherer->replicas_lock, NULL);
     clock_condition_init(&gatherer->caught_up_changed);

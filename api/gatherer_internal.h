@@ -14,8 +14,8 @@
 
 enum {
     PARTITIONS_CHECK_MS = 10000,  /* from one look at the topics to the next … */
-    PARTITIONS_LATEST_MS = 20000, /* … and at most so long, since it is put off while somebody waits: under load always */
-    PARTITIONS_PUT_OFF_MS = 1000, /* … by this much each time */
+    PARTITIONS_PUT_OFF_MS = 1000, /* … which is put off by this much while somebody waits, and nothing tells that a topic is gone */
+    SILENT_MS = 10000,            /* so long without an ack, or without a heartbeat, may be because its topic is gone */
 };
 
 struct gatherer {
@@ -37,7 +37,9 @@ struct gatherer {
     struct enrolling *enrolling;
     struct log_limit acks_limit, presence_limit; /* of what anybody can write to the topics */
     int64_t refused_before;                      /* presence of before this start that was refused while it was read back */
-    int64_t next_expiry, last_round, next_partitions_check, last_partitions_check;
+    int64_t next_expiry, last_round, next_partitions_check;
+    int64_t ack_at, presence_at; /* when the last of its topic was read; by the monotonic clock, or of the start */
+    bool waited_in_vain;         /* somebody has, since the last look at the topics */
     int64_t next_refused_retry; /* INT64_MAX while no partition is refused */
 
     atomic_bool is_overtaken; /* set by the thread */

@@ -148,8 +148,8 @@ void gatherer_on_consumer_error(struct gatherer *gatherer, const rd_kafka_messag
 }
 
 void gatherer_check_partitions(struct gatherer *gatherer, int64_t now) {
-    gatherer->last_partitions_check = now;
     gatherer->next_partitions_check = now + PARTITIONS_CHECK_MS;
+    gatherer->waited_in_vain = false;
     const struct kafka_topics *topics = gatherer->options.topics;
     struct kafka_topic_spec specs[] = {
         {.name = topics->acks}, {.name = topics->workers}, {.name = topics->events}, {.name = topics->audit}};
