@@ -23,8 +23,8 @@ struct announcer {
     char *enrolment;     /* NULL: not enrolled */
     int64_t seen;        /* behind what was examined of the topic as it is now; 0: nothing */
     int64_t said_after;  /* of the last hello */
-    int64_t previous;    /* the incarnation before that hello, when the topic is still the same; -1: none */
-    int64_t incarnation; /* -1: no hello was delivered */
+    int64_t previous;    /* the incarnation before that hello; -1: none */
+    int64_t incarnation; /* -1: no hello was delivered in the topic as it is now */
     bool announced;
     unsigned on_the_way; /* records whose delivery report is not in */
 };
@@ -103,7 +103,7 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
     if (kind == PRESENCE_HELLO) {
         announcer->announced = false;
         announcer->said_after = announcement->after;
-        announcer->previous = announcer->seen > 0 ? announcer->incarnation : -1;
+        announcer->previous = announcer->incarnation;
     }
     rd_kafka_resp_err_t result =
         rd_kafka_producev(announcer->options.producer, RD_KAFKA_V_TOPIC(announcer->options.topic),
@@ -125,6 +125,7 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
 void announcer_forget(struct announcer *announcer) {
     announcer->announced = false;
     announcer->seen = 0;
+    announcer->incarnation = -1;
 }
 
 enum announcer_event announcer_delivered(struct announcer *announcer, const rd_kafka_message_t *record) {
@@ -165,7 +166,7 @@ int64_t announcer_incarnation(const struct announcer *announcer) {
 }
 
 int64_t announcer_seen(const struct announcer *announcer) {
-    return announcer->seen;
+    return announcer->incarnation >= announcer->seen ? announcer->incarnation + 1 : announcer->seen;
 }
 int64_t announcer_unknown_from(const struct announcer *announcer) {
     return announcer->said_after;

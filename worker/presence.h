@@ -59,8 +59,8 @@ enum announcer_event announcer_delivered(struct announcer *announcer, const rd_k
 bool announcer_is_announced(const struct announcer *announcer); /* the last hello was delivered */
 bool announcer_is_busy(const struct announcer *announcer);      /* something said was not delivered yet */
 int64_t announcer_incarnation(const struct announcer *announcer);
-/* Behind the last record that announcer_examine() has looked at, which a hello that is said again tells to have known: one who
- * says to know more than was read would overtake a worker that has started as this replica since. 0: none. */
+/* Behind the last record that announcer_examine() has looked at, or the own hello, which a hello that is said again tells to have
+ * known: one who says to know more would overtake a worker that has started as this replica since. 0: none. */
 int64_t announcer_seen(const struct announcer *announcer);
 /* The topic was made again: what was seen of it is no more, and nobody there knows this worker. */
 void announcer_forget(struct announcer *announcer);

@@ -162,7 +162,7 @@ def test_one_that_wakes_after_a_later_start_is_fenced_though_its_files_are_read_
     first.reload()
     first.resume()
     assert first.wait_exit() == FENCED
-    assert first.log().count("event=announced") == 2 and second.running
+    assert second.running
     wait_until(lambda: installation.api.update(project, "a", {"description": "b"}).json["deploymentResult"]["success"],
                "the later one counts")
 
