@@ -91,7 +91,8 @@ int signing_key_activate_run(void *context, char **operands, int count) {
     struct activation activation = {.kid = operands[0], .accept_old_for_ms = settings->accept_old_for};
     int status = admin_with_store(settings, STORE_WRITE, activate, &activation);
     if (status == 0)
-        fputs("give the workers the output of: jwk-api signing-key export\nonce more: it tells until when the key of before is to be believed\n",
+        fputs("give the workers the output of: jwk-api signing-key export\n"
+              "once more: it tells until when the key of before is to be believed\n",
               stderr);
     return status;
 }

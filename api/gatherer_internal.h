@@ -14,7 +14,7 @@
 
 enum {
     PARTITIONS_CHECK_MS = 10000,  /* from one look at the topics to the next … */
-    PARTITIONS_PUT_OFF_MS = 1000, /* … which is put off by this much while somebody waits, and nothing tells that a topic is gone */
+    PARTITIONS_PUT_OFF_MS = 1000, /* … put off by this much while somebody waits, and nothing tells that one is gone */
     SILENT_MS = 10000,            /* so long without an ack, or without a heartbeat, may be because its topic is gone */
 };
 

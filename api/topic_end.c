@@ -226,8 +226,7 @@ void topic_end_free(struct topic_end *end) {
  * it has not, compaction has left nothing of the store: events of the newer key have taken the place of its own, as they do
  * some time after each change of the key. A forger would have to displace the last event of each partition, which takes the
  * keys from new replicas in any case. Adopting ends both: the store is ahead afterwards. */
-static int judge_claims(struct topic_end *end, const struct topic_change *stored, const char *topic,
-                        struct error *error) {
+static int judge_claims(struct topic_end *end, const struct topic_change *stored, const char *topic, struct error *error) {
     int status =
         error_set(error, ERROR_CONFLICT,
                   "topic %s goes on in this store's name (up to change %lld of epoch %lld; the store ends with change %lld of "
@@ -242,8 +241,7 @@ static int judge_claims(struct topic_end *end, const struct topic_change *stored
     return 0;
 }
 
-int topic_end_check(struct topic_end *end, const struct store_identity *identity, const char *topic,
-                    struct error *error) {
+int topic_end_check(struct topic_end *end, const struct store_identity *identity, const char *topic, struct error *error) {
     if (end->source[0])
         return error_set(error, ERROR_CONFLICT,
                          "topic %s holds events of another installation (%s) and this store is %s: if its data directory was "

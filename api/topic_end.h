@@ -40,7 +40,8 @@ int topic_end_read(const struct kafka_settings *settings, const char *topic, str
 void topic_end_free(struct topic_end *end);
 /* ERROR_CONFLICT with a sentence that says what to do when the topic is ahead of the store, or is another installation's. Logs
  * what could be either that or a forgery, and says that the end is in doubt: TOPIC_END_DOUBT is for whoever asks later. */
-#define TOPIC_END_DOUBT "events under a key that the store does not have go further than the store: the log of the start says what to do"
+#define TOPIC_END_DOUBT                                                                                                      \
+    "events under a key that the store does not have go further than the store: the log of the start says what to do"
 int topic_end_check(struct topic_end *end, const struct store_identity *identity, const char *topic,
                     struct error *error) MUST_CHECK;
 
