@@ -36,8 +36,8 @@ static void tell_bad(struct log_limit *limit, const char *event, const rd_kafka_
     int64_t suppressed;
     if (log_limit_allows(limit, clock_monotonic_ms(), &suppressed))
         log_warning(event, "topic", rd_kafka_topic_name(record->rkt), "partition", LOG_NUMBER(record->partition), "offset",
-                    LOG_NUMBER(record->offset), "environment", environment, "replica", replica, "reason", reason, "suppressed",
-                    suppressed ? LOG_NUMBER(suppressed) : NULL);
+                    LOG_NUMBER(record->offset), "environment", environment, "replica", replica, "reason", reason,
+                    LOG_SUPPRESSED(suppressed));
 }
 
 /* Judges the signature of an ack of the present worker of a replica. */

@@ -91,8 +91,7 @@ static void write_counted(struct api *api, struct text *body) {
     int64_t suppressed;
     struct store *store = readers_take(api->readers, &error);
     if ((!store || write_of_store(api, store, body, &error)) && log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
-        log_error("metrics of the store can not be read", "reason", error.message, "suppressed",
-                  suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+        log_error("metrics of the store can not be read", "reason", error.message, LOG_SUPPRESSED(suppressed));
     readers_give(api->readers, store);
 }
 

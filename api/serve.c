@@ -101,29 +101,33 @@ struct topics_found {
 };
 
 static int create_topics(struct service *service, struct topics_found *found, struct error *error) {
+    enum { EVENTS, ACKS, WORKERS, AUDIT, COUNT };
     const struct settings *settings = service->settings;
     char acks_retention[32];
     snprintf(acks_retention, sizeof acks_retention, "%lld", ACKS_RETENTION_DAYS * 86400000LL);
-    struct kafka_topic_spec specs[] = {
-        {.name = service->topics.events,
-         .partitions = service->partitions > 0 ? service->partitions : (int)settings->partitions,
-         .partitions_max = POSITION_COUNT_MAX, /* heartbeats name each */
-         /* Auditors see every event for at least a week; the compacted rest lets a new replica read every key. */
-         .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms", "604800000",
-                    "max.message.bytes", "1048576"}},
-        {.name = service->topics.acks, .partitions = 1, .config = {"cleanup.policy", "delete", "retention.ms", acks_retention}},
-        {.name = service->topics.workers,
-         .partitions = 1,
-         /* Small segments, so that a start reads minutes of heartbeats and not weeks. */
-         .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1",
-                    "max.compaction.lag.ms", "600000"}},
-        {.name = service->topics.audit,
-         .partitions = 1, /* one order */
-         .config = {"cleanup.policy", "delete", "retention.ms", "-1", "retention.bytes", "-1", "max.message.bytes", "1048576"}},
+    struct kafka_topic_spec specs[COUNT] = {
+        [EVENTS] = {.name = service->topics.events,
+                    .partitions = service->partitions > 0 ? service->partitions : (int)settings->partitions,
+                    .partitions_max = POSITION_COUNT_MAX, /* heartbeats name each */
+                    /* Auditors see every event for at least a week; the compacted rest lets a new replica read every key. */
+                    .config = {"cleanup.policy", "compact", "min.compaction.lag.ms", "604800000", "delete.retention.ms",
+                               "604800000", "max.message.bytes", "1048576"}},
+        [ACKS] = {.name = service->topics.acks,
+                  .partitions = 1,
+                  .config = {"cleanup.policy", "delete", "retention.ms", acks_retention}},
+        [WORKERS] = {.name = service->topics.workers,
+                     .partitions = 1,
+                     /* Small segments, so that a start reads minutes of heartbeats and not weeks. */
+                     .config = {"cleanup.policy", "compact", "segment.ms", "600000", "min.cleanable.dirty.ratio", "0.1",
+                                "max.compaction.lag.ms", "600000"}},
+        [AUDIT] = {.name = service->topics.audit,
+                   .partitions = 1, /* one order */
+                   .config = {"cleanup.policy", "delete", "retention.ms", "-1", "retention.bytes", "-1", "max.message.bytes",
+                              "1048576"}},
     };
-    if (kafka_create_topics(&service->kafka, specs, sizeof specs / sizeof *specs, (int)settings->replication, error))
+    if (kafka_create_topics(&service->kafka, specs, COUNT, (int)settings->replication, error))
         return -1;
-    *found = (struct topics_found){specs[0].partitions_found, specs[3].partitions_found, specs[0].created};
+    *found = (struct topics_found){specs[EVENTS].partitions_found, specs[AUDIT].partitions_found, specs[EVENTS].created};
     return 0;
 }
 
@@ -169,24 +173,33 @@ static int check_topic_end(struct service *service, struct store *store, struct 
     return status;
 }
 
-/* A topic that somebody else has made, or a broker by itself, may not be compacted: it loses the keys that do not change. And a
- * trail in several partitions would have no order: who verifies it refuses to. */
-static void check_topics(struct service *service, const struct topics_found *found) {
+/* Tells when a topic has another setting than it would have been made with. */
+static void check_setting(const struct service *service, const char *topic, const char *name, const char *expected,
+                          const char *event, const char *advice) {
     struct error error;
+    char *setting = kafka_topic_setting(&service->kafka, topic, name, &error);
+    if (!setting)
+        log_debug("a topic's setting is not known", "topic", topic, "setting", name, "reason", error.message);
+    else if (strcmp(setting, expected) != 0)
+        log_error(event, "topic", topic, name, setting, "advice", advice);
+    free(setting);
+}
+
+/* A topic that somebody else has made, or a broker by itself, may not be compacted: it loses the keys that do not change. A
+ * trail in several partitions would have no order: who verifies it refuses to. And one that is kept for a week has no
+ * beginning. */
+static void check_topics(struct service *service, const struct topics_found *found) {
     if (found->audit_partitions > 1)
         log_error("the topic has several partitions, so that nobody can verify the audit trail", "topic", service->topics.audit,
                   "partitions", LOG_NUMBER(found->audit_partitions), "advice",
                   "keep a dump of its partition 0 and delete it: jwk-api makes it again with one");
     if (service->kafka.embedded)
         return;
-    char *policy = kafka_topic_setting(&service->kafka, service->topics.events, "cleanup.policy", &error);
-    if (!policy)
-        log_debug("whether the topic is compacted is not known", "topic", service->topics.events, "reason", error.message);
-    else if (strcmp(policy, "compact") != 0)
-        log_error("the topic loses events when they are old, so that new replicas will lack keys", "topic",
-                  service->topics.events, "cleanup.policy", policy, "advice",
+    check_setting(service, service->topics.events, "cleanup.policy", "compact",
+                  "the topic loses events when they are old, so that new replicas will lack keys",
                   "delete it: jwk-api makes it again as it should be, and publishes every JWK");
-    free(policy);
+    check_setting(service, service->topics.audit, "retention.ms", "-1", "the topic loses audit lines when they are old",
+                  "set its retention.ms to -1, or keep what is read of it elsewhere");
 }
 
 /* Makes the topics that are missing, and checks what is on them: again when one goes away meanwhile, since somebody is deleting

@@ -194,7 +194,7 @@ static void tell_refused(const struct call *call) {
     if (!log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
         return;
     http_request_peer(call->request, peer);
-    log_info("client refused", "peer", peer, "suppressed", suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+    log_info("client refused", "peer", peer, LOG_SUPPRESSED(suppressed));
 }
 
 void token_endpoint_issue(struct call *call) {

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "log.h"
+
 enum {
     LOG_LIMIT_LINES = 10,        /* that are written … */
     LOG_LIMIT_PERIOD_MS = 10000, /* … in so long */
@@ -20,5 +22,7 @@ struct log_limit {
 /* Whether a line may be written now (monotonic ms). *suppressed gets how many were not since the last one: the line is to tell
  * it. Thread-safe. */
 bool log_limit_allows(struct log_limit *limit, int64_t now, int64_t *suppressed);
+/* Its pair of key and value in that line; left out when there were none. */
+#define LOG_SUPPRESSED(count) "suppressed", ((count) > 0 ? LOG_NUMBER(count) : NULL)
 
 #endif

@@ -145,8 +145,7 @@ static void tell_refused(gnutls_session_t session, int result, unsigned status) 
     if (result == GNUTLS_E_SUCCESS)
         gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &reason, 0);
     log_info("client certificate refused", "peer", peer, "reason",
-             reason.data != NULL ? (const char *)reason.data : gnutls_strerror(result), "suppressed",
-             suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+             reason.data != NULL ? (const char *)reason.data : gnutls_strerror(result), LOG_SUPPRESSED(suppressed));
     gnutls_free(reason.data);
 }
 

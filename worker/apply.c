@@ -145,7 +145,7 @@ static void log_skipped(const char *what, const struct apply_record *record, con
         shown = key;
     }
     log_warning(what, "partition", LOG_NUMBER(record->partition), "offset", LOG_NUMBER(record->offset), "key", shown, "verdict",
-                verdict, "reason", reason, "suppressed", suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+                verdict, "reason", reason, LOG_SUPPRESSED(suppressed));
 }
 
 /* The sets that a transaction changes. They are made stale after the commit: before it, a reader could build the old set again.

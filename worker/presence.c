@@ -185,8 +185,7 @@ static bool read_hello(const struct announcer *announcer, const rd_kafka_message
     if (presence_decode(record->payload, record->len, PRESENCE_HELLO, hello, &problem)) {
         if (log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
             log_warning("malformed presence skipped", "partition", LOG_NUMBER(record->partition), "offset",
-                        LOG_NUMBER(record->offset), "reason", problem.message, "suppressed",
-                        suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+                        LOG_NUMBER(record->offset), "reason", problem.message, LOG_SUPPRESSED(suppressed));
         return false;
     }
     bool is_ours = strcmp(hello->environment, announcer->options.environment) == 0 &&
@@ -198,8 +197,7 @@ static bool read_hello(const struct announcer *announcer, const rd_kafka_message
         metric_add(&metric_presence_refused, 1);
         if (log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
             log_warning("hello refused", "offset", LOG_NUMBER(record->offset), "worker", hello->worker, "verdict",
-                        signature_verdict_name(verdict), "reason", problem.message, "suppressed",
-                        suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+                        signature_verdict_name(verdict), "reason", problem.message, LOG_SUPPRESSED(suppressed));
     }
     if (is_ours && verdict == SIGNATURE_VALID)
         return true;

@@ -64,8 +64,7 @@ static void respond_failure(struct http_request *request, const struct error *pr
     static struct log_limit limit;
     int64_t suppressed;
     if (log_limit_allows(&limit, clock_monotonic_ms(), &suppressed))
-        log_error("request failed", "path", http_request_path(request), "reason", problem->message, "suppressed",
-                  suppressed > 0 ? LOG_NUMBER(suppressed) : NULL);
+        log_error("request failed", "path", http_request_path(request), "reason", problem->message, LOG_SUPPRESSED(suppressed));
     respond_error(request, 500, "internal_error", "The replica can not read its state");
 }
 
