@@ -52,7 +52,10 @@ struct MHD_Response *answer_plumbing_error(void *context, const struct http_requ
     (void)context;
     if (status != 413)
         return answer_error(status, NULL);
-    char *message = memory_format("The request body is larger than the limit of %zu bytes", http_request_body_limit(request));
+    size_t limit = http_request_body_limit(request);
+    if (limit == 0)
+        return answer_error(status, "The request has a body, and this operation takes none");
+    char *message = memory_format("The request body is larger than the limit of %zu bytes", limit);
     struct MHD_Response *response = answer_error(status, message);
     free(message);
     return response;
@@ -104,8 +107,24 @@ void answer_not_modified(struct call *call, const char *etag) {
 
 /* ---- deployments ---- */
 
-const char *answer_environment_message(enum event_operation operation, const char *message) {
+static const char *environment_message(enum event_operation operation, const char *message) {
     return message ? message : operation == EVENT_DELETE ? "Undeployed successfully" : "Deployed successfully";
+}
+
+const char *answer_open_message(enum event_operation operation) {
+    return operation == EVENT_DELETE ? "Undeployment is in progress" : "Deployment is in progress";
+}
+
+enum result_state answer_result_state(const struct store_result *result) {
+    return result->state == RESULT_PENDING && result->removed_at ? RESULT_FAILED : result->state;
+}
+
+const char *answer_result_message(enum event_operation operation, const struct store_result *result) {
+    if (result->state != answer_result_state(result))
+        return "The environment was removed before it confirmed";
+    if (!result->message && result->state != RESULT_SUCCEEDED)
+        return answer_open_message(operation);
+    return environment_message(operation, result->message);
 }
 
 /* The sentence over all environments; a new string. */
@@ -144,7 +163,7 @@ void answer_write_result(struct text *text, enum event_operation operation, cons
         text_json_open(text, NULL, '{');
         text_json_string(text, "environmentName", environments[i].name);
         text_json_boolean(text, "success", environments[i].success);
-        text_json_string(text, "message", answer_environment_message(operation, environments[i].message));
+        text_json_string(text, "message", environment_message(operation, environments[i].message));
         text_json_close(text, '}');
     }
     text_json_close(text, ']');
@@ -220,13 +239,13 @@ void answer_deployment(struct call *call, const struct deployment *deployment) {
     free(environments);
 }
 
-void answer_accepted(struct call *call, const char *deployment_id) {
+void answer_accepted(struct call *call, enum event_operation operation, const char *deployment_id) {
     struct text body = TEXT_EMPTY;
     text_json_open(&body, NULL, '{');
     text_json_boolean(&body, "success", true);
     text_json_open(&body, "deploymentResult", '{');
     text_json_boolean(&body, "success", false);
-    text_json_string(&body, "message", "Deployment is in progress");
+    text_json_string(&body, "message", answer_open_message(operation));
     text_json_open(&body, "environmentResults", '[');
     text_json_close(&body, ']');
     text_json_close(&body, '}');

@@ -33,7 +33,7 @@ void answer_outcomes(struct call *call, enum event_operation operation, const st
 /* Answers a change that had nothing to deploy. */
 void answer_nothing_deployed(struct call *call);
 /* Answers 202: the change is recorded and nobody waits. deployment_id NULL leaves Location out. */
-void answer_accepted(struct call *call, const char *deployment_id);
+void answer_accepted(struct call *call, enum event_operation operation, const char *deployment_id);
 
 /* The path of a deployment of the call's project, for Location; a new string. */
 char *answer_location(const struct call *call, const char *deployment_id);
@@ -41,7 +41,11 @@ char *answer_location(const struct call *call, const char *deployment_id);
 void answer_write_result(struct text *text, enum event_operation operation, const struct answer_environment *environments,
                          size_t count);
 void answer_write_no_result(struct text *text);
-/* The sentence for one environment. */
-const char *answer_environment_message(enum event_operation operation, const char *message);
+/* The state of an environment's stored result as it is told: one that waits for a removed environment waits no more. */
+enum result_state answer_result_state(const struct store_result *result);
+/* The sentence for it. */
+const char *answer_result_message(enum event_operation operation, const struct store_result *result);
+/* The sentence while it is open. */
+const char *answer_open_message(enum event_operation operation);
 
 #endif

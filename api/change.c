@@ -84,7 +84,7 @@ static void announce_all(struct change *change) {
     for (size_t i = 0; i < change->more_count; i++)
         change_announce(api, &change->more[i], change->operation, wait_ms, settled, group);
     if (respond_async)
-        answer_accepted(call, NULL);
+        answer_accepted(call, change->operation, NULL);
 }
 
 static void done(struct job *job, int status, const struct error *error) {
@@ -113,7 +113,7 @@ static void done(struct job *job, int status, const struct error *error) {
     memcpy(deployment_id, change->recorded.deployment_id, sizeof deployment_id);
     if (call->respond_async) {
         change_announce(api, &change->recorded, change->operation, call->wait_ms, on_settled_unwatched, keep_place(call));
-        answer_accepted(call, deployment_id);
+        answer_accepted(call, change->operation, deployment_id);
     } else {
         change_announce(api, &change->recorded, change->operation, call->wait_ms, on_settled, call);
     }

@@ -60,48 +60,60 @@ struct view {
 static enum result_state state_of(const struct store_deployment *deployment) {
     enum result_state state = RESULT_SUCCEEDED;
     for (size_t i = 0; i < deployment->result_count; i++) {
-        if (deployment->results[i].state == RESULT_FAILED)
+        enum result_state one = answer_result_state(&deployment->results[i]);
+        if (one == RESULT_FAILED)
             return RESULT_FAILED;
-        if (deployment->results[i].state == RESULT_PENDING)
+        if (one == RESULT_PENDING)
             state = RESULT_PENDING;
     }
     return state;
 }
 
-static const char *message_of(const struct store_deployment *deployment, const struct store_result *result) {
-    if (!result->message && result->state == RESULT_PENDING)
-        return deployment->operation == EVENT_DELETE ? "Undeployment is in progress" : "Deployment is in progress";
-    return answer_environment_message(deployment->operation, result->message);
+/* Whether an environment that has failed is still there. */
+static bool is_tried_again(const struct store_deployment *deployment) {
+    for (size_t i = 0; i < deployment->result_count; i++)
+        if (deployment->results[i].state == RESULT_FAILED && !deployment->results[i].removed_at)
+            return true;
+    return false;
+}
+
+static const char *overall_message(const struct store_deployment *deployment, enum result_state state) {
+    static const char *const words[][4] = {
+        {"No environments were defined; nothing was deployed", "Deployment completed successfully",
+         "Deployment failed in at least one environment; it is tried again",
+         "Deployment is not complete: an environment was removed before it confirmed"},
+        {"No environments were defined; nothing was undeployed", "Undeployment completed successfully",
+         "Undeployment failed in at least one environment; it is tried again",
+         "Undeployment is not complete: an environment was removed before it confirmed"}};
+    const char *const *sentences = words[deployment->operation == EVENT_DELETE];
+    if (deployment->result_count == 0)
+        return sentences[0];
+    if (state == RESULT_PENDING)
+        return answer_open_message(deployment->operation);
+    return sentences[state == RESULT_SUCCEEDED ? 1 : is_tried_again(deployment) ? 2 : 3];
+}
+
+/* When it was settled; 0 before that. */
+static int64_t settled_at(const struct store_result *result) {
+    return result->settled_at || answer_result_state(result) == RESULT_PENDING ? result->settled_at : result->removed_at;
 }
 
 static void write_results(struct text *body, const struct store_deployment *deployment) {
-    static const char *const words[][3] = {{"No environments were defined; nothing was deployed", "Deployment is in progress",
-                                            "Deployment completed successfully"},
-                                           {"No environments were defined; nothing was undeployed",
-                                            "Undeployment is in progress", "Undeployment completed successfully"}};
     enum result_state state = state_of(deployment);
-    const char *const *sentences = words[deployment->operation == EVENT_DELETE];
     text_json_open(body, "deploymentResult", '{');
     text_json_boolean(body, "success", deployment->result_count > 0 && state == RESULT_SUCCEEDED);
-    if (deployment->result_count == 0)
-        text_json_string(body, "message", sentences[0]);
-    else if (state == RESULT_FAILED)
-        text_json_string(body, "message",
-                         deployment->operation == EVENT_DELETE
-                             ? "Undeployment failed in at least one environment; it is tried again"
-                             : "Deployment failed in at least one environment; it is tried again");
-    else
-        text_json_string(body, "message", sentences[state == RESULT_PENDING ? 1 : 2]);
+    text_json_string(body, "message", overall_message(deployment, state));
     text_json_open(body, "environmentResults", '[');
     for (size_t i = 0; i < deployment->result_count; i++) {
         const struct store_result *result = &deployment->results[i];
+        int64_t settled = settled_at(result);
         char time[CLOCK_TEXT_SIZE];
         text_json_open(body, NULL, '{');
         text_json_string(body, "environmentName", result->environment_name);
         text_json_boolean(body, "success", result->state == RESULT_SUCCEEDED);
-        text_json_string(body, "message", message_of(deployment, result));
-        text_json_string(body, "state", result_names[result->state]);
-        text_json_string(body, "time", result->settled_at ? clock_format(result->settled_at, time) : NULL);
+        text_json_string(body, "message", answer_result_message(deployment->operation, result));
+        text_json_string(body, "state", result_names[answer_result_state(result)]);
+        text_json_string(body, "time", settled ? clock_format(settled, time) : NULL);
         text_json_close(body, '}');
     }
     text_json_close(body, ']');

@@ -166,9 +166,7 @@ static void rebuild_deployment(void *context, const struct store_deployment *dep
         if (!environment->success || (success && !result->message))
             continue;
         free((char *)environment->message);
-        environment->message = memory_string(result->message                         ? result->message
-                                             : deployment->operation == EVENT_DELETE ? "Undeployment is in progress"
-                                                                                     : "Deployment is in progress");
+        environment->message = memory_string(answer_result_message(deployment->operation, result));
         environment->success = success;
     }
 }

@@ -297,6 +297,7 @@ struct store_result {
     enum result_state state;
     const char *message, *replicas;
     int64_t settled_at; /* 0: pending */
+    int64_t removed_at; /* of the environment; 0: it is there */
 };
 int store_find_deployment(struct store *store, const char *uid,
                           void (*visit)(void *context, const struct store_deployment *deployment), void *context,

@@ -20,7 +20,8 @@ static int read_results(struct store *store, int64_t sequence, struct store_resu
                         struct error *error) {
     sqlite3_stmt *statement =
         store_statement(store,
-                        "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0) FROM deployment_result"
+                        "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0), coalesce(removed_at, 0)"
+                        " FROM deployment_result"
                         " JOIN environment ON environment.id = environment_id WHERE deployment_id = ?1 ORDER BY name LIMIT ?2",
                         error);
     if (!statement)
@@ -37,6 +38,7 @@ static int read_results(struct store *store, int64_t sequence, struct store_resu
             .message = memory_string(store_text(statement, 3)),
             .replicas = memory_string(store_text(statement, 4)),
             .settled_at = sqlite3_column_int64(statement, 5),
+            .removed_at = sqlite3_column_int64(statement, 6),
         };
     }
     return row;

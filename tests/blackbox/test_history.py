@@ -98,6 +98,30 @@ def test_so_it_is_when_one_environment_had_failed_long_before_another_succeeded(
     assert staging == ("staging", True, "Deployed successfully")
 
 
+@pytest.mark.parametrize("change", ["update", "delete"])
+def test_what_waits_for_an_environment_is_over_once_that_is_removed(installation, project, change):
+    installation.add_environment("production")
+    installation.add_environment("staging")
+    installation.start_api()
+    installation.start_worker("production")
+    installation.wait_connected("production")
+    created(installation, project)
+    api, noun = installation.api, "Undeployment" if change == "delete" else "Deployment"
+    answer = api.delete(project, "my-jwk") if change == "delete" else api.update(project, "my-jwk", {"description": "x"})
+    location = answer.headers["Location"]
+    assert api.deployment(location)["state"] == "IN_PROGRESS"
+    installation.admin("environment", "remove", "staging")
+    deployment = api.deployment(location)
+    assert deployment["state"] == "FAILED"
+    result = deployment["deploymentResult"]
+    assert (result["success"], result["message"]) == (False, f"{noun} is not complete: an environment was removed before it confirmed")
+    production, staging = result["environmentResults"]
+    assert (production["state"], production["success"]) == ("SUCCEEDED", True)
+    assert (staging["state"], staging["message"]) == ("FAILED", "The environment was removed before it confirmed")
+    assert staging["time"] > deployment["startTime"]
+    assert page(installation, project_path(project))["resultList"][0] == deployment
+
+
 def test_history_never_holds_key_material(embedded_system, project):
     key = new_key("EC", kid="k")
     created(embedded_system, project, key=key)

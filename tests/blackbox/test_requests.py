@@ -209,6 +209,12 @@ def send_chunks(system, connection, path, count):
         connection.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_body_where_none_is_taken_is_told_so(embedded_system, project, jwk, method):
+    sentence = refused(embedded_system.api.request(method, jwk_path(project, jwk), b"{}"), 413, "content_too_large")
+    assert sentence == "The request has a body, and this operation takes none"
+
+
 def test_chunked_body_over_the_limit_is_answered_413(embedded_system, project, jwk):
     with embedded_system.api.raw() as connection:
         send_chunks(embedded_system, connection, jwk_path(project, jwk), BODY_LIMIT // 0x10000 + 4)

@@ -100,6 +100,13 @@ def test_respond_async_is_answered_202_at_once_and_the_location_tells_the_outcom
     assert worker.names(project) == ["b"]
 
 
+def test_an_accepted_delete_is_told_as_an_undeployment(embedded_system, project):
+    assert embedded_system.api.create(project, "a").status == 200
+    answer = embedded_system.api.delete(project, "a", prefer="respond-async")
+    assert answer.status == 202
+    assert answer.json["deploymentResult"]["message"] == "Undeployment is in progress"
+
+
 def test_location_of_every_answer_names_its_deployment(system, project):
     identifiers = set()
     for answer, operation in ((system.api.create(project, "a"), "create"), (system.api.update(project, "a", {"name": "b"}), "update"),
