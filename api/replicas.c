@@ -135,6 +135,8 @@ static bool is_current(struct replica *replica, const struct presence *presence,
     }
     if (presence->incarnation < replica->incarnation)
         return false; /* a fenced worker still speaks */
+    if (replica->number > 0 && presence->number <= replica->number && strcmp(presence->worker, replica->worker) == 0)
+        return false; /* a copy of what it has said before: it would keep a dead worker alive, or take a live one out */
     if (presence->incarnation == replica->passed_over)
         return false;                      /* it will see that its hello did not count, and say another */
     return presence->incarnation < offset; /* else its hello was in an earlier topic of this name; taking it would fence the
@@ -161,6 +163,7 @@ int replicas_apply(struct replica_table *table, const struct presence *presence,
         return 0;
     int64_t incarnation = presence->kind == PRESENCE_HELLO ? offset : presence->incarnation;
     bool was_live = replica_is_live(replica);
+    replica->number = presence->number;
     if (presence->kind == PRESENCE_GOODBYE) {
         replica->incarnation = incarnation;
         snprintf(replica->worker, sizeof replica->worker, "%s", presence->worker);

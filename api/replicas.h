@@ -34,6 +34,7 @@ struct replica {
     const struct sequence_floor *floor; /* of the table */
     int64_t incarnation;                /* offset of the current worker's hello; -1: none seen */
     int64_t passed_over;                /* offset of the last hello that did not count; -1: none */
+    int64_t number;                     /* of the last record of that worker that counted; 0: it numbers none */
     struct enrolled *enrolled;          /* of the current worker; NULL: it is not enrolled. Owned */
     int64_t epoch;
     bool is_ahead;                    /* it follows a store that was adopted later: what it has is not of this one */

@@ -320,6 +320,8 @@ void presence_encode(const struct presence *presence, struct text *out) {
         text_json_string(out, "enrolment", presence->enrolment);
     if (presence->after)
         text_json_integer(out, "after", presence->after);
+    if (presence->number)
+        text_json_integer(out, "number", presence->number);
     text_json_string(out, "time", presence->time);
     text_json_close(out, '}');
 }
@@ -382,6 +384,7 @@ int presence_decode(const char *value, size_t length, enum presence_kind kind, s
         get_nullable(tree, "url", &presence->url, error) || json_get_string(tree, "version", true, &presence->version, error) ||
         json_get_array(tree, "positions", true, &positions, error) || json_get_array(tree, "failing", true, &failing, error) ||
         json_get_boolean(tree, "failingTruncated", true, &presence->failing_truncated, error) ||
+        json_get_integer(tree, "number", false, 0, COUNTER_MAX, &presence->number, error) ||
         json_get_string(tree, "time", true, &presence->time, error) || decode_proof(tree, presence, error))
         goto failed;
     int position_count = cJSON_GetArraySize(positions), failing_count = cJSON_GetArraySize(failing);

@@ -25,6 +25,7 @@ struct announcer {
     int64_t said_after;  /* of the last hello */
     int64_t previous;    /* the incarnation before that hello; -1: none */
     int64_t incarnation; /* -1: no hello was delivered in the topic as it is now */
+    int64_t number;      /* of the last record that was said */
     bool announced;
     unsigned on_the_way; /* records whose delivery report is not in */
 };
@@ -87,6 +88,7 @@ int announcer_say(struct announcer *announcer, enum presence_kind kind, const st
         .replica_key = announcer->enrolment ? signer_public_key(announcer->options.signer) : NULL,
         .enrolment = announcer->enrolment,
         .after = kind == PRESENCE_HELLO ? announcement->after : 0,
+        .number = ++announcer->number,
         .time = time,
     };
     text_reset(&announcer->value);

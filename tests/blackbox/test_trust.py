@@ -192,6 +192,28 @@ def test_an_old_hello_that_comes_again_cuts_nobody_off(shared, project):
     assert worker.running
 
 
+def test_what_a_worker_has_said_before_does_not_bring_it_back(installation):
+    """Whoever can write to the topic, another environment's worker for one, has the records of all others to copy."""
+    installation.add_environment("production")
+    installation.start_api()
+    worker = installation.start_worker("production")
+    installation.wait_connected()
+    worker.stop()
+    said = [record for record in installation.topics.read(installation.topics.workers) if record.key == "production/edge-1"]
+    heartbeat = next(record for record in reversed(said) if record.headers["ce_type"] == "jwk.worker.heartbeat.v1")
+    assert said[-1].headers["ce_type"] == "jwk.worker.goodbye.v1"
+
+    ready = 'jwk_api_replicas{environment="production",state="ready"}'
+    wait_until(lambda: metric(installation.api, ready) == 0, "it has left")
+    send(installation, [(heartbeat.key, heartbeat.headers, heartbeat.raw, heartbeat.partition), ("x", {}, b"x", heartbeat.partition)],
+         installation.topics.workers)
+    wait_until(lambda: metric(installation.api, "jwk_api_presence_malformed_total") == 1, "both are read")
+    assert metric(installation.api, ready) == 0
+    installation.topics.forged = True
+    installation.restart_worker(worker)
+    installation.wait_connected()
+
+
 # ---- what needs an installation of its own ----
 
 def test_an_event_of_before_its_tombstone_brings_no_jwk_back(installation, project):

@@ -39,7 +39,7 @@ static struct presence presence_sample(void) {
     return (struct presence){.kind = PRESENCE_HEARTBEAT, .environment = "production", .replica = "edge-1", .worker = UUID_2,
                              .incarnation = 5, .epoch = 2, .ready = true, .keys = 7, .interval_ms = 3000, .url = "http://127.0.0.1:1",
                              .version = "1.0", .positions = positions, .position_count = 2, .failing = failing, .failing_count = 2,
-                             .failing_truncated = true, .time = TIME};
+                             .failing_truncated = true, .number = 9, .time = TIME};
 }
 
 static void same(const char *one, const char *other) {
@@ -161,6 +161,7 @@ static void presences_come_back_as_they_were(void **state) {
         for (size_t i = 0; i < decoded.failing_count; i++)
             same(decoded.failing[i], failing[i]);
         assert_int_equal(decoded.failing_truncated, presence.failing_truncated);
+        assert_int_equal(decoded.number, presence.number);
         same(decoded.time, presence.time);
         presence_free(&decoded);
         text_free(&value);

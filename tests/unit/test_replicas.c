@@ -82,6 +82,45 @@ static void a_later_hello_fences_the_earlier_worker(void **state) {
     replicas_free(&table);
 }
 
+static struct presence numbered(struct presence presence, int64_t number) {
+    presence.number = number;
+    return presence;
+}
+
+static void what_a_worker_has_said_before_changes_nothing_when_it_comes_again(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    const struct presence not_ready = numbered(presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, false), 2),
+                          ready = numbered(presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), 3);
+    apply(&table, numbered(presence_of(PRESENCE_HELLO, WORKER_1, -1, false), 1), 5, 0);
+    apply(&table, not_ready, 6, 0);
+    assert_int_equal(apply(&table, ready, 7, 0).change, REPLICA_ARRIVED);
+    assert_int_equal(apply(&table, not_ready, 8, 1).change, REPLICA_SAME);
+    struct step step = apply(&table, ready, 9, OFFLINE_AFTER);
+    assert_int_equal(step.change, REPLICA_SAME);
+    assert_int_equal(step.replica->seen_at, 0);
+    assert_int_equal(apply(&table, numbered(presence_of(PRESENCE_GOODBYE, WORKER_1, 5, false), 4), 10, 2).change, REPLICA_GONE);
+    step = apply(&table, ready, 11, 3);
+    assert_false(step.replica->connected);
+    /* A number counts for its worker alone, and one that says hello again goes on. */
+    apply(&table, numbered(presence_of(PRESENCE_HELLO, WORKER_2, -1, true), 1), 12, 4);
+    step = apply(&table, numbered(presence_of(PRESENCE_HEARTBEAT, WORKER_2, 12, true), 2), 13, 5);
+    assert_int_equal(step.change, REPLICA_POSITION);
+    replicas_reset(&table, 6);
+    apply(&table, numbered(presence_of(PRESENCE_HELLO, WORKER_2, -1, true), 3), 0, 7);
+    assert_int_equal(apply(&table, numbered(presence_of(PRESENCE_HEARTBEAT, WORKER_2, 0, true), 4), 1, 8).change, REPLICA_POSITION);
+    replicas_free(&table);
+}
+
+static void a_worker_that_numbers_nothing_is_heard_each_time(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0);
+    for (int64_t offset = 6; offset < 9; offset++)
+        assert_int_equal(apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), offset, offset).replica->seen_at, offset);
+    replicas_free(&table);
+}
+
 /* Compaction may have removed the hello. */
 static void a_heartbeat_alone_makes_a_replica_known(void **state) {
     (void)state;
@@ -382,6 +421,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_replica_is_live_once_it_is_ready),
         cmocka_unit_test(a_later_hello_fences_the_earlier_worker),
+        cmocka_unit_test(what_a_worker_has_said_before_changes_nothing_when_it_comes_again),
+        cmocka_unit_test(a_worker_that_numbers_nothing_is_heard_each_time),
         cmocka_unit_test(a_heartbeat_alone_makes_a_replica_known),
         cmocka_unit_test(a_restart_that_is_not_ready_is_gone_until_it_is),
         cmocka_unit_test(a_goodbye_is_gone_and_not_offline),
