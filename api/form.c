@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/http.h"
 #include "common/json.h"
 #include "common/memory.h"
 
@@ -14,46 +15,6 @@ enum {
 
 static int malformed(struct error *error, const char *reason) {
     return error_set(error, ERROR_INVALID, "Request body is not a valid form: %s", reason);
-}
-
-/* Copies the value of a parameter ("boundary", "name") of a header value. 1 found, 0 absent, -1 malformed or too long. */
-static int find_parameter(const char *value, const char *end, const char *name, char *out, size_t out_size) {
-    size_t name_length = strlen(name);
-    const char *at = memchr(value, ';', (size_t)(end - value));
-    while (at) {
-        at++;
-        while (at < end && (*at == ' ' || *at == '\t'))
-            at++;
-        const char *key = at;
-        while (at < end && *at != '=' && *at != ';')
-            at++;
-        size_t key_length = (size_t)(at - key), length = 0;
-        if (at == end || *at == ';')
-            return -1;
-        at++;
-        bool quoted = at < end && *at == '"', wanted = key_length == name_length && strncasecmp(key, name, name_length) == 0;
-        at += quoted;
-        const char *text = at;
-        while (at < end && (quoted ? *at != '"' : !strchr("; \t", *at)))
-            at++;
-        length = (size_t)(at - text);
-        if (quoted && (at == end || *at++ != '"'))
-            return -1;
-        while (at < end && (*at == ' ' || *at == '\t'))
-            at++;
-        if (at < end && *at != ';')
-            return -1;
-        if (wanted) {
-            if (length >= out_size)
-                return -1;
-            memcpy(out, text, length);
-            out[length] = '\0';
-            return 1;
-        }
-        if (at == end)
-            at = NULL;
-    }
-    return 0;
 }
 
 static bool boundary_is_valid(const char *boundary) {
@@ -82,7 +43,7 @@ static int read_headers(const char **at, const char *end, struct form_field *fie
             value++;
         if (length == 19 && strncasecmp(line, "Content-Disposition", length) == 0) {
             if (named || stop - value < 9 || strncasecmp(value, "form-data", 9) != 0 ||
-                find_parameter(value, stop, "name", field->name, sizeof field->name) != 1 || field->name[0] == '\0' ||
+                http_header_parameter(value, stop, "name", field->name, sizeof field->name) != 1 || field->name[0] == '\0' ||
                 !json_utf8_is_valid(field->name, strlen(field->name)))
                 return malformed(error, "a part's Content-Disposition can not be read");
             named = true;
@@ -114,7 +75,8 @@ int form_parse(const char *content_type, const char *body, size_t length, struct
     char delimiter[4 + BOUNDARY_MAX + 1] = "\r\n--";
     const char *at = body, *end = body + length;
     form->count = 0;
-    if (find_parameter(content_type, content_type + strlen(content_type), "boundary", delimiter + 4, BOUNDARY_MAX + 1) != 1 ||
+    const char *type_end = content_type + strlen(content_type);
+    if (http_header_parameter(content_type, type_end, "boundary", delimiter + 4, BOUNDARY_MAX + 1) != 1 ||
         !boundary_is_valid(delimiter + 4))
         return malformed(error, "its Content-Type has no boundary");
     size_t size = strlen(delimiter);

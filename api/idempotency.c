@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "form.h"
 #include "store_history.h"
 #include "store_idempotency.h"
 
@@ -85,13 +86,36 @@ static bool key_is_valid(const char *key) {
     return length >= 1 && length <= IDEMPOTENCY_KEY_MAX;
 }
 
+/* The fields of a form, without the boundary, which clients choose anew for each attempt. False when it is none. */
+static bool hash_form(const char *type, const char *body, size_t length, unsigned char out[32]) {
+    struct form *form = memory_new(sizeof *form);
+    struct text text = TEXT_EMPTY;
+    struct error error;
+    bool is_form = form_parse(type, body, length, form, &error) == 0;
+    for (size_t i = 0; is_form && i < form->count; i++) {
+        unsigned char hash[32];
+        sha256_bytes(form->fields[i].bytes, form->fields[i].length, hash);
+        text_add(&text, form->fields[i].name, strlen(form->fields[i].name) + 1);
+        text_add(&text, (const char *)hash, sizeof hash);
+    }
+    if (is_form)
+        sha256_bytes(text.bytes ? text.bytes : "", text.length, out);
+    text_free(&text);
+    free(form);
+    return is_form;
+}
+
 /* What is asked for: the operation, its parameters as they were decoded, and the body. */
 static void hash_request(const struct call *call, unsigned char out[32]) {
     struct text text = TEXT_EMPTY;
     unsigned char body_hash[32];
     size_t length;
     const char *body = http_request_body(call->request, &length);
-    sha256_bytes(body ? body : "", length, body_hash);
+    if (!body)
+        body = "";
+    if (call->operation->takes_body != BODY_MULTIPART ||
+        !hash_form(http_request_header(call->request, "Content-Type"), body, length, body_hash))
+        sha256_bytes(body, length, body_hash);
     text_add(&text, (const char *)body_hash, sizeof body_hash);
     text_add_format(&text, "%s %s", call->operation->method, call->operation->path);
     for (int i = 0; i < PATH_PARAMETERS_MAX && call->parameters[i]; i++)

@@ -86,6 +86,9 @@ unsigned http_request_header_count(const struct http_request *request, const cha
 const char *http_request_query(struct http_request *request, const char *name);
 /* Calls visit for each query parameter name (decoded); stops when it returns false. */
 void http_request_each_query(struct http_request *request, bool (*visit)(void *context, const char *name), void *context);
+/* Copies the value of a parameter ("boundary", "charset") of a header value that ends at end (RFC 9110 section 5.6.6): without
+ * its quotes; nothing between two ';' is none. 1 found, 0 absent, -1 malformed or too long for out. */
+int http_header_parameter(const char *value, const char *end, const char *name, char *out, size_t out_size);
 /* The body; NULL and 0 when there was none. Valid until the request is over or http_request_drop_body(). */
 const char *http_request_body(const struct http_request *request, size_t *length);
 /* Wipes and frees the body early: while ten thousand requests wait, none needs its body. */

@@ -85,6 +85,8 @@ static char *decode_parameter(const char *text) {
 static enum MHD_Result add_parameter(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
     struct http_parameter ***last = context;
     (void)kind;
+    if (*name == '\0' && (value == NULL || *value == '\0'))
+        return MHD_YES; /* nothing between two '&' */
     struct http_parameter *parameter = memory_new(sizeof *parameter);
     parameter->name = decode_parameter(name);
     parameter->value = decode_parameter(value != NULL ? value : "");
@@ -113,6 +115,49 @@ void http_request_each_query(struct http_request *request, bool (*visit)(void *c
     for (const struct http_parameter *parameter = parameters_of(request); parameter != NULL; parameter = parameter->next)
         if (!visit(context, parameter->name))
             return;
+}
+
+int http_header_parameter(const char *value, const char *end, const char *name, char *out, size_t out_size) {
+    size_t name_length = strlen(name);
+    const char *at = memchr(value, ';', (size_t)(end - value));
+    while (at) {
+        at++;
+        while (at < end && (*at == ' ' || *at == '\t'))
+            at++;
+        const char *key = at;
+        while (at < end && *at != '=' && *at != ';')
+            at++;
+        size_t key_length = (size_t)(at - key), length = 0;
+        if (key_length == 0 && (at == end || *at == ';')) {
+            at = at == end ? NULL : at;
+            continue;
+        }
+        if (at == end || *at == ';')
+            return -1;
+        at++;
+        bool quoted = at < end && *at == '"', wanted = key_length == name_length && strncasecmp(key, name, name_length) == 0;
+        at += quoted;
+        const char *text = at;
+        while (at < end && (quoted ? *at != '"' : !strchr("; \t", *at)))
+            at++;
+        length = (size_t)(at - text);
+        if (quoted && (at == end || *at++ != '"'))
+            return -1;
+        while (at < end && (*at == ' ' || *at == '\t'))
+            at++;
+        if (at < end && *at != ';')
+            return -1;
+        if (wanted) {
+            if (length >= out_size)
+                return -1;
+            memcpy(out, text, length);
+            out[length] = '\0';
+            return 1;
+        }
+        if (at == end)
+            at = NULL;
+    }
+    return 0;
 }
 
 const char *http_request_body(const struct http_request *request, size_t *length) {

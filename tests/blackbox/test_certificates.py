@@ -177,6 +177,19 @@ def test_repeated_create_with_one_idempotency_key_is_answered_again(source, kind
     assert len(source.list(kind)) == 1
 
 
+def test_a_form_is_the_same_request_whatever_boundary_a_client_chooses_for_it(source):
+    fields = {"certificateName": "a", "environmentList": "production", "pemEncodedFile": certificate_pem(CERT)}
+
+    def send(boundary, **other):
+        body, headers = multipart(fields | other, boundary)
+        headers["Idempotency-Key"] = source.project
+        return source.api.request("POST", source.path("certificates"), body, headers=headers)
+    first, again, other = send("one"), send("another"), send("one", certificateDescription="x")
+    assert (first.status, first.headers["Idempotency-Replayed"]) == (200, None)
+    assert (again.status, again.body, again.headers["Idempotency-Replayed"]) == (200, first.body, "true")
+    assert other.status == 422
+
+
 def test_sources_survive_a_restart(installation):
     installation.add_environment("production")
     installation.start_api()
