@@ -109,35 +109,35 @@ static int authorise(struct call *call) {
 
 /* ---- headers ---- */
 
-/* Whether the value is application/json, with charset=utf-8 at most. */
-static bool is_json_type(const char *value) {
-    static const char type[] = "application/json";
-    if (!value || strncasecmp(value, type, sizeof type - 1) != 0)
+/* Whether the value is of that media type, whatever parameters follow. */
+static bool is_type(const char *value, const char *type) {
+    size_t length = strlen(type);
+    if (!value || strncasecmp(value, type, length) != 0)
         return false;
-    value += sizeof type - 1;
+    value += length;
     value += strspn(value, " \t");
-    if (*value == '\0')
-        return true;
-    if (*value++ != ';')
-        return false;
-    value += strspn(value, " \t");
-    return strcasecmp(value, "charset=utf-8") == 0 || strcasecmp(value, "charset=\"utf-8\"") == 0;
+    return *value == '\0' || *value == ';';
 }
 
-/* Whether the value is multipart/form-data; its boundary is form.c's to judge. */
-static bool is_multipart_type(const char *value) {
-    static const char type[] = "multipart/form-data";
-    return value && strncasecmp(value, type, sizeof type - 1) == 0 && strchr("; \t", value[sizeof type - 1]);
+#define JSON_TYPE "application/json"
+
+/* Whether a value of that type names no charset, or the one that JSON has (RFC 8259 section 8.1). */
+static bool is_utf8(const char *value) {
+    char charset[8];
+    int found = http_header_parameter(value, value + strlen(value), "charset", charset, sizeof charset);
+    return found == 0 || (found == 1 && strcasecmp(charset, "utf-8") == 0);
 }
 
-/* Whether a media type is the form's, whatever parameters follow. */
-static bool is_form_type(const char *value) {
-    static const char type[] = "application/x-www-form-urlencoded";
-    return value && strncasecmp(value, type, sizeof type - 1) == 0 && strchr("; \t", value[sizeof type - 1]);
-}
-
-static bool type_suits(enum operation_body kind, const char *type) {
-    return kind == BODY_MULTIPART ? is_multipart_type(type) : kind == BODY_FORM ? is_form_type(type) : is_json_type(type);
+/* What is wrong with the type of a body of that kind; NULL when nothing is. */
+static const char *refuse_type(enum operation_body kind, const char *type) {
+    if (kind == BODY_MULTIPART) /* its boundary is form.c's to judge */
+        return is_type(type, "multipart/form-data") ? NULL : "Content-Type must be multipart/form-data";
+    if (kind == BODY_FORM)
+        return is_type(type, "application/x-www-form-urlencoded") ? NULL
+                                                                 : "Content-Type must be application/x-www-form-urlencoded";
+    if (!is_type(type, JSON_TYPE))
+        return "Content-Type must be " JSON_TYPE;
+    return is_utf8(type) ? NULL : "The charset of " JSON_TYPE " must be utf-8, or be left out of Content-Type";
 }
 
 /* A request without any body, to an operation that does without. */
@@ -157,11 +157,10 @@ static int check_body_headers(struct call *call) {
         return 0;
     const char *encoding = http_request_header(call->request, "Content-Encoding");
     const char *type = http_request_header(call->request, "Content-Type");
-    if (!type_suits(kind, type) || http_request_header_count(call->request, "Content-Type") != 1) {
-        answer_fail(call, 415,
-                    kind == BODY_MULTIPART ? "Content-Type must be multipart/form-data"
-                    : kind == BODY_FORM    ? "Content-Type must be application/x-www-form-urlencoded"
-                                           : NULL);
+    const char *wrong = http_request_header_count(call->request, "Content-Type") > 1 ? "Content-Type is given more than once"
+                                                                                     : refuse_type(kind, type);
+    if (wrong) {
+        answer_fail(call, 415, wrong);
         return -1;
     }
     if (encoding && strcasecmp(encoding, "identity") != 0) {
@@ -189,13 +188,24 @@ static int find_operation(struct call *call) {
     }
 }
 
+/* Bytes of a path parameter. What is longer is cut at a character's edge, so that a sentence about it is a whole one. */
+enum { PARAMETER_MAX = 2 * NAME_LENGTH_MAX };
+
 /* A path parameter that cannot be a name is refused before any look-up, so that no odd bytes get into a sentence. */
 static int check_parameters(struct call *call) {
+    static const char cut[] = "…"; /* is still longer than any name: it is found nowhere */
     for (int i = 0; i < PATH_PARAMETERS_MAX && call->parameters[i]; i++) {
-        if (json_utf8_is_valid(call->parameters[i], strlen(call->parameters[i])))
+        char *parameter = call->parameters[i];
+        size_t length = strlen(parameter), end = PARAMETER_MAX - sizeof cut;
+        if (!json_utf8_is_valid(parameter, length)) {
+            answer_fail(call, 400, "The path is not valid UTF-8");
+            return -1;
+        }
+        if (length <= PARAMETER_MAX)
             continue;
-        answer_fail(call, 400, "The path is not valid UTF-8");
-        return -1;
+        while ((parameter[end] & 0xc0) == 0x80)
+            end--;
+        memcpy(parameter + end, cut, sizeof cut);
     }
     return 0;
 }

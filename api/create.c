@@ -13,7 +13,7 @@
 
 static int make_pasted(struct creation *creation, struct error *error) {
     creation->jwk = jwk_from_text(creation->text, strlen(creation->text), creation->kid, error);
-    return creation->jwk ? 0 : -1;
+    return creation->jwk ? 0 : error_prefix(error, "JWK string can not be used");
 }
 
 static int read_pasted(struct creation *creation, const cJSON *body, struct error *error) {

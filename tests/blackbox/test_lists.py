@@ -89,6 +89,12 @@ def test_a_query_against_the_rules_is_answered_400(embedded_system, project, que
     assert (answer.status, answer.json) == (400, {"error": "bad_request", "error_description": sentence})
 
 
+@pytest.mark.parametrize("query", ["&limit=1", "limit=1&", "&&limit=1&&", "&", ""])
+def test_nothing_between_two_parameters_is_no_parameter(embedded_system, project, query):
+    assert embedded_system.api.create(project, "a").status == 200
+    assert names(get(embedded_system, f"{jwks_path(project)}?{query}")["resultList"]) == ["a"]
+
+
 def test_a_cursor_of_another_list_is_refused(embedded_system, project):
     assert embedded_system.api.create(project, "a").status == 200
     assert embedded_system.api.create(project, "b").status == 200

@@ -124,6 +124,16 @@ def test_project_segment_against_the_rules_is_refused(embedded_system, segment):
     assert answer.status in (400, 404), answer
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 510, "x" * 511, "é" * 1000, "x" + "😀" * 1000])
+def test_what_is_said_of_a_name_of_any_length_is_a_whole_sentence(embedded_system, project, name):
+    shown = name if len(name.encode()) <= 510 else name[:100]
+    for path, before, after in ((jwk_path(project, name), "JWK (name: ", ") is not found!"),
+                                (jwks_path(name), "Project (", ") is not found or user does not have privilege to access it!")):
+        sentence = embedded_system.api.request("GET", path).json["error_description"]
+        assert sentence.startswith(before + shown) and sentence.endswith(after)
+        assert sentence == before + name + after or sentence.endswith("…" + after)
+
+
 def test_path_is_answered_alike_with_and_without_its_last_slash(embedded_system, project):
     api = embedded_system.api
     bodies = {}
@@ -173,18 +183,28 @@ def test_head_is_answered_as_get_without_a_body(embedded_system, project, jwk):
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonp", "json",
-                                          "text/json", "application/json; charset=iso-8859-1", "multipart/form-data; boundary=a"])
+                                          "text/json", "application/json; charset=iso-8859-1", "application/json x",
+                                          "application/json, application/json", "application/json; charset",
+                                          "multipart/form-data; boundary=a"])
 def test_wrong_content_type_is_answered_415(embedded_system, project, jwk, content_type):
     answer = embedded_system.api.request("PUT", jwk_path(project, jwk), b'{"description":"after"}', headers={"Content-Type": content_type})
     refused(answer, 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON", "application/json; charset=utf-8",
-                                          'application/json;charset="UTF-8"', "application/json ;  charset=utf-8"])
+                                          'application/json;charset="UTF-8"', "application/json ;  charset=utf-8",
+                                          "application/json;", "application/json; ; charset=utf-8;", "application/json; version=1"])
 def test_json_content_type_is_taken_in_every_spelling(embedded_system, project, content_type):
     assert embedded_system.api.create(project, "my-jwk").status == 200
     answer = embedded_system.api.request("PUT", jwk_path(project, "my-jwk"), b"{}", headers={"Content-Type": content_type})
     assert answer.status == 200, answer
+
+
+def test_another_charset_is_told_to_be_wrong_and_not_the_type(embedded_system, project, jwk):
+    latin1 = {"Content-Type": "application/json; charset=latin1"}
+    answer = embedded_system.api.request("PUT", jwk_path(project, jwk), b"{}", headers=latin1)
+    sentence = refused(answer, 415, "unsupported_media_type")
+    assert sentence == "The charset of application/json must be utf-8, or be left out of Content-Type"
 
 
 def head(system, path, *more, method="PUT"):

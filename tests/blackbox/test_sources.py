@@ -279,6 +279,12 @@ def test_what_is_missing_is_said_in_the_operations_words(system, project, body, 
     assert refused(system.api.request("POST", jwks_path(project), json_body=body)) == sentence
 
 
+@pytest.mark.parametrize("text, reason", [("x", "Not valid JSON at line 1, column 1: a value is expected"),
+                                          ("{}", 'Member "kty" is required')])
+def test_what_is_wrong_in_pasted_text_is_told_to_be_there(source, text, reason):
+    assert refused(source.create("my-jwk", "COPY_PASTE", jwkStr=text)) == f"JWK string can not be used: {reason}"
+
+
 def test_members_that_are_null_are_as_good_as_absent(system, project, source):
     deployed(source.create("my-jwk", "COPY_PASTE", jwkStr=json.dumps(new_key()), kid=None, url=None, certificateName=None, description=None))
     refused(source.create("other", "COPY_PASTE", jwkStr=json.dumps(new_key()), url="https://issuer.example/"), "url")
