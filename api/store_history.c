@@ -20,8 +20,8 @@ static int read_results(struct store *store, int64_t sequence, struct store_resu
                         struct error *error) {
     sqlite3_stmt *statement =
         store_statement(store,
-                        "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0), coalesce(removed_at, 0)"
-                        " FROM deployment_result"
+                        "SELECT environment_id, name, state, message, replicas, coalesce(settled_at, 0),"
+                        " coalesce(removed_at, 0) FROM deployment_result"
                         " JOIN environment ON environment.id = environment_id WHERE deployment_id = ?1 ORDER BY name LIMIT ?2",
                         error);
     if (!statement)
