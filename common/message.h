@@ -128,8 +128,8 @@ struct presence {
     const char *replica_key; /* public JWK (JSON text) that verifies this record and the worker's acks; NULL: it signs none */
     const char *enrolment;   /* compact JWS over it by a key of the environment (struct enrolment); NULL with replica_key */
     int64_t after;           /* of a hello: how far its worker knew jwk.workers; 0: not told, or nothing */
-    int64_t number;          /* of what its worker has said since its start, from 1: each later record has a greater one, so that a
-                              * copy of an old one is known as such; 0: not told (by a version before) */
+    int64_t number;          /* of what its worker has said since its start, from 1: each later record has a greater one, so that
+                              * a copy of an old one is known as such; 0: not told (by a version before) */
     const char *time;
     void *storage;
 };

@@ -205,8 +205,8 @@ def test_what_a_worker_has_said_before_does_not_bring_it_back(installation):
 
     ready = 'jwk_api_replicas{environment="production",state="ready"}'
     wait_until(lambda: metric(installation.api, ready) == 0, "it has left")
-    send(installation, [(heartbeat.key, heartbeat.headers, heartbeat.raw, heartbeat.partition), ("x", {}, b"x", heartbeat.partition)],
-         installation.topics.workers)
+    again = (heartbeat.key, heartbeat.headers, heartbeat.raw, heartbeat.partition)
+    send(installation, [again, ("x", {}, b"x", heartbeat.partition)], installation.topics.workers)
     wait_until(lambda: metric(installation.api, "jwk_api_presence_malformed_total") == 1, "both are read")
     assert metric(installation.api, ready) == 0
     installation.topics.forged = True

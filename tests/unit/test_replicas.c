@@ -108,7 +108,8 @@ static void what_a_worker_has_said_before_changes_nothing_when_it_comes_again(vo
     assert_int_equal(step.change, REPLICA_POSITION);
     replicas_reset(&table, 6);
     apply(&table, numbered(presence_of(PRESENCE_HELLO, WORKER_2, -1, true), 3), 0, 7);
-    assert_int_equal(apply(&table, numbered(presence_of(PRESENCE_HEARTBEAT, WORKER_2, 0, true), 4), 1, 8).change, REPLICA_POSITION);
+    step = apply(&table, numbered(presence_of(PRESENCE_HEARTBEAT, WORKER_2, 0, true), 4), 1, 8);
+    assert_int_equal(step.change, REPLICA_POSITION);
     replicas_free(&table);
 }
 
@@ -116,8 +117,10 @@ static void a_worker_that_numbers_nothing_is_heard_each_time(void **state) {
     (void)state;
     struct replica_table table = {0};
     apply(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0);
-    for (int64_t offset = 6; offset < 9; offset++)
-        assert_int_equal(apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), offset, offset).replica->seen_at, offset);
+    for (int64_t offset = 6; offset < 9; offset++) {
+        struct step step = apply(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_1, 5, true), offset, offset);
+        assert_int_equal(step.replica->seen_at, offset);
+    }
     replicas_free(&table);
 }
 
