@@ -85,6 +85,7 @@ static void run(struct work *work, bool stopping) {
 void creation_begin(struct creation *creation, struct workpool *pool) {
     struct call *call = creation->call;
     creation->work.run = run;
+    creation->work.owner = call->project.id;
     /* It may hold a private key, and while thousands wait none needs it. */
     json_wipe(call->body);
     call->body = NULL;

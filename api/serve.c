@@ -41,9 +41,9 @@ enum {
     ACKS_RETENTION_DAYS = 7,
     FETCH_THREADS = 8,    /* a server that hangs occupies one for as long as its caller allows … */
     FETCH_QUEUE = 64,     /* … and so many callers may wait for one; more are answered 503 */
-    GENERATE_THREADS = 2, /* an RSA key of 4096 bits takes a second or more of a core */
+    GENERATE_THREADS = 3, /* an RSA key of 4096 bits takes a second or more of a core. One project has all but one … */
     GENERATE_QUEUE = 64,
-    IMPORT_THREADS = 2,
+    IMPORT_THREADS = 3, /* … so that here and there two cores are busy with one, and another does not wait for it */
 };
 
 struct service {
@@ -245,7 +245,7 @@ static int start_sources(struct service *service, struct error *error) {
         return error_set(error, ERROR_INVALID, "--source-refresh-min is more than --source-refresh-max");
     api->fetching = workpool_new("fetch", FETCH_THREADS, FETCH_QUEUE);
     api->generating = workpool_new("generate", GENERATE_THREADS, GENERATE_QUEUE);
-    /* An import is short: as many may wait as changes at all. */
+    /* An import is short as a rule: as many may wait as changes at all. */
     api->importing = workpool_new("import", IMPORT_THREADS, (unsigned)settings->waiting);
     return 0;
 }

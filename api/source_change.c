@@ -220,6 +220,7 @@ static void run(struct work *work, bool stopping) {
 void source_change_begin(struct call *call, const struct source_kind_operations *operations, struct source_input *input) {
     struct source_change *update = memory_new(sizeof *update);
     update->work.run = run;
+    update->work.owner = call->project.id;
     update->call = call;
     update->operations = operations;
     update->input = input;

@@ -34,15 +34,18 @@ struct fixture {
     atomic_int ran, told_stopping;
 };
 
-static struct task *task_new(struct fixture *fixture, bool waits) {
+static struct task *task_of(struct fixture *fixture, int64_t owner, bool waits) {
     struct task *task = calloc(1, sizeof *task);
     task->work.run = run;
+    task->work.owner = owner;
     task->started = waits ? &fixture->started : NULL;
     task->go = waits ? &fixture->go : NULL;
     task->ran = &fixture->ran;
     task->told_stopping = &fixture->told_stopping;
     return task;
 }
+
+static struct task *task_new(struct fixture *fixture, bool waits) { return task_of(fixture, 0, waits); }
 
 static void fixture_init(struct fixture *fixture) {
     *fixture = (struct fixture){0};
@@ -97,6 +100,73 @@ static void threads_work_at_the_same_time(void **state) {
     assert_int_equal(fixture.ran, 3);
 }
 
+static void one_owner_leaves_a_thread_to_the_others(void **state) {
+    (void)state;
+    struct fixture fixture, other;
+    fixture_init(&fixture);
+    fixture_init(&other);
+    struct workpool *pool = workpool_new("test", 3, 100);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(workpool_submit(pool, &task_of(&fixture, 7, true)->work), 0);
+    sem_wait(&fixture.started);
+    sem_wait(&fixture.started); /* all that it may have, and none of it ends */
+    assert_int_equal(workpool_submit(pool, &task_of(&other, 8, true)->work), 0);
+    sem_wait(&other.started); /* never, behind all of the other's */
+    assert_int_equal(sem_trywait(&fixture.started), -1);
+    sem_post(&other.go);
+    for (int i = 0; i < 10; i++)
+        sem_post(&fixture.go);
+    workpool_free(pool);
+    assert_int_equal(fixture.ran, 10);
+    assert_int_equal(other.ran, 1);
+}
+
+static void owners_take_turns(void **state) {
+    (void)state;
+    struct fixture first, second, third;
+    fixture_init(&first);
+    fixture_init(&second);
+    fixture_init(&third);
+    struct workpool *pool = workpool_new("test", 1, 100);
+    assert_int_equal(workpool_submit(pool, &task_of(&first, 7, true)->work), 0);
+    sem_wait(&first.started);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(workpool_submit(pool, &task_of(&second, 7, true)->work), 0);
+    assert_int_equal(workpool_submit(pool, &task_of(&third, 8, true)->work), 0);
+    sem_post(&first.go);
+    sem_wait(&second.started); /* that was first; now it is the other's turn */
+    sem_post(&second.go);
+    sem_wait(&third.started);
+    assert_int_equal(second.ran, 1);
+    sem_post(&third.go);
+    sem_post(&second.go);
+    sem_post(&second.go);
+    workpool_free(pool);
+    assert_int_equal(first.ran + second.ran + third.ran, 5);
+}
+
+static void one_owner_leaves_places_to_wait_to_the_others(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    struct workpool *pool = workpool_new("test", 1, 8);
+    assert_int_equal(workpool_submit(pool, &task_of(&fixture, 7, true)->work), 0);
+    sem_wait(&fixture.started);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(workpool_submit(pool, &task_of(&fixture, 7, false)->work), 0);
+    struct task *refused = task_of(&fixture, 7, false);
+    assert_int_equal(workpool_submit(pool, &refused->work), -1);
+    free(refused);
+    assert_int_equal(workpool_submit(pool, &task_of(&fixture, 8, false)->work), 0);
+    assert_int_equal(workpool_submit(pool, &task_of(&fixture, 9, false)->work), 0);
+    struct task *too_many = task_of(&fixture, 10, false);
+    assert_int_equal(workpool_submit(pool, &too_many->work), -1);
+    free(too_many);
+    sem_post(&fixture.go);
+    workpool_free(pool);
+    assert_int_equal(fixture.ran, 9);
+}
+
 static void a_stop_is_told_and_takes_nothing_more(void **state) {
     (void)state;
     struct fixture fixture;
@@ -123,6 +193,9 @@ int main(void) {
         cmocka_unit_test(all_work_runs_once),
         cmocka_unit_test(more_than_the_bound_is_refused_until_there_is_room),
         cmocka_unit_test(threads_work_at_the_same_time),
+        cmocka_unit_test(one_owner_leaves_a_thread_to_the_others),
+        cmocka_unit_test(owners_take_turns),
+        cmocka_unit_test(one_owner_leaves_places_to_wait_to_the_others),
         cmocka_unit_test(a_stop_is_told_and_takes_nothing_more),
     };
     return cmocka_run_group_tests_name("workpool", tests, NULL, NULL);
