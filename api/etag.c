@@ -50,20 +50,28 @@ bool etag_list_names(const char *list, const char *etag, enum etag_comparison co
     }
 }
 
-bool etag_if_match_holds(const struct etag_conditions *conditions, const char *etag) {
-    return !conditions->if_match || etag_list_names(conditions->if_match, etag, ETAG_STATE);
-}
-
 bool etag_if_none_match_holds(const struct etag_conditions *conditions, const char *etag) {
     return !conditions->if_none_match || !etag_list_names(conditions->if_none_match, etag, ETAG_WEAK);
+}
+
+int etag_check_if_match(const struct etag_conditions *conditions, const char *etag, const char *kind, const char *name,
+                        struct error *error) {
+    if (!conditions->if_match || etag_list_names(conditions->if_match, etag, ETAG_STATE))
+        return 0;
+    return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is not in the state that If-Match names!", kind, name);
+}
+
+int etag_check_both(const struct etag_conditions *conditions, const char *etag, const char *kind, const char *name,
+                    struct error *error) {
+    if (etag_check_if_match(conditions, etag, kind, name, error))
+        return -1;
+    if (etag_if_none_match_holds(conditions, etag))
+        return 0;
+    return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is in the state that If-None-Match names!", kind, name);
 }
 
 int etag_check(const void *context, const struct store_jwk *jwk, struct error *error) {
     char etag[ETAG_SIZE];
     etag_write(jwk, 0, etag);
-    if (!etag_if_match_holds(context, etag))
-        return error_set(error, ERROR_PRECONDITION, "JWK (name: %s) is not in the state that If-Match names!", jwk->name);
-    if (!etag_if_none_match_holds(context, etag))
-        return error_set(error, ERROR_PRECONDITION, "JWK (name: %s) is in the state that If-None-Match names!", jwk->name);
-    return 0;
+    return etag_check_both(context, etag, "JWK", jwk->name, error);
 }

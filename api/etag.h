@@ -28,11 +28,15 @@ enum etag_comparison {
 /* Whether "*" or a list of entity tags names this one. A list that is not well-formed names only what stands before its fault.
  */
 bool etag_list_names(const char *list, const char *etag, enum etag_comparison comparison);
-/* Whether If-Match lets a request go on. */
-bool etag_if_match_holds(const struct etag_conditions *conditions, const char *etag);
+/* Whether If-Match lets a request go on: else ERROR_PRECONDITION about the object of that kind ("JWK") and name. */
+int etag_check_if_match(const struct etag_conditions *conditions, const char *etag, const char *kind, const char *name,
+                        struct error *error) MUST_CHECK;
 /* Whether If-None-Match does: on a read a false one means 304. */
 bool etag_if_none_match_holds(const struct etag_conditions *conditions, const char *etag);
-/* Both, for a change, as struct store_author wants it: ERROR_PRECONDITION when one does not hold. context: the conditions. */
+/* Both, for a change. */
+int etag_check_both(const struct etag_conditions *conditions, const char *etag, const char *kind, const char *name,
+                    struct error *error) MUST_CHECK;
+/* The same as struct store_author wants it: ERROR_PRECONDITION when one does not hold. context: the conditions. */
 int etag_check(const void *context, const struct store_jwk *jwk, struct error *error);
 
 #endif

@@ -267,8 +267,10 @@ int idempotency_begin(struct call *call) {
     const char *key = http_request_header(call->request, HEADER);
     if (!key)
         return 0;
-    if (!key_is_valid(key) || http_request_header_count(call->request, HEADER) != 1) {
-        answer_fail(call, 400, "Idempotency-Key must be 1 to 255 visible ASCII characters");
+    bool several = http_request_header_count(call->request, HEADER) > 1;
+    if (several || !key_is_valid(key)) {
+        answer_fail(call, 400,
+                    several ? HEADER " is given more than once" : HEADER " must be 1 to 255 visible ASCII characters");
         return -1;
     }
     struct idempotent *entry = entry_new(call, key), *first;

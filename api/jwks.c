@@ -111,8 +111,8 @@ void jwks_get(struct call *call) {
     /* How many are left tells which: within one state they only leave. */
     int64_t shown = (has_source ? source.checked_at : 0) * (RETIRING_COUNT_MAX + 1) + (int64_t)retiring.count;
     etag_write(&jwk, shown, etag);
-    if (!etag_if_match_holds(&call->conditions, etag)) {
-        answer_fail(call, 412, NULL);
+    if (etag_check_if_match(&call->conditions, etag, "JWK", jwk.name, &error)) {
+        answer_fail_error(call, &error);
         goto out;
     }
     if (!etag_if_none_match_holds(&call->conditions, etag)) {

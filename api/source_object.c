@@ -88,13 +88,7 @@ int source_check_conditions(const struct call *call, enum source_kind kind, cons
                             struct error *error) {
     char etag[ETAG_SIZE];
     source_etag(source, etag);
-    if (!etag_if_match_holds(&call->conditions, etag))
-        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is not in the state that If-Match names!",
-                         source_kind_word(kind), source->name);
-    if (!etag_if_none_match_holds(&call->conditions, etag))
-        return error_set(error, ERROR_PRECONDITION, "%s (name: %s) is in the state that If-None-Match names!",
-                         source_kind_word(kind), source->name);
-    return 0;
+    return etag_check_both(&call->conditions, etag, source_kind_word(kind), source->name, error);
 }
 
 /* ---- reading ---- */
@@ -141,11 +135,11 @@ void source_object_get(struct call *call, const struct source_kind_operations *o
         status = origin_read_materials(store, source.id, false, &materials, &error);
     readers_give(call->api->readers, store);
     char etag[ETAG_SIZE];
-    if (status == 0)
+    if (status == 0) {
         source_etag(&source, etag);
-    if (status == 0 && !etag_if_match_holds(&call->conditions, etag)) {
-        answer_fail(call, 412, NULL);
-    } else if (status == 0 && !etag_if_none_match_holds(&call->conditions, etag)) {
+        status = etag_check_if_match(&call->conditions, etag, source_kind_word(operations->kind), source.name, &error);
+    }
+    if (status == 0 && !etag_if_none_match_holds(&call->conditions, etag)) {
         answer_not_modified(call, etag);
     } else if (status == 0) {
         struct text body = TEXT_EMPTY;

@@ -107,6 +107,14 @@ def test_a_stale_tag_is_refused_whichever_change_made_it_stale(embedded_system, 
     assert embedded_system.api.item(project, "my-jwk")["description"] == "theirs"
 
 
+def test_a_read_with_a_stale_tag_is_told_so_as_a_change_is(embedded_system, project):
+    assert embedded_system.api.create(project, "my-jwk").status == 200
+    stale = {"If-Match": '"stale"'}
+    answers = [embedded_system.api.get_jwk(project, "my-jwk", headers=stale),
+               embedded_system.api.update(project, "my-jwk", {}, headers=stale)]
+    assert [answer.status for answer in answers] == [412, 412] and answers[0].body == answers[1].body
+
+
 def test_if_match_in_several_lines_is_one_list(embedded_system, project):
     created(embedded_system, project, "my-jwk")
     tag = tag_of(embedded_system, project)

@@ -139,6 +139,17 @@ def test_any_key_within_the_rules_is_one(embedded_system, project, key):
     same(first, embedded_system.api.update(project, "my-jwk", {"description": "x"}, headers=headers, token=token))
 
 
+def test_two_keys_are_told_to_be_two(embedded_system, project):
+    created(embedded_system, project)
+    lines = [f"PUT {jwk_path(project, 'my-jwk')} HTTP/1.1", "Host: a", f"Authorization: Bearer {embedded_system.token}",
+             "Content-Type: application/json", "Content-Length: 2", "Idempotency-Key: a", "Idempotency-Key: b", "", "{}"]
+    with embedded_system.api.raw() as connection:
+        connection.send("\r\n".join(lines).encode())
+        answer = connection.receive()
+    assert (answer.status, answer.json["error_description"]) == (400, "Idempotency-Key is given more than once")
+    assert versions(embedded_system, project) == [1]
+
+
 def test_a_key_on_a_read_is_ignored(embedded_system, project):
     created(embedded_system, project)
     headers = with_key()
