@@ -181,6 +181,8 @@ struct framing {
 static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
     struct framing *framing = context;
     (void)kind;
+    if (value != NULL && strchr(value, '\r') != NULL)
+        framing->broken = true; /* it ends a line for some, and what follows is a header to them (RFC 9112 section 2.2) */
     if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0) {
         /* Equal lengths that were repeated may be taken as one (RFC 9110 section 8.6). */
         if (framing->lengths++ > 0 && (value == NULL || strcmp(value, framing->length) != 0))

@@ -400,6 +400,7 @@ static void ambiguous_framing_is_refused(void **state) {
         {"PUT /small HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
         {"PUT /small HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", 400},
         {"PUT /small HTTP/1.1\r\nHost: x\r\nContent-Length : 3\r\n\r\n", 400},
+        {"PUT /small HTTP/1.1\r\nHost: x\r\nX: y\rTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400},
         {"GET /small HTTP/1.1\r\nHost: x\r\nhost: y\r\n\r\n", 400},
         {"PUT /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
         {"PUT /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
