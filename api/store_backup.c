@@ -69,6 +69,17 @@ static int refuse_existing(const char *path, struct error *error) {
     return access(path, F_OK) == 0 ? error_set(error, ERROR_CONFLICT, "%s exists already; it was left as it is", path) : 0;
 }
 
+/* Whose file it is, is who reads the backup, whatever its mode says by now: also when a superuser writes it. */
+static int refuse_anothers(const char *path, int file, struct error *error) {
+    struct stat status;
+    if (fstat(file, &status) != 0)
+        return error_set(error, ERROR_INVALID, "making %s: %s", path, strerror(errno));
+    if (status.st_uid == geteuid() && status.st_nlink == 1)
+        return 0;
+    return error_set(error, ERROR_DENIED, "%s is there already, as a file of user %u with %lu names: remove it", path,
+                     (unsigned)status.st_uid, (unsigned long)status.st_nlink);
+}
+
 int store_backup(struct store *store, const char *path, struct error *error) {
     char *partial = memory_format("%s.partial", path);
     int file = -1, status = -1;
@@ -79,6 +90,8 @@ int store_backup(struct store *store, const char *path, struct error *error) {
         error_set(error, ERROR_INVALID, "making %s: %s", partial, strerror(errno));
         goto out;
     }
+    if (refuse_anothers(partial, file, error))
+        goto out;
     /* Held by whoever writes it: what a backup that was killed has left is begun anew. */
     if (flock(file, LOCK_EX | LOCK_NB) != 0) {
         error_set(error, ERROR_CONFLICT, "%s is being written already", partial);

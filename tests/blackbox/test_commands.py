@@ -175,6 +175,20 @@ def test_what_root_makes_in_the_data_directory_belongs_to_the_directorys_owner(o
     assert run_as(SERVICE, "project", "add", "Another").returncode == 0
 
 
+def test_a_backup_is_not_written_into_a_file_of_another_user(of_service):
+    """Who has made it could read the copy of the store that root writes there."""
+    data, run_as = of_service
+    assert run_as(0, "project", "add", "MyProject").returncode == 0
+    partial = data.parent / "backup.partial"
+    partial.write_bytes(b"")
+    os.chown(partial, SERVICE, SERVICE)
+    done = run_as(0, "backup", data.parent / "backup")
+    assert done.returncode == 1 and f"{partial} is there already, as a file of user {SERVICE}" in done.stderr, done
+    assert partial.read_bytes() == b"" and not (data.parent / "backup").exists()
+    partial.unlink()
+    assert run_as(0, "backup", data.parent / "backup").returncode == 0
+
+
 @pytest.mark.parametrize("file, words", [("serving.lock", TAKES_THE_LOCK), ("jwk-api.db", ["project", "list"])])
 def test_a_file_that_root_has_made_its_own_is_told_with_what_mends_it(file, words, of_service):
     data, run_as = of_service
