@@ -36,7 +36,7 @@ static int make_from_source(struct creation *creation, struct error *error) {
     if (read_source(creation, &materials, error))
         return -1;
     const struct origin_material *material =
-        origin_choose(creation->kind, creation->source_name, &materials, 0, creation->environment, error);
+        origin_choose(creation->kind, creation->source_name, &materials, creation->environment, error);
     if (material) {
         /* With no environment named it stays that way: a certificate is the same everywhere. */
         creation->environment_id = creation->environment ? material->environment_id : 0;

@@ -59,15 +59,14 @@ static void list_environments(const struct origin_materials *materials, struct t
 }
 
 const struct origin_material *origin_choose(enum source_kind kind, const char *source_name,
-                                            const struct origin_materials *materials, int64_t environment_id,
-                                            const char *environment, struct error *error) {
+                                            const struct origin_materials *materials, const char *environment,
+                                            struct error *error) {
     const char *word = source_kind_word(kind);
     bool by_name = environment && *environment;
-    if (!environment_id && !by_name && (materials->count == 1 || (materials->count > 1 && kind == SOURCE_CERTIFICATE)))
+    if (!by_name && (materials->count == 1 || (materials->count > 1 && kind == SOURCE_CERTIFICATE)))
         return &materials->items[0];
-    for (size_t i = 0; i < materials->count; i++)
-        if (environment_id ? materials->items[i].environment_id == environment_id
-                           : by_name && strcmp(materials->items[i].environment, environment) == 0)
+    for (size_t i = 0; by_name && i < materials->count; i++)
+        if (strcmp(materials->items[i].environment, environment) == 0)
             return &materials->items[i];
     struct text names = TEXT_EMPTY;
     list_environments(materials, &names);
@@ -76,9 +75,6 @@ const struct origin_material *origin_choose(enum source_kind kind, const char *s
     else if (by_name)
         error_set(error, ERROR_INVALID, "%s (name: %s) is not defined in environment (name: %s)! It is defined in: %s", word,
                   source_name, environment, names.bytes);
-    else if (environment_id)
-        error_set(error, ERROR_INVALID, "%s (name: %s) is not defined in its environment any more! It is defined in: %s", word,
-                  source_name, names.bytes);
     else
         error_set(error, ERROR_INVALID, "Environment name is required! %s (name: %s) is defined in: %s", word, source_name,
                   names.bytes);

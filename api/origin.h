@@ -25,11 +25,11 @@ struct origin_material *origin_add_material(struct origin_materials *materials, 
 /* Wipes what was secret. */
 void origin_materials_free(struct origin_materials *materials);
 
-/* The material of an environment, by its id (0: by name), or by name (NULL or "": the only one, or any of a certificate). NULL
- * with a sentence about the source when there is none, or when the choice is open. */
+/* The material of an environment (NULL or "": the only one, or any of a certificate). NULL with a sentence about the source
+ * when there is none, or when the choice is open. */
 const struct origin_material *origin_choose(enum source_kind kind, const char *source_name,
-                                            const struct origin_materials *materials, int64_t environment_id,
-                                            const char *environment, struct error *error) MUST_CHECK;
+                                            const struct origin_materials *materials, const char *environment,
+                                            struct error *error) MUST_CHECK;
 
 /* source_type: "PRIVATE_KEY" asks for the private half of a key. alias: of a keystore's entry. Takes long for a keystore.
  * Thread-safe. */

@@ -12,8 +12,8 @@
 
 /* An attached JWK that is made again; strings are owned. */
 struct remade {
-    int64_t jwk_id, environment_id, attachment;
-    char *name, *source_type, *use_type, *algorithm, *alias;
+    int64_t jwk_id, attachment;
+    char *name, *environment, *source_type, *use_type, *algorithm, *alias;
     struct jwk *jwk; /* NULL: not yet */
 };
 
@@ -31,6 +31,7 @@ static void source_change_free(struct source_change *update) {
     for (size_t i = 0; i < update->remade_count; i++) {
         struct remade *remade = &update->remade[i];
         free(remade->name);
+        free(remade->environment);
         free(remade->source_type);
         free(remade->use_type);
         free(remade->algorithm);
@@ -105,9 +106,9 @@ static void add_attached(void *context, const struct store_attached *attached) {
     update->remade = memory_resize(update->remade, (update->remade_count + 1) * sizeof *update->remade);
     update->remade[update->remade_count++] = (struct remade){
         .jwk_id = attached->jwk_id,
-        .environment_id = attached->environment_id,
         .attachment = attached->attachment,
         .name = memory_string(attached->jwk_name),
+        .environment = memory_string(attached->environment),
         .source_type = memory_string(attached->source_type),
         .use_type = memory_string(attached->use_type),
         .algorithm = memory_string(attached->algorithm),
@@ -133,7 +134,7 @@ static int remake(struct source_change *update, struct store *store, const struc
             return error_set(error, ERROR_UNAVAILABLE, "The service is stopping");
         struct algorithm_request request = {.use_type = remade->use_type, .algorithm = remade->algorithm};
         const struct origin_material *material =
-            origin_choose(kind, update->before.name, materials, remade->environment_id, NULL, error);
+            origin_choose(kind, update->before.name, materials, remade->environment, error);
         if (material)
             remade->jwk = origin_make_jwk(kind, remade->source_type, material, remade->alias, &request, error);
         if (!remade->jwk)

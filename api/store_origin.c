@@ -47,8 +47,8 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
                         struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "SELECT jwk.id, coalesce(environment_id, 0), name, source_type, use_type, algorithm, alias, attached_version"
-        " FROM jwk_origin JOIN jwk ON jwk.id = jwk_id"
+        "SELECT jwk.id, environment.name, jwk.name, source_type, use_type, algorithm, alias, attached_version"
+        " FROM jwk_origin JOIN jwk ON jwk.id = jwk_id LEFT JOIN environment ON environment.id = environment_id"
         " WHERE jwk_origin.source_id = ?1 AND (?2 = 0 OR project_id = ?2) ORDER BY jwk.id LIMIT ?3",
         error);
     if (!statement)
@@ -60,7 +60,7 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
     while ((row = store_step(store, statement, "looking for JWKs made from a source", error)) == 1) {
         struct store_attached attached = {
             .jwk_id = sqlite3_column_int64(statement, 0),
-            .environment_id = sqlite3_column_int64(statement, 1),
+            .environment = store_text(statement, 1),
             .jwk_name = store_text(statement, 2),
             .source_type = store_text(statement, 3),
             .use_type = store_text(statement, 4),

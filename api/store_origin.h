@@ -20,9 +20,11 @@ int store_attach_source(struct store *store, const char *jwk_uid, const struct s
                         struct error *error) MUST_CHECK;
 
 struct store_attached { /* strings are borrowed until the callback returns */
-    int64_t jwk_id, environment_id; /* environment_id 0: as above */
-    int64_t attachment;             /* tells it from what a rotation attaches the JWK to later */
+    int64_t jwk_id;
+    int64_t attachment; /* tells it from what a rotation attaches the JWK to later */
     const char *jwk_name, *source_type, *use_type, *algorithm, *alias;
+    /* By its name, so that one which was removed and added again is the same; NULL: the only one, or any of a certificate. */
+    const char *environment;
 };
 /* The JWKs that are attached to a source: of one project, or with project_id 0 of all. At most limit. */
 int store_each_attached(struct store *store, int64_t source_id, int64_t project_id, int limit,

@@ -156,9 +156,28 @@ def test_environment_that_a_jwk_is_made_from_can_not_go_with_it(system, project,
     old = ec_key()
     add(source, "keys", old, ("production", "staging"))
     attach(source, "keys", "one", environmentName="staging")
-    refused(update(source, "keys", ec_key()), "JWK (name: one)", "is not defined in its environment any more! It is defined in: production")
+    refused(update(source, "keys", ec_key()), "JWK (name: one) can not be made from it again",
+            "is not defined in environment (name: staging)! It is defined in: production")
     assert update(source, "keys", ec_key(), referenced=False).status == 200
     assert served(system, project) == {"one": thumbprint(old)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_jwks_of_an_environment_that_was_removed_follow_once_it_is_added_again(installation, project, kind):
+    both = ("production", "staging")
+    for environment in both:
+        installation.add_environment(environment)
+    installation.start_api()
+    source = Sources(installation.api, project)
+    add(source, kind, ec_key(), both)
+    attach(source, kind, "one", environmentName="staging")
+    installation.admin("environment", "remove", "staging")
+    refused(update(source, kind, ec_key()), "JWK (name: one) can not be made from it again",
+            "is not defined in environment (name: staging)! It is defined in: production")
+    installation.add_environment("staging")
+    new = ec_key()
+    assert update(source, kind, new, environments=both).status == 200
+    assert installation.api.item(project, "one")["kid"] == thumbprint(new)
 
 
 @pytest.mark.parametrize("scope", ["SAME_PROJECT", "ALL_PROJECTS", ""])
