@@ -17,6 +17,7 @@
 enum {
     BATCH = 1000,            /* records taken from librdkafka at a time … */
     BATCHES_MAX = 16,        /* … and so many times before deadlines are looked at, however many come */
+    ROUND_MS = 10000,        /* the longest wait for anything */
     PAUSE_NOTICED_MS = 2000, /* a longer gap between two rounds means that this process stood still */
     UNWELL_LOOK_MS = 1000,   /* while Kafka does not do all it should, the longest time between two looks … */
     UNWELL_TIMEOUT_MS = 100, /* … which take no longer, since deadlines pass meanwhile */
@@ -29,9 +30,9 @@ static struct metric timeouts = {.name = "jwk_api_deployment_timeouts_total",
                                  .type = METRIC_COUNTER};
 static struct metric *const all_metrics[] = {&waiting, &timeouts};
 
-static void wake(int event) {
+void gatherer_wake(struct gatherer *gatherer) {
     uint64_t one = 1;
-    if (write(event, &one, sizeof one) < 0 && errno != EAGAIN)
+    if (write(gatherer->inbox_event, &one, sizeof one) < 0 && errno != EAGAIN)
         log_error("event can not be signalled", "reason", strerror(errno));
 }
 
@@ -82,13 +83,18 @@ static void take_inbox(struct gatherer *gatherer, int64_t now) {
     const char *reason = gatherer->give_up_reason;
     bool republished = gatherer->republished;
     struct store_environments *environments = gatherer->environments;
+    bool partitions_changed = gatherer->partitions_changed;
+    int partitions[GATHERED_TOPICS];
+    memcpy(partitions, gatherer->partitions, sizeof partitions);
     gatherer->environments = NULL;
-    gatherer->republished = false;
+    gatherer->republished = gatherer->partitions_changed = false;
     if (republished)
         replicas_set_floor(&gatherer->replicas, &gatherer->floor);
     pthread_mutex_unlock(&gatherer->lock);
     if (environments)
         enrolling_set(gatherer->enrolling, environments, forget_enrolled, gatherer);
+    if (partitions_changed)
+        gatherer_add_partitions(gatherer, partitions);
     for (struct replica_environment *each = gatherer->replicas.environments; republished && each; each = each->hh.next) {
         each->unsettled = true;
         each->unsettled_stamp++;
@@ -121,7 +127,6 @@ static void pass_deadlines(struct gatherer *gatherer, int64_t now) {
     while ((top = heap_top(&gatherer->deadlines)) && top->due <= now) {
         struct deployment *deployment = (struct deployment *)((char *)top - offsetof(struct deployment, deadline));
         deployment_give_up(deployment, NULL);
-        gatherer->waited_in_vain = true;
         metric_add(&timeouts, 1);
         log_info("deployment wait ended", "deployment", deployment->change.deployment_id, "after_ms",
                  LOG_NUMBER(deployment->wait_ms));
@@ -162,11 +167,9 @@ static void on_record(struct gatherer *gatherer, const rd_kafka_message_t *recor
     entry->offset = record->offset + 1;
     gatherer_note_read(entry);
     if (strcmp(topic, gatherer->options.topics->acks) == 0) {
-        gatherer->ack_at = now;
         gatherer_on_ack(gatherer, record);
         gathered_set_offset(gatherer->gathered, record->partition, record->offset + 1);
     } else {
-        gatherer->presence_at = now;
         gatherer_on_presence(gatherer, record, now);
         gatherer_look_for_end(gatherer, record);
     }
@@ -217,8 +220,9 @@ static void excuse_replicas(struct gatherer *gatherer, int64_t pause_ms) {
 
 /* Milliseconds until something is due, for poll(). */
 static int time_left(const struct gatherer *gatherer, int64_t now) {
-    int64_t due =
-        gatherer->next_expiry < gatherer->next_partitions_check ? gatherer->next_expiry : gatherer->next_partitions_check;
+    int64_t due = now + ROUND_MS;
+    if (gatherer->next_expiry < due)
+        due = gatherer->next_expiry;
     struct heap_entry *top = heap_top(&gatherer->deadlines);
     if (top && top->due < due)
         due = top->due;
@@ -227,11 +231,6 @@ static int time_left(const struct gatherer *gatherer, int64_t now) {
     if (!kafka_health_is_good() && now + UNWELL_LOOK_MS < due)
         due = now + UNWELL_LOOK_MS;
     return due <= now ? 0 : (int)(due - now);
-}
-
-/* Whether a topic may be gone, or have a partition that is not read: then it is looked at though that holds those up who wait. */
-static bool is_in_doubt(const struct gatherer *gatherer, int64_t now) {
-    return gatherer->waited_in_vain || now - gatherer->ack_at >= SILENT_MS || now - gatherer->presence_at >= SILENT_MS;
 }
 
 static void *gatherer_main(void *context) {
@@ -259,12 +258,6 @@ static void *gatherer_main(void *context) {
         if (gatherer->next_refused_retry <= now)
             gatherer_retry_refused(gatherer, now);
         kafka_health_check(gatherer->consumer, UNWELL_TIMEOUT_MS);
-        if (gatherer->next_partitions_check <= now) {
-            if (!gatherer->deployments || is_in_doubt(gatherer, now))
-                gatherer_check_partitions(gatherer, now);
-            else
-                gatherer->next_partitions_check = now + PARTITIONS_PUT_OFF_MS;
-        }
         settler_take_finished(gatherer->settler, &gatherer->replicas);
         gathered_flush(gatherer->gathered);
         pthread_mutex_lock(&gatherer->lock);
@@ -280,11 +273,10 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
     struct gatherer *gatherer = memory_new(sizeof *gatherer);
     gatherer->options = *options;
     gatherer->next_expiry = gatherer->next_refused_retry = INT64_MAX;
-    gatherer->ack_at = gatherer->presence_at = clock_monotonic_ms();
-    gatherer->next_partitions_check = gatherer->ack_at + PARTITIONS_CHECK_MS;
     pthread_mutex_init(&gatherer->lock, NULL);
     pthread_mutex_init(&gatherer->replicas_lock, NULL);
     clock_condition_init(&gatherer->caught_up_changed);
+    clock_condition_init(&gatherer->stopping_changed);
     gatherer->records_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gatherer->inbox_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     gatherer->gathered = gathered_new(writer, options->topics->acks);
@@ -308,8 +300,9 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
 }
 
 void gatherer_start(struct gatherer *gatherer) {
-    wake(gatherer->records_event); /* what came before the events were enabled */
-    if (pthread_create(&gatherer->thread, NULL, gatherer_main, gatherer) != 0)
+    gatherer_wake(gatherer); /* for what came before the events were enabled */
+    if (pthread_create(&gatherer->thread, NULL, gatherer_main, gatherer) != 0 ||
+        pthread_create(&gatherer->topics_thread, NULL, gatherer_topics_main, gatherer) != 0)
         abort(); /* no threads at start: nothing can work */
     gatherer->started = true;
 }
@@ -335,7 +328,7 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
     gatherer->inbox[1] = deployment;
     pthread_mutex_unlock(&gatherer->lock);
     if (was_empty)
-        wake(gatherer->inbox_event);
+        gatherer_wake(gatherer);
 }
 
 bool gatherer_all_stored(struct gatherer *gatherer) {
@@ -365,7 +358,7 @@ void gatherer_note_republished(struct gatherer *gatherer, struct sequence_floor 
     gatherer->floor = floor;
     gatherer->republished = true;
     pthread_mutex_unlock(&gatherer->lock);
-    wake(gatherer->inbox_event);
+    gatherer_wake(gatherer);
 }
 
 int gatherer_look(void *context, struct store *store, struct error *error) {
@@ -388,23 +381,26 @@ void gatherer_act(void *context) {
     gatherer->environments = store_environments_share(gatherer->looked);
     pthread_mutex_unlock(&gatherer->lock);
     store_environments_release(before);
-    wake(gatherer->inbox_event);
+    gatherer_wake(gatherer);
 }
 
 void gatherer_give_up(struct gatherer *gatherer, const char *reason) {
     pthread_mutex_lock(&gatherer->lock);
     gatherer->give_up_reason = reason;
     pthread_mutex_unlock(&gatherer->lock);
-    wake(gatherer->inbox_event);
+    gatherer_wake(gatherer);
 }
 
 void gatherer_stop(struct gatherer *gatherer) {
     pthread_mutex_lock(&gatherer->lock);
     gatherer->stopping = true;
+    pthread_cond_signal(&gatherer->stopping_changed);
     pthread_mutex_unlock(&gatherer->lock);
-    wake(gatherer->inbox_event);
-    if (gatherer->started)
+    gatherer_wake(gatherer);
+    if (gatherer->started) {
+        pthread_join(gatherer->topics_thread, NULL);
         pthread_join(gatherer->thread, NULL);
+    }
     gatherer->started = false;
 }
 
@@ -430,6 +426,7 @@ void gatherer_free(struct gatherer *gatherer) {
     close(gatherer->records_event);
     close(gatherer->inbox_event);
     pthread_cond_destroy(&gatherer->caught_up_changed);
+    pthread_cond_destroy(&gatherer->stopping_changed);
     pthread_mutex_destroy(&gatherer->lock);
     pthread_mutex_destroy(&gatherer->replicas_lock);
     free(gatherer);

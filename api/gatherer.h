@@ -1,8 +1,9 @@
 /* The thread that gathers acks: who is there, what came in, which deployment is settled, and when a wait ends.
  *
  * It reads jwk.acks from offsets that are stored with the results (no ack is lost or counted twice across restarts) and
- * jwk.workers from its start. What is to be proven there and is not (enrolled.h) is refused: it changes nothing. It owns the deployments that wait, the replicas and the heap of deadlines; no other thread
- * touches them. */
+ * jwk.workers from its start. What is to be proven there and is not (enrolled.h) is refused: it changes nothing. It owns the
+ * deployments that wait, the replicas and the heap of deadlines; no other thread touches them. A second thread looks whether
+ * topics are missing or have more partitions. */
 #ifndef API_GATHERER_H
 #define API_GATHERER_H
 
@@ -16,7 +17,7 @@ struct gatherer_options {
     const struct kafka_settings *kafka;
     const struct kafka_topics *topics;
     int64_t grace_ms; /* how long after its last replica left an environment is waited for */
-    /* Makes topics that are missing; called in the gatherer's thread when one is. NULL: nobody does. */
+    /* Makes topics that are missing; called in the thread that looks at them. NULL: nobody does. */
     void (*restore)(void *context);
     void *context;
 };

@@ -12,11 +12,7 @@
 #include "gatherer.h"
 #include "settle.h"
 
-enum {
-    PARTITIONS_CHECK_MS = 10000,  /* from one look at the topics to the next … */
-    PARTITIONS_PUT_OFF_MS = 1000, /* … put off by this much while somebody waits, and nothing tells that one is gone */
-    SILENT_MS = 10000,            /* so long without an ack, or without a heartbeat, may be because its topic is gone */
-};
+enum { GATHERED_TOPICS = 2 }; /* acks and workers */
 
 struct gatherer {
     struct gatherer_options options;
@@ -25,7 +21,7 @@ struct gatherer {
     int records_event, inbox_event; /* eventfds: librdkafka has records; the inbox has something */
     struct gathered *gathered;
     struct settler *settler;
-    pthread_t thread;
+    pthread_t thread, topics_thread;
     bool started;
     rd_kafka_topic_partition_list_t *assigned; /* with the offset that each partition is to be read from next */
     int workers_partitions, workers_caught_up; /* of those, how many were read to their end once */
@@ -37,9 +33,7 @@ struct gatherer {
     struct enrolling *enrolling;
     struct log_limit acks_limit, presence_limit; /* of what anybody can write to the topics */
     int64_t refused_before;                      /* presence of before this start that was refused while it was read back */
-    int64_t next_expiry, last_round, next_partitions_check;
-    int64_t ack_at, presence_at; /* when the last of its topic was read; by the monotonic clock, or of the start */
-    bool waited_in_vain;         /* somebody has, since the last look at the topics */
+    int64_t next_expiry, last_round;
     int64_t next_refused_retry; /* INT64_MAX while no partition is refused */
 
     atomic_bool is_overtaken; /* set by the thread */
@@ -50,15 +44,19 @@ struct gatherer {
     bool is_other;                     /* … which is not what the look before has found */
 
     pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t caught_up_changed;
+    pthread_cond_t caught_up_changed, stopping_changed; /* on CLOCK_MONOTONIC */
     struct store_environments *environments; /* to be taken over; NULL: no change */
     struct deployment *inbox[2];             /* head and tail, linked through hh.next */
     bool stopping, caught_up;
+    int partitions[GATHERED_TOPICS]; /* that the last look at the topics has found … */
+    bool partitions_changed;         /* … to be taken over */
     const char *give_up_reason;  /* static; NULL while deployments are waited for */
     struct sequence_floor floor; /* to be taken over … */
     bool republished;            /* … when this is set */
 };
 
+/* Has the thread look into its inbox. Thread-safe. */
+void gatherer_wake(struct gatherer *gatherer);
 /* Hands over the outcomes that are new, and ends the wait when nothing is open. The deployment may be gone afterwards. */
 void gatherer_update(struct gatherer *gatherer, struct deployment *deployment);
 void gatherer_for_all(struct gatherer *gatherer, struct replica *replica,
@@ -75,8 +73,10 @@ void gatherer_register_records(void); /* their metrics */
 /* Begins with the partitions that there are: those of the workers topic from their beginning, those of the acks from the stored
  * offsets once the replicas are known. */
 int gatherer_assign(struct gatherer *gatherer, struct store *store, struct error *error) MUST_CHECK;
-/* Adds the partitions that are new, from their beginning. */
-void gatherer_check_partitions(struct gatherer *gatherer, int64_t now);
+/* The thread that looks every few seconds whether topics are missing, or have more partitions. */
+void *gatherer_topics_main(void *context);
+/* Reads the partitions that are new, from their beginning; as many are there now of each topic. */
+void gatherer_add_partitions(struct gatherer *gatherer, const int partitions[GATHERED_TOPICS]);
 /* Something was read of a partition: it may be read. */
 void gatherer_note_read(rd_kafka_topic_partition_t *entry);
 /* After a record of the workers topic: it may have been the last one for now. */

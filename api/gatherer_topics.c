@@ -1,4 +1,5 @@
 /* Which partitions the gatherer reads, from where on, and what to do when they may not be read. */
+#include <errno.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -7,6 +8,7 @@
 #include "gatherer_internal.h"
 
 enum {
+    LOOK_MS = 10000, /* from one look at the topics to the next */
     METADATA_TIMEOUT_MS = 1000,
     REFUSED_RETRY_MS = 5000, /* a partition that may not be read is tried again */
 };
@@ -147,13 +149,30 @@ void gatherer_on_consumer_error(struct gatherer *gatherer, const rd_kafka_messag
     }
 }
 
-void gatherer_check_partitions(struct gatherer *gatherer, int64_t now) {
-    gatherer->next_partitions_check = now + PARTITIONS_CHECK_MS;
-    gatherer->waited_in_vain = false;
+/* ---- partitions that come later ---- */
+
+void gatherer_add_partitions(struct gatherer *gatherer, const int partitions[GATHERED_TOPICS]) {
+    const char *topics[GATHERED_TOPICS] = {gatherer->options.topics->acks, gatherer->options.topics->workers};
+    struct error error;
+    for (size_t i = 0; i < GATHERED_TOPICS; i++)
+        for (int32_t partition = 0; partition < partitions[i]; partition++) {
+            if (rd_kafka_topic_partition_list_find(gatherer->assigned, topics[i], partition))
+                continue;
+            rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(gatherer->assigned, topics[i], partition);
+            entry->offset = RD_KAFKA_OFFSET_BEGINNING;
+            log_info("partition found", "topic", topics[i], "partition", LOG_NUMBER(partition));
+            if (!gatherer->caught_up && is_of_workers(gatherer, entry))
+                gatherer->workers_partitions++; /* it was away at the start */
+            if ((gatherer->caught_up || is_of_workers(gatherer, entry)) && read_partition(gatherer, entry, false, &error))
+                log_error("partition can not be read", "reason", error.message);
+        }
+}
+
+static void look(struct gatherer *gatherer) {
     const struct kafka_topics *topics = gatherer->options.topics;
     struct kafka_topic_spec specs[] = {
         {.name = topics->acks}, {.name = topics->workers}, {.name = topics->events}, {.name = topics->audit}};
-    enum { OWN = 2, ALL = sizeof specs / sizeof *specs };
+    enum { ALL = sizeof specs / sizeof *specs };
     struct error error;
     if (kafka_find_topics(gatherer->consumer, specs, ALL, METADATA_TIMEOUT_MS, &error))
         return; /* the broker is away; looked at again later */
@@ -163,19 +182,39 @@ void gatherer_check_partitions(struct gatherer *gatherer, int64_t now) {
         missing = missing || specs[i].partitions_found == 0;
     if (missing && gatherer->options.restore)
         gatherer->options.restore(gatherer->options.context);
-    for (size_t i = 0; i < OWN; i++)
-        for (int32_t partition = 0; partition < specs[i].partitions_found; partition++)
-            if (!rd_kafka_topic_partition_list_find(gatherer->assigned, specs[i].name, partition)) {
-                rd_kafka_topic_partition_t *entry =
-                    rd_kafka_topic_partition_list_add(gatherer->assigned, specs[i].name, partition);
-                entry->offset = RD_KAFKA_OFFSET_BEGINNING;
-                log_info("partition found", "topic", specs[i].name, "partition", LOG_NUMBER(partition));
-                if (!gatherer->caught_up && is_of_workers(gatherer, entry))
-                    gatherer->workers_partitions++; /* it was away at the start */
-                if ((gatherer->caught_up || is_of_workers(gatherer, entry)) && read_partition(gatherer, entry, false, &error))
-                    log_error("partition can not be read", "reason", error.message);
-            }
+    pthread_mutex_lock(&gatherer->lock);
+    for (size_t i = 0; i < GATHERED_TOPICS; i++)
+        if (gatherer->partitions[i] != specs[i].partitions_found) {
+            gatherer->partitions[i] = specs[i].partitions_found;
+            gatherer->partitions_changed = true;
+        }
+    bool changed = gatherer->partitions_changed;
+    pthread_mutex_unlock(&gatherer->lock);
+    if (changed)
+        gatherer_wake(gatherer);
 }
+
+/* Not the thread that gathers: a broker answers what comes behind a fetch only once that has ended, which is after half a second
+ * where no ack comes. Asked there, an update that came meanwhile was answered up to a second late. */
+void *gatherer_topics_main(void *context) {
+    struct gatherer *gatherer = context;
+    pthread_setname_np(pthread_self(), "topics");
+    int64_t due = clock_monotonic_ms() + LOOK_MS;
+    pthread_mutex_lock(&gatherer->lock);
+    while (!gatherer->stopping) {
+        struct timespec when = clock_moment(due);
+        if (pthread_cond_timedwait(&gatherer->stopping_changed, &gatherer->lock, &when) != ETIMEDOUT)
+            continue;
+        pthread_mutex_unlock(&gatherer->lock);
+        look(gatherer);
+        due = clock_monotonic_ms() + LOOK_MS;
+        pthread_mutex_lock(&gatherer->lock);
+    }
+    pthread_mutex_unlock(&gatherer->lock);
+    return NULL;
+}
+
+/* ---- the start ---- */
 
 /* The offset to begin with: the stored one, or for a store that has none the end, since no ack for it can be older. */
 static int first_offset(struct gatherer *gatherer, struct store *store, const char *topic, int32_t partition, int64_t *offset,
@@ -192,9 +231,12 @@ static int first_offset(struct gatherer *gatherer, struct store *store, const ch
 }
 
 int gatherer_assign(struct gatherer *gatherer, struct store *store, struct error *error) {
-    struct kafka_topic_spec specs[] = {{.name = gatherer->options.topics->acks}, {.name = gatherer->options.topics->workers}};
-    if (kafka_find_topics(gatherer->consumer, specs, 2, 15000, error))
+    struct kafka_topic_spec specs[GATHERED_TOPICS] = {{.name = gatherer->options.topics->acks},
+                                                      {.name = gatherer->options.topics->workers}};
+    if (kafka_find_topics(gatherer->consumer, specs, GATHERED_TOPICS, 15000, error))
         return -1;
+    for (size_t i = 0; i < GATHERED_TOPICS; i++)
+        gatherer->partitions[i] = specs[i].partitions_found;
     for (int32_t partition = 0; partition < specs[0].partitions_found; partition++) {
         int64_t offset;
         if (first_offset(gatherer, store, specs[0].name, partition, &offset, error))

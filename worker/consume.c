@@ -105,12 +105,22 @@ void consumer_close(struct consumer *consumer) {
 
 /* ---- topics ---- */
 
-static int find_events(struct consumer *consumer, int timeout_ms, size_t *count, struct error *error) {
+static int find_events(const struct consumer *consumer, rd_kafka_t *client, int timeout_ms, size_t *count,
+                       struct error *error) {
     struct kafka_topic_spec spec = {.name = consumer->options.topics->events, .partitions_max = POSITION_COUNT_MAX};
-    if (kafka_find_topics(consumer->client, &spec, 1, timeout_ms, error))
+    if (kafka_find_topics(client, &spec, 1, timeout_ms, error))
         return -1;
     *count = (size_t)spec.partitions_found;
     return 0;
+}
+
+/* Asked by the client that fetches nothing: a broker answers what comes behind a fetch only once that has ended, which is after
+ * half a second where no event comes, and meanwhile those of other brokers would wait here. What is new the other client has to
+ * know as well. */
+static int find_events_again(const struct consumer *consumer, int timeout_ms, size_t *count, struct error *error) {
+    if (find_events(consumer, consumer->group_client, timeout_ms, count, error))
+        return -1;
+    return *count == consumer->topic_count ? 0 : find_events(consumer, consumer->client, timeout_ms, count, error);
 }
 
 int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char **missing, struct error *error) {
@@ -281,7 +291,7 @@ int consumer_start(struct consumer *consumer, int64_t now_ms, struct error *erro
     bool other_cluster = cluster && state_cluster(state)[0] && strcmp(cluster, state_cluster(state)) != 0,
          stale = is_stale(consumer, now_ms);
     int status = -1;
-    if (find_events(consumer, WATERMARK_TIMEOUT_MS, &consumer->topic_count, error) ||
+    if (find_events(consumer, consumer->client, WATERMARK_TIMEOUT_MS, &consumer->topic_count, error) ||
         state_load_positions(state, &positions, &known_count, error))
         goto out;
     make_room(consumer, consumer->topic_count);
@@ -357,7 +367,7 @@ static int let_go(struct consumer *consumer, size_t count, struct error *error) 
 
 int consumer_refresh(struct consumer *consumer, int timeout_ms, struct error *error) {
     size_t count;
-    if (find_events(consumer, timeout_ms, &count, error))
+    if (find_events_again(consumer, timeout_ms, &count, error))
         return -1;
     if (count > 0 && count < consumer->topic_count && let_go(consumer, count, error)) /* 0: it is being made again */
         return -1;

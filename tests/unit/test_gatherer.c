@@ -22,11 +22,14 @@ struct world {
     struct writer *writer;
     struct gatherer *gatherer;
     int64_t epoch; /* that replicas tell */
+    void (*restore)(void *context); /* makes missing topics; NULL: nobody does */
+    void *restore_context;
 };
 
 static void start(struct world *world) {
     struct error error = {0};
-    const struct gatherer_options options = {.kafka = &world->kafka.settings, .topics = &world->kafka.topics, .grace_ms = GRACE_MS};
+    const struct gatherer_options options = {.kafka = &world->kafka.settings, .topics = &world->kafka.topics, .grace_ms = GRACE_MS,
+                                             .restore = world->restore, .context = world->restore_context};
     world->writer = writer_new(fixture_connect(&world->fixture, STORE_WRITE));
     world->gatherer = gatherer_new(&options, world->fixture.store, world->writer, &error);
     if (!world->gatherer)
@@ -45,6 +48,7 @@ static void open_world(struct world *world, size_t environment_count) {
     kafka_open(&world->kafka);
     fixture_open(&world->fixture, environment_count, environments);
     world->epoch = 1;
+    world->restore = NULL;
 }
 
 static void close_world(struct world *world) {
@@ -532,6 +536,54 @@ static void a_truncated_topic_is_read_from_its_beginning(void **state) {
     close_world(&world);
 }
 
+/* ---- the look at the topics ---- */
+
+struct restoring {
+    sem_t begun, goes_on;
+};
+
+static void restore_slowly(void *context) {
+    struct restoring *restoring = context;
+    sem_post(&restoring->begun);
+    sem_wait(&restoring->goes_on);
+}
+
+static void await(sem_t *semaphore, const char *what) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += KAFKA_WAIT_MS / 1000;
+    if (sem_timedwait(semaphore, &until))
+        fail_msg("%s", what);
+}
+
+static void acks_are_gathered_while_the_look_at_the_topics_takes_its_time(void **state) {
+    (void)state;
+    struct world world;
+    struct waiting waiting;
+    struct restoring restoring;
+    struct worker worker = {.environment = "production", .name = "one", .id = WORKER_1};
+    sem_init(&restoring.begun, 0, 0);
+    sem_init(&restoring.goes_on, 0, 0);
+    open_world(&world, 1);
+    world.restore = restore_slowly;
+    world.restore_context = &restoring;
+    hello(&world, &worker);
+    start(&world);
+    rd_kafka_mock_topic_set_error(world.kafka.cluster, world.kafka.topics.audit, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    await(&restoring.begun, "nobody looks at the topics");
+    expect_for(&world, "key-1", LONG_MS, &waiting);
+    acknowledge(&world, &waiting, &worker);
+    await(&waiting.settled, "the ack is not gathered");
+    assert_int_equal(waiting.states[0], RESULT_SUCCEEDED);
+    rd_kafka_mock_topic_set_error(world.kafka.cluster, world.kafka.topics.audit, RD_KAFKA_RESP_ERR_NO_ERROR);
+    sem_post(&restoring.goes_on);
+    stop(&world);
+    close_world(&world);
+    sem_destroy(&waiting.settled);
+    sem_destroy(&restoring.begun);
+    sem_destroy(&restoring.goes_on);
+}
+
 static void many_deployments_wait_at_once(void **state) {
     (void)state;
     enum { MANY = 500 };
@@ -597,6 +649,7 @@ int main(void) {
         cmocka_unit_test(giving_up_answers_those_that_wait_and_those_that_come),
         cmocka_unit_test(acks_that_came_while_the_process_was_down_are_gathered),
         cmocka_unit_test(a_truncated_topic_is_read_from_its_beginning),
+        cmocka_unit_test(acks_are_gathered_while_the_look_at_the_topics_takes_its_time),
         cmocka_unit_test(many_deployments_wait_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
