@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 #include <regex.h>
+#include <sqlite3.h>
 
 #include "api/store_sealing.h"
 #include "common/memory.h"
@@ -123,6 +124,21 @@ static inline void fixture_remove(const struct store_fixture *fixture) {
 static inline void fixture_close(struct store_fixture *fixture) {
     store_close(fixture->store);
     fixture_remove(fixture);
+}
+
+/* The one number that a query gives, of what is committed. */
+static inline int64_t fixture_number(const struct store_fixture *fixture, const char *sql) {
+    char path[128];
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    snprintf(path, sizeof path, "%s/jwk-api.db", fixture->directory);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    int64_t number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return number;
 }
 
 /* ---- changes, each in a transaction of its own; the caller clears *change ---- */

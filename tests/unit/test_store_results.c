@@ -153,6 +153,23 @@ static void positions_settle_what_they_cover_in_that_environment(void **state) {
     clear_many(changes);
 }
 
+static void an_environment_that_was_removed_and_added_again_is_settled_as_itself(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change before, change;
+    int64_t left;
+    fixture_create(fixture, "before", &before);
+    struct store *administration = fixture_connect(fixture, STORE_WRITE);
+    SUCCEEDS(store_remove_environment(administration, "production", &error));
+    SUCCEEDS(store_add_environment(administration, "production", NULL, &error));
+    store_close(administration);
+    fixture_create(fixture, "my-jwk", &change);
+    settle(fixture->store, "production", INT64_MAX, NULL, 0, 1000, &left);
+    expect_result(fixture->store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    expect_result(fixture->store, before.deployment_id, "production", RESULT_PENDING, NULL);
+    store_change_clear(&before);
+    store_change_clear(&change);
+}
+
 static void each_partition_counts_for_itself_and_one_that_is_not_told_covers_nothing(void **state) {
     struct store_fixture *fixture = *state;
     struct store_change changes[JWKS];
@@ -385,9 +402,10 @@ static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     fixture_create(fixture, "other", &other);
     fixture_update(fixture, "my-jwk", NULL, "2", &second);
     fixture_update(fixture, "my-jwk", NULL, "3", &third);
+    SUCCEEDS(set_result(fixture, &first, "staging", RESULT_FAILED, "no room", NULL, 4, &error));
     settle_superseded(fixture, &second, standard_sentence, NULL);
     expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
-    expect_result(fixture->store, first.deployment_id, "staging", RESULT_PENDING, NULL);
+    expect_result(fixture->store, first.deployment_id, "staging", RESULT_FAILED, "no room");
     expect_result(fixture->store, second.deployment_id, "production", RESULT_PENDING, NULL);
     expect_result(fixture->store, third.deployment_id, "production", RESULT_PENDING, NULL);
     expect_result(fixture->store, other.deployment_id, "production", RESULT_PENDING, NULL);
@@ -395,6 +413,19 @@ static void a_later_version_settles_the_earlier_ones_of_its_jwk(void **state) {
     store_change_clear(&second);
     store_change_clear(&third);
     store_change_clear(&other);
+}
+
+/* Else a failure that is over would be told for ever. */
+static void a_later_version_corrects_the_failure_of_an_earlier_one(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change first, second;
+    fixture_create(fixture, "my-jwk", &first);
+    fixture_update(fixture, "my-jwk", NULL, "2", &second);
+    SUCCEEDS(set_result(fixture, &first, "production", RESULT_FAILED, "no room", NULL, 4, &error));
+    settle_superseded(fixture, &second, standard_sentence, NULL);
+    expect_result(fixture->store, first.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    store_change_clear(&first);
+    store_change_clear(&second);
 }
 
 /* ---- outbox ---- */
@@ -555,6 +586,7 @@ int main(void) {
         WITH_STORE(results_are_kept_by_environment),
         WITH_STORE(a_pending_result_never_takes_back_a_success),
         WITH_STORE(positions_settle_what_they_cover_in_that_environment),
+        WITH_STORE(an_environment_that_was_removed_and_added_again_is_settled_as_itself),
         WITH_STORE(each_partition_counts_for_itself_and_one_that_is_not_told_covers_nothing),
         WITH_STORE(jwks_whose_hook_fails_are_left_out),
         WITH_STORE(a_failure_is_corrected_by_a_position_unless_it_goes_on),
@@ -562,6 +594,7 @@ int main(void) {
         WITH_STORE(until_all_is_published_again_no_position_tells_of_before_not_even_a_later_change),
         WITH_STORE(a_deletion_that_is_waited_for_is_published_again),
         WITH_STORE(a_later_version_settles_the_earlier_ones_of_its_jwk),
+        WITH_STORE(a_later_version_corrects_the_failure_of_an_earlier_one),
         WITH_STORE(a_success_that_nobody_waited_for_is_stored_with_its_own_sentence),
         WITH_STORE(however_many_earlier_versions_there_are_they_are_settled),
         WITH_STORE(earlier_versions_that_are_settled_are_not_looked_at_again),
