@@ -130,6 +130,16 @@ def test_a_key_against_the_rules_is_answered_400_and_changes_nothing(embedded_sy
     assert versions(embedded_system, project) == [1]
 
 
+def test_two_keys_in_one_request_are_none(embedded_system, project):
+    created(embedded_system, project)
+    with embedded_system.api.raw() as connection:
+        connection.send(f'DELETE {jwk_path(project, "my-jwk")} HTTP/1.1\r\nHost: a\r\n'
+                        f'Authorization: Bearer {embedded_system.token}\r\n'
+                        'Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n'.encode())
+        assert connection.receive().status == 400
+    assert versions(embedded_system, project) == [1]
+
+
 @pytest.mark.parametrize("key", ["a", "x" * 255, '"quoted"', "!~'%&"])
 def test_any_key_within_the_rules_is_one(embedded_system, project, key):
     created(embedded_system, project)
@@ -255,26 +265,46 @@ def test_what_was_killed_before_its_answer_is_answered_with_what_became_of_it(in
     assert versions(installation, project) == [2, 1]
 
 
-@pytest.mark.parametrize("made", [0, 1, 2])
-def test_what_a_crash_left_of_the_change_of_a_source_is_answered_as_the_first_time(installation, project, made):
-    """However many JWKs were made from it and deployed again."""
-    started(installation)
+def source_update(installation, project, made):
+    """Makes so many JWKs from a key, and returns what updates that key and deploys them again."""
     source, key, headers = Sources(installation.api, project), ec_key(), with_key()
     source.add_key("my-key", private_pem(key))
     for number in range(made):
         assert source.create(f"jwk-{number}", "PRIVATE_KEY", keyName="my-key").status == 200
     body = source.key_body("my-key", private_pem(key), updateReferencedJwks=True)
+    return lambda: installation.api.request("PUT", source.path("keys", "my-key"), json_body=body, headers=headers)
 
-    def update():
-        return installation.api.request("PUT", source.path("keys", "my-key"), json_body=body, headers=headers)
+
+def restart_without_the_answer(installation, *statements):
+    """As a crash before the answer was stored leaves the store, and as the statements change it further."""
+    installation.api.stop()
+    with contextlib.closing(sqlite3.connect(installation.data_directory / "jwk-api.db")) as store, store:
+        for statement in ("UPDATE idempotency SET status = NULL, location = NULL, body = NULL", *statements):
+            store.execute(statement)
+    installation.start_api()
+
+
+@pytest.mark.parametrize("made", [0, 1, 2])
+def test_what_a_crash_left_of_the_change_of_a_source_is_answered_as_the_first_time(installation, project, made):
+    """However many JWKs were made from it and deployed again."""
+    started(installation)
+    update = source_update(installation, project, made)
     first = update()
     assert first.status == 200 and first.json["deploymentResult"]["success"], first
     assert (first.headers["Location"] is not None) == (made == 1)
-    installation.api.stop()
-    with contextlib.closing(sqlite3.connect(installation.data_directory / "jwk-api.db")) as store, store:
-        store.execute("UPDATE idempotency SET status = NULL, location = NULL, body = NULL")
-    installation.start_api()
+    restart_without_the_answer(installation)
     same(first, update())
+
+
+def test_of_several_deployments_the_one_that_failed_is_told_after_a_crash(installation, project):
+    worker = started(installation)
+    update = source_update(installation, project, 2)
+    assert update().json["deploymentResult"]["success"]
+    worker.stop()  # it would tell that what is said here to have failed has passed
+    result = "UPDATE deployment_result SET state = {}, message = '{}' WHERE deployment_id IN (SELECT {}_deployment FROM idempotency)"
+    restart_without_the_answer(installation, result.format(2, "no room", "first"), result.format(1, "On 1 of 2", "last"))
+    assert update().json["deploymentResult"]["environmentResults"] == [
+        {"environmentName": "production", "success": False, "message": "no room"}]
 
 
 def test_a_key_is_forgotten_after_its_time(installation, project):
