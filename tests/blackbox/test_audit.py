@@ -188,6 +188,17 @@ def test_a_refused_call_of_a_known_user_names_it(started, trail):
     assert (entry["status"], entry["actor"], entry["path"], entry["count"]) == (403, "carol", jwks_path("known"), 1)
 
 
+def test_a_refused_client_is_told_without_what_it_sent(started, trail):
+    answer = started.api.request("POST", "/apiops/auth/token", token=False,
+                                 headers={"Content-Type": "application/x-www-form-urlencoded"},
+                                 body=b"grant_type=client_credentials&client_id=guessed-id&client_secret=guessed-secret")
+    assert answer.status == 401
+    entry = trail.wait_entry(lambda each: each["type"] == "refusal", "the refusal")
+    assert (entry["status"], entry["method"], entry["path"], entry["address"], entry["actor"], entry["count"]) == (
+        401, "POST", "/apiops/auth/token", "127.0.0.1", None, 1)
+    assert "guessed" not in trail.dump()
+
+
 # ---- whatever happens ----
 
 def recorded(installation):
