@@ -301,8 +301,9 @@ def test_of_several_deployments_the_one_that_failed_is_told_after_a_crash(instal
     update = source_update(installation, project, 2)
     assert update().json["deploymentResult"]["success"]
     worker.stop()  # it would tell that what is said here to have failed has passed
-    say = "UPDATE deployment_result SET state = {}, message = '{}' WHERE deployment_id = (SELECT {}_deployment FROM idempotency)"
-    restart_without_the_answer(installation, say.format(2, "no room", "first"), say.format(1, "On 1 of 2", "last"))
+    told = ("UPDATE deployment_result SET state = {}, message = '{}'"
+            " WHERE deployment_id = (SELECT {}_deployment FROM idempotency)")
+    restart_without_the_answer(installation, told.format(2, "no room", "first"), told.format(1, "On 1 of 2", "last"))
     assert update().json["deploymentResult"]["environmentResults"] == [
         {"environmentName": "production", "success": False, "message": "no room"}]
 
