@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from harness.hand_worker import HandWorker
 from harness.installation import jwk_path, quote
 from harness.keys import new_key
 from harness.program import wait_until
@@ -286,6 +287,7 @@ def test_drift_names_what_an_offline_replica_lacks_and_forgets_one_that_has_left
     wait_until(lambda: drift(installation, project)["production"]["inSync"], "both have told where they are")
     two.pause()
     wait_until(lambda: not replica(installation, project, "production", "edge-2")["connected"], "edge-2 is held offline")
+    assert not drift(installation, project)["production"]["inSync"], "though it lacks nothing yet"
     assert installation.api.update(project, "changed", {"description": "x"}).status == 200
     assert installation.api.delete(project, "deleted").status == 200
     assert installation.api.update(other, "elsewhere", {"description": "x"}).status == 200
@@ -345,6 +347,16 @@ def test_drift_names_what_a_replica_can_not_put_to_use(installation, project, tm
     assert not replica(installation, project, "production")["inSync"]
     allowed.touch()
     wait_until(lambda: replica(installation, project, "production")["inSync"], "the hook has succeeded")
+
+
+def test_a_replica_that_can_not_tell_all_that_fails_is_not_in_sync(installation, project):
+    installation.add_environment("production", keys=False)
+    installation.start_api()
+    worker = HandWorker(installation, "production").start()
+    wait_until(lambda: drift(installation, project)["production"]["inSync"], "it is there and lacks nothing")
+    worker.say("heartbeat", failingTruncated=True)
+    wait_until(lambda: replica(installation, project, "production")["failingTruncated"], "it tells that there is more")
+    assert not drift(installation, project)["production"]["inSync"]
 
 
 def test_drift_needs_the_security_role_and_a_visible_project(embedded_system, project):

@@ -408,6 +408,33 @@ static void after_a_refused_event_everything_goes_out_again_in_order(void **stat
     close_world(&world);
 }
 
+/* Each event is a request of its own here, so that only the first of two is refused: the second is on the topic then, and would
+ * leave the first to go out as the last one if it was marked. */
+static void what_was_delivered_behind_a_refused_event_goes_out_again_behind_it(void **state) {
+    (void)state;
+    struct world world;
+    char jwk_id[UUID_SIZE], property[] = "batch.num.messages=1", *properties[] = {property};
+    const struct option_list one_a_request = {.items = properties, .count = 1};
+    struct store_change changes[2];
+    open_world(&world);
+    world.kafka.settings.properties = &one_a_request;
+    start(&world);
+    create(&world, "my-jwk", jwk_id);
+    await_empty_outbox(&world);
+    rd_kafka_mock_push_request_errors(world.kafka.cluster, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    for (int i = 0; i < 2; i++) {
+        fixture_update(&world.fixture, "my-jwk", NULL, "text", &changes[i]);
+        publisher_send(world.publisher, changes[i].outgoing);
+        changes[i].outgoing = NULL;
+        store_change_clear(&changes[i]);
+    }
+    publisher_flush(world.publisher);
+    await_empty_outbox(&world);
+    assert_int_equal(read_through(&world, jwk_id, 3, false), 4);
+    stop(&world, 5000);
+    close_world(&world);
+}
+
 /* Stands in the place of librdkafka's in this program: while a thread of a client hangs no flush brings its reports. */
 static atomic_bool is_hanging;
 rd_kafka_resp_err_t rd_kafka_flush(rd_kafka_t *client, int timeout_ms) {
@@ -703,6 +730,7 @@ int main(void) {
         cmocka_unit_test(what_was_not_delivered_at_a_stop_is_sent_at_the_next_start),
         cmocka_unit_test(events_sent_again_end_with_the_latest),
         cmocka_unit_test(after_a_refused_event_everything_goes_out_again_in_order),
+        cmocka_unit_test(what_was_delivered_behind_a_refused_event_goes_out_again_behind_it),
         cmocka_unit_test(a_record_of_another_outbox_is_told_of_also_when_its_producer_hangs_at_its_end),
         cmocka_unit_test(a_tombstone_follows_the_delete),
     };

@@ -235,6 +235,28 @@ static void refused_acks_are_sent_again_with_their_signature_in_their_order(void
     }
 }
 
+/* Also when the one that was refused has not been tried again yet. */
+static void what_is_sent_while_another_is_refused_goes_out_behind_it(void **state) {
+    (void)state;
+    enum signature_verdict verdict;
+    make_sender(signer);
+    rd_kafka_mock_push_request_errors(kafka.cluster, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_INVALID_REQUIRED_ACKS);
+    send_ack(1);
+    ack_flush(sender);
+    assert_int_equal(rd_kafka_flush(producer, KAFKA_WAIT_MS), 0);
+    assert_int_equal(refused, 1);
+    send_ack(2);
+    ack_flush(sender);
+    assert_int_equal(rd_kafka_flush(producer, KAFKA_WAIT_MS), 0);
+    assert_int_equal(delivered, 0);
+    for (int64_t deadline = clock_monotonic_ms() + KAFKA_WAIT_MS; delivered < 2 && clock_monotonic_ms() < deadline;) {
+        (void)ack_resend(sender);
+        rd_kafka_poll(producer, 100);
+    }
+    for (int64_t version = 1; version <= 2; version++)
+        free(receive(version, &verdict));
+}
+
 static void what_was_not_flushed_is_forgotten_at_the_end(void **state) {
     (void)state;
     make_sender(signer);
@@ -251,6 +273,7 @@ int main(void) {
         TEST(a_full_batch_does_not_wait),
         TEST(without_a_key_nothing_is_signed),
         TEST(refused_acks_are_sent_again_with_their_signature_in_their_order),
+        TEST(what_is_sent_while_another_is_refused_goes_out_behind_it),
         TEST(what_was_not_flushed_is_forgotten_at_the_end),
     };
     return cmocka_run_group_tests_name("worker ack", tests, NULL, NULL);

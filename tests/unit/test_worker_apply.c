@@ -339,6 +339,17 @@ static void acked_positions_go_with_the_next_batch(void **state) {
     assert_int_equal(state_last_contact(fixture->state), 1000000);
 }
 
+/* Else the state would be taken for young until the clock is there once more, however long it is out of touch. */
+static void a_contact_follows_the_clock_that_is_put_back(void **state) {
+    (void)state;
+    struct error error;
+    struct apply_target target = target_of();
+    assert_int_equal(apply_positions(&target, &error), 0);
+    target.contact_ms -= 1;
+    assert_int_equal(apply_positions(&target, &error), 0);
+    assert_int_equal(state_last_contact(fixture->state), target.contact_ms);
+}
+
 static void a_project_that_was_renamed_is_stale_under_both_names(void **state) {
     (void)state;
     struct error error;
@@ -559,6 +570,28 @@ static void what_can_not_be_judged_is_not_swept(void **state) {
     assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
 }
 
+static void what_was_swept_is_served_no_more_and_is_not_to_be_swept_again(void **state) {
+    (void)state;
+    struct error error;
+    const struct key_set *set;
+    struct state_position position = {.position = {.partition = 0}, .generation = 2, .sweep_offset = 0}, *positions;
+    struct apply_target target = target_of();
+    size_t count;
+    apply_one(event_of(JWK_A, "one", 1));
+    assert_int_equal(key_set_get(cache, "MyProject", &set, &error), 0);
+    assert_non_null(strstr(set->body, "AAAA"));
+    key_set_release(cache, set);
+    assert_int_equal(apply_sweep(&target, &position, NULL, NULL, &error), 0);
+    assert_int_equal(key_set_get(cache, "MyProject", &set, &error), 0);
+    assert_null(strstr(set->body, "AAAA"));
+    key_set_release(cache, set);
+    assert_int_equal(state_load_positions(fixture->state, &positions, &count, &error), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(positions[0].generation, 2);
+    assert_int_equal(positions[0].sweep_offset, -1);
+    free(positions);
+}
+
 static void an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live(void **state) {
     (void)state;
     struct error error;
@@ -595,6 +628,7 @@ int main(void) {
         TEST(positions_of_a_failed_transaction_are_stored_by_the_next),
         TEST(a_change_is_served_when_the_batch_returns),
         TEST(acked_positions_go_with_the_next_batch),
+        TEST(a_contact_follows_the_clock_that_is_put_back),
         TEST(a_project_that_was_renamed_is_stale_under_both_names),
         TEST(what_was_refused_changes_nothing),
         TEST(an_unsigned_delete_is_followed_for_what_was_taken_unsigned_alone),
@@ -604,6 +638,7 @@ int main(void) {
         TEST(what_other_keys_would_take_is_remembered_and_made_good),
         TEST(an_earlier_version_that_comes_again_does_not_make_up_for_what_was_refused),
         TEST(what_can_not_be_judged_is_not_swept),
+        TEST(what_was_swept_is_served_no_more_and_is_not_to_be_swept_again),
         TEST(an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live),
     };
     return cmocka_run_group_tests_name("worker apply", tests, NULL, NULL);

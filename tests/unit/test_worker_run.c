@@ -615,6 +615,30 @@ static void a_younger_state_sweeps_nothing(void **state) {
     assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
 }
 
+/* Else a reading from the start would have a gateway reloaded once for each key that there is. */
+static void the_hook_is_not_run_again_for_what_is_read_again(void **state) {
+    struct running *running = *state;
+    struct state *its_state = running->fixture->state;
+    struct error error;
+    struct stat runs;
+    publish(JWK_A, "one", 1, 1, 0);
+    start_worker(running, "echo run >>runs");
+    await_passed(running, 1, 1);
+    stop_worker(running);
+    assert_int_equal(state_begin(its_state, &error), 0);
+    assert_int_equal(state_store_contact(its_state, clock_wall_ms() - 16LL * 86400000, &error), 0);
+    assert_int_equal(state_commit(its_state, &error), 0);
+    publish(JWK_B, "two", 1, 2, 0);
+    start_worker(running, "echo run >>runs");
+    await_passed(running, 2, 2);
+    stop_worker(running);
+    assert_int_equal(fixture_count(running->fixture, "SELECT max(generation) FROM position"), 2);
+    char *file = memory_format("%s/runs", running->fixture->directory);
+    assert_int_equal(stat(file, &runs), 0);
+    assert_int_equal(runs.st_size, strlen("run\nrun\n"));
+    free(file);
+}
+
 static void await_file(const char *path, const char *text) {
     char content[512] = "";
     int64_t deadline = clock_monotonic_ms() + PATIENCE_MS;
@@ -703,6 +727,7 @@ int main(void) {
         TEST(after_that_while_it_is_swept),
         TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
         TEST(a_younger_state_sweeps_nothing),
+        TEST(the_hook_is_not_run_again_for_what_is_read_again),
     };
     return cmocka_run_group_tests_name("worker run", tests, NULL, NULL);
 }

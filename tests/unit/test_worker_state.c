@@ -548,7 +548,7 @@ static void a_sweep_spares_what_could_not_be_judged(void **state) {
     struct error error;
     put_sealed(fixture, 1, NULL);
     assert_int_equal(state_begin(fixture->state, &error), 0);
-    assert_int_equal(state_keep(fixture->state, JWK_A, 7, 2, &error), 0); /* on a partition that is not its own */
+    assert_int_equal(state_keep(fixture->state, JWK_A, 7, 9, &error), 0); /* on a partition that is not its own */
     assert_int_equal(state_sweep(fixture->state, 7, 3, NULL, NULL, NULL, &error), 0);
     assert_int_equal(state_keep(fixture->state, JWK_A, 0, 2, &error), 0);
     assert_int_equal(state_sweep(fixture->state, 0, 2, NULL, NULL, NULL, &error), 0);
