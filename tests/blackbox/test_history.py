@@ -304,6 +304,7 @@ def test_drift_names_what_an_offline_replica_lacks_and_forgets_one_that_has_left
     wait_until(lambda: drift(installation, project)["production"]["inSync"], "edge-2 has caught up")
     one.stop()
     wait_until(lambda: replica(installation, project, "production", "edge-1") is None, "edge-1 is not expected any more")
+    assert drift(installation, project)["production"]["inSync"]
 
 
 def test_a_replica_is_offline_since_it_was_last_heard_of_whatever_was_restarted_then(installation, project):
