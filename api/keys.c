@@ -72,6 +72,8 @@ static int complete(struct source_input *input, const struct origin_materials *s
     for (size_t i = 0; i < input->materials.count; i++) {
         struct origin_material *material = &input->materials.items[i];
         struct source_key_description description;
+        if (source_input_go_on(input, error))
+            return -1;
         if (source_key_describe(material->public_material, material->private_material, &description, error))
             return error_prefix(error, "Environment (name: %s)", material->environment);
         const char *type = jwk_type_name(description.type);

@@ -71,6 +71,8 @@ static int complete(struct source_input *input, const struct origin_materials *s
         return error_set(error, ERROR_INVALID, "Keystore environment list can not be empty!");
     for (size_t i = 0; i < input->materials.count; i++) {
         struct origin_material *material = &input->materials.items[i];
+        if (source_input_go_on(input, error))
+            return -1;
         struct source_keystore *keystore = source_keystore_open_text(
             material->type, material->private_material, strlen(material->private_material), material->password, error);
         if (!keystore)

@@ -130,8 +130,8 @@ static int remake(struct source_change *update, struct store *store, const struc
     for (size_t i = 0; i < update->remade_count; i++) {
         struct remade *remade = &update->remade[i];
         /* A keystore may take a second for each of a thousand JWKs. */
-        if (atomic_load(workpool_stopping(update->call->api->importing)))
-            return error_set(error, ERROR_UNAVAILABLE, "The service is stopping");
+        if (source_input_go_on(update->input, error))
+            return -1;
         struct algorithm_request request = {.use_type = remade->use_type, .algorithm = remade->algorithm};
         const struct origin_material *material =
             origin_choose(kind, update->before.name, materials, remade->environment, error);
@@ -169,7 +169,10 @@ static int prepare_update(struct source_change *update, struct store *store, str
         return -1;
     if (origin_read_materials(store, update->before.id, input->update_referenced, &stored, error))
         return -1;
-    if (update->operations->complete(input, &stored, error) || find_environments(store, input, error))
+    /* Environments first: a keystore takes long, and a request may name a thousand that there are not. Then those that were
+     * completed. */
+    if (find_environments(store, input, error) || update->operations->complete(input, &stored, error) ||
+        find_environments(store, input, error))
         goto out;
     if (input->update_referenced && remake(update, store, input->materials.count ? &input->materials : &stored, error))
         goto out;
@@ -182,15 +185,13 @@ out:
 static int prepare(struct source_change *update, struct error *error) {
     static const struct origin_materials none;
     struct readers *readers = update->call->api->readers;
-    /* Before anything else, so that no reader is kept while a keystore is opened. */
-    if (update->input->is_new && update->operations->complete(update->input, &none, error))
-        return -1;
     struct store *store = readers_take(readers, error);
     if (!store)
         return -1;
     int status = update->input->is_new ? find_environments(store, update->input, error) : prepare_update(update, store, error);
     readers_give(readers, store);
-    return status;
+    /* Without a reader, which is not to be kept while keystores are opened. */
+    return status == 0 && update->input->is_new ? update->operations->complete(update->input, &none, error) : status;
 }
 
 static void submit(struct source_change *update) {
@@ -225,6 +226,7 @@ void source_change_begin(struct call *call, const struct source_kind_operations 
     update->call = call;
     update->operations = operations;
     update->input = input;
+    input->stopping = workpool_stopping(call->api->importing);
     if (change_admit(call)) {
         source_change_free(update);
         return;

@@ -68,6 +68,10 @@ struct origin_material *source_input_add(struct source_input *input, const char 
     return origin_add_material(&input->materials, environment);
 }
 
+int source_input_go_on(const struct source_input *input, struct error *error) {
+    return atomic_load(input->stopping) ? error_set(error, ERROR_UNAVAILABLE, "The service is stopping") : 0;
+}
+
 /* What every kind asks of its name and description. */
 static int check_input(const struct source_kind_operations *operations, const struct source_input *input, struct error *error) {
     if ((input->is_new || input->name) && name_check(operations->name_label, input->name ? input->name : "", error))

@@ -2,6 +2,8 @@
 #ifndef API_SOURCE_OBJECT_H
 #define API_SOURCE_OBJECT_H
 
+#include <stdatomic.h>
+
 #include "call.h"
 #include "listing.h"
 #include "origin.h"
@@ -21,6 +23,7 @@ struct source_input {
     bool is_new;            /* of a create: what it needs must be there */
     bool update_referenced; /* updateReferencedJwks */
     bool all_projects;      /* updateScope is ALL_PROJECTS */
+    const atomic_bool *stopping; /* becomes true when the program ends: of its pool */
 };
 struct source_input *source_input_new(void);
 void source_input_free(struct source_input *input); /* wipes what was secret */
@@ -62,5 +65,7 @@ int source_input_read_scope(const char *scope, struct source_input *input, struc
 /* Adds material for an environment that is named in a request: refuses an empty name and one that was named before. NULL with
  * an error. */
 struct origin_material *source_input_add(struct source_input *input, const char *environment, struct error *error) MUST_CHECK;
+/* Whether to go on with the next material, of which each may take seconds: -1 with ERROR_UNAVAILABLE when the program ends. */
+int source_input_go_on(const struct source_input *input, struct error *error) MUST_CHECK;
 
 #endif

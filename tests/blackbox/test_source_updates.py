@@ -281,6 +281,13 @@ def test_update_survives_a_kill_whole(installation):
     assert json.dumps(base64_of(private_pem(new))) not in installation.api.log()
 
 
+def slow_keystore(key):
+    """It takes about a second to open."""
+    slow = (serialization.PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1000000)
+            .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).build(b"changeit"))
+    return pkcs12.serialize_key_and_certificates(b"signing", key, certificate(key), None, slow)
+
+
 def test_a_stop_does_not_wait_for_every_jwk_of_a_slow_keystore(installation):
     installation.add_environment("production")
     installation.start_api("--shutdown-timeout", "0ms")
@@ -291,9 +298,7 @@ def test_a_stop_does_not_wait_for_every_jwk_of_a_slow_keystore(installation):
     add(source, "keystores", old)
     for number in range(6):
         attach(source, "keystores", f"j{number}")
-    slow = (serialization.PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1000000)
-            .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC).build(b"changeit"))
-    file = pkcs12.serialize_key_and_certificates(b"signing", new, certificate(new), None, slow)
+    file = slow_keystore(new)
     body = source.keystore_body("source", file, updateReferencedJwks=True)
     answers = []
     thread = threading.Thread(target=lambda: answers.append(source.api.request("PUT", source.path("keystores", "source"), json_body=body)))
@@ -306,3 +311,21 @@ def test_a_stop_does_not_wait_for_every_jwk_of_a_slow_keystore(installation):
     assert installation.api.wait_exit() == 0
     installation.start_api()
     assert set(served(installation, source.project).values()) == {thumbprint(old)}
+
+
+def test_a_stop_does_not_wait_for_every_environment_of_a_slow_keystore(installation):
+    environments = [f"environment-{number}" for number in range(40)]
+    for environment in environments:
+        installation.add_environment(environment, keys=False)
+    installation.start_api("--shutdown-timeout", "0ms")
+    source = Sources(installation.api, installation.add_project("MyProject"))
+    body = source.keystore_body("source", slow_keystore(ec_key()), environments=environments)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(source.api.request("POST", source.path("keystores"), json_body=body)))
+    worked = ticks(installation.api.pid)
+    thread.start()
+    sources.wait_until(lambda: ticks(installation.api.pid) >= worked + 50, "the first keystore is at work")
+    installation.api.terminate()
+    thread.join()
+    assert answers[0].status == 503, answers[0]
+    assert installation.api.wait_exit() == 0
