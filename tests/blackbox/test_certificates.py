@@ -109,7 +109,8 @@ def test_names_and_environments_are_checked(source, kind):
     unreadable = {"certificates": None, "keys": source.key_body("b", b"x", environments=("nowhere",)),
                   "keystores": source.keystore_body("b", b"x", environments=("nowhere",))}[kind]
     if unreadable:  # it takes long to look into what is for an environment that there is not
-        assert refused(source.api.request("POST", source.path(kind), json_body=unreadable)) == "Environment (name: nowhere) is not found!"
+        answer = source.api.request("POST", source.path(kind), json_body=unreadable)
+        assert refused(answer) == "Environment (name: nowhere) is not found!"
     assert refused(create("b", ("production", "production"))) == "Environment (name: production) is named twice!"
     refused(create("b", ()), "can not be empty!")
     assert [item[NAMES[kind]] for item in source.list(kind)] == ["a"], "what was refused left nothing"

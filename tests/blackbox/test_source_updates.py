@@ -319,9 +319,9 @@ def test_a_stop_does_not_wait_for_every_environment_of_a_slow_keystore(installat
         installation.add_environment(environment, keys=False)
     installation.start_api("--shutdown-timeout", "0ms")
     source = Sources(installation.api, installation.add_project("MyProject"))
-    body = source.keystore_body("source", slow_keystore(ec_key()), environments=environments)
+    path, body = source.path("keystores"), source.keystore_body("source", slow_keystore(ec_key()), environments=environments)
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(source.api.request("POST", source.path("keystores"), json_body=body)))
+    thread = threading.Thread(target=lambda: answers.append(source.api.request("POST", path, json_body=body)))
     worked = ticks(installation.api.pid)
     thread.start()
     sources.wait_until(lambda: ticks(installation.api.pid) >= worked + 50, "the first keystore is at work")
