@@ -49,7 +49,8 @@ struct replica_counts replicas_count(const struct replica_table *table, const ch
     return counts;
 }
 
-static struct replica *find_or_make(struct replica_table *table, const struct presence *presence, struct error *error) {
+static struct replica *find_or_make(struct replica_table *table, const struct presence *presence, bool is_proven,
+                                    struct error *error) {
     struct replica_environment *environment = replicas_environment(table, presence->environment);
     if (!environment)
         return error_set(error, ERROR_UNAVAILABLE, "more than %d environments in the topic", ENVIRONMENTS_MAX), NULL;
@@ -58,6 +59,10 @@ static struct replica *find_or_make(struct replica_table *table, const struct pr
         return replica;
     if (table->replica_count >= REPLICAS_MAX)
         return error_set(error, ERROR_UNAVAILABLE, "more than %d replicas in the topic", REPLICAS_MAX), NULL;
+    if (!is_proven && table->unproven_count >= UNPROVEN_MAX)
+        return error_set(error, ERROR_UNAVAILABLE, "more than %d replicas of environments without keys in the topic",
+                         UNPROVEN_MAX),
+               NULL;
     replica = memory_new(sizeof *replica);
     snprintf(replica->name, sizeof replica->name, "%s", presence->replica);
     replica->environment = environment;
@@ -66,6 +71,7 @@ static struct replica *find_or_make(struct replica_table *table, const struct pr
     replica->next = environment->replicas;
     environment->replicas = replica;
     table->replica_count++;
+    table->unproven_count += !is_proven;
     return replica;
 }
 
@@ -150,7 +156,7 @@ bool replica_is_of(const struct replica *replica, const struct presence *presenc
 
 int replicas_apply(struct replica_table *table, const struct presence *presence, int64_t offset, int64_t written,
                    bool is_proven, int64_t now, struct replica **found, enum replica_change *change, struct error *error) {
-    struct replica *replica = find_or_make(table, presence, error);
+    struct replica *replica = find_or_make(table, presence, is_proven, error);
     if (!replica)
         return -1;
     *found = replica;

@@ -16,7 +16,8 @@
 
 enum {
     ENVIRONMENTS_MAX = 1000,     /* environments that are tracked, known to the store or not */
-    REPLICAS_MAX = 10000,        /* replicas that are tracked, of all environments */
+    REPLICAS_MAX = 10000,        /* replicas that are tracked, of all environments … */
+    UNPROVEN_MAX = 5000,         /* … and of those that have no keys: whoever can write to the topic can invent that many */
     MISSED_HEARTBEATS = 3,       /* a replica is offline after this many intervals … */
     HEARTBEAT_SLACK_MS = 1000,   /* … and this much for delays on the way */
     REPLICA_FORGET_MS = 86400000 /* a replica offline for a day is not spoken of any more */
@@ -67,7 +68,7 @@ struct replica_table {
     int64_t epoch;  /* of the store; 0: not told, and nobody is ahead */
     bool caught_up; /* what is read from now on is of now, whatever two clocks say: nobody is away for their difference */
     struct replica_environment *environments;
-    size_t replica_count;
+    size_t replica_count, unproven_count; /* in all; made by what was not proven */
 };
 
 enum replica_change {

@@ -410,12 +410,19 @@ static void their_number_is_bounded(void **state) {
     assert_non_null(replicas_environment(&table, "environment-7"));
     presence.environment = "environment-0";
     presence.replica = name;
-    for (int i = (int)table.replica_count; i < REPLICAS_MAX; i++) {
+    for (int i = (int)table.replica_count; i < UNPROVEN_MAX; i++) {
         snprintf(name, sizeof name, "replica-%d", i);
         assert_int_equal(replicas_apply(&table, &presence, i, 0, false, 0, &replica, &change, &error), 0);
     }
     snprintf(name, sizeof name, "one-more");
     assert_int_equal(replicas_apply(&table, &presence, 50000, 0, false, 0, &replica, &change, &error), -1);
+    assert_string_equal(error.message, "more than 5000 replicas of environments without keys in the topic");
+    for (int i = (int)table.replica_count; i < REPLICAS_MAX; i++) { /* what nobody has proved leaves room for what is */
+        snprintf(name, sizeof name, "replica-%d", i);
+        assert_int_equal(replicas_apply(&table, &presence, i, 0, true, 0, &replica, &change, &error), 0);
+    }
+    snprintf(name, sizeof name, "one-more");
+    assert_int_equal(replicas_apply(&table, &presence, 50000, 0, true, 0, &replica, &change, &error), -1);
     assert_string_equal(error.message, "more than 10000 replicas in the topic");
     replicas_free(&table);
 }
