@@ -125,8 +125,12 @@ static void post_take(struct effects *effects, struct effect_change *change, enu
     result->change = change;
     result->outcome = outcome;
     result->was_opened = was_opened;
-    if (message)
-        hook_clean_message(message, strlen(message), result->message, sizeof result->message);
+    if (message) {
+        /* Whoever waits is told what comes next, too. */
+        static const char next[] = "; it is tried again";
+        hook_clean_message(message, strlen(message), result->message, sizeof result->message - strlen(next));
+        strcat(result->message, next);
+    }
     if (!effects->unposted)
         effects->unposted_since = now;
     DL_APPEND(effects->unposted, result);

@@ -347,7 +347,7 @@ static void apply(struct worker *worker) {
     if (batch_has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
         if (!batch->refused)
             settle_failed_batch(worker->settler, batch->records, batch->places, batch->count,
-                                "the replica can not store the change");
+                                "the replica can not store the change; it is tried again");
         batch->refused = true;
         note_state_failure(worker, &problem);
         return;

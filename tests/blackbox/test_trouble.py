@@ -179,7 +179,7 @@ def test_a_hook_that_fails_is_a_failed_replica_and_its_later_success_corrects_th
     assert result["success"] is False
     assert result["message"] == "Deployment is not complete: 1 of 2 environments did not confirm (staging)"
     assert environments["production"] == (True, "Deployed successfully")
-    assert environments["staging"] == (False, "Deployment failed on replica edge-1: gateway does not answer")
+    assert environments["staging"] == (False, "Deployment failed on replica edge-1: gateway does not answer; it is tried again")
     location = answer.headers["Location"]
     installation.api.wait_deployment(location, "FAILED")
     broken.unlink()

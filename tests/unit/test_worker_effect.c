@@ -145,11 +145,24 @@ static void a_failure_is_told_at_once_and_its_later_success_too(void **state) {
     start();
     effects_submit_take(effects, change_of(JWK_A, 1));
     assert_int_equal(await(1, message), EFFECT_FAILED);
-    assert_string_equal(message, "not yet");
+    assert_string_equal(message, "not yet; it is tried again");
     char *file = memory_format("%s/repaired", fixture->directory);
     fclose(fopen(file, "w"));
     free(file);
     assert_int_equal(await(1, NULL), EFFECT_RECOVERED);
+}
+
+static void a_long_failure_is_told_with_what_comes_next(void **state) {
+    (void)state;
+    char message[ACK_MESSAGE_MAX + 1];
+    fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 1));
+    write_hook("printf 'no%01000d' 0 >&2; exit 1");
+    make_effects(NULL, true);
+    start();
+    effects_submit_take(effects, change_of(JWK_A, 1));
+    assert_int_equal(await(1, message), EFFECT_FAILED);
+    assert_int_equal(strlen(message), ACK_MESSAGE_MAX);
+    assert_string_equal(strchr(message, ';'), "; it is tried again");
 }
 
 static void a_newer_version_takes_the_place_of_the_one_that_fails(void **state) {
@@ -435,6 +448,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_hook_that_succeeds_is_done),
         TEST(a_failure_is_told_at_once_and_its_later_success_too),
+        TEST(a_long_failure_is_told_with_what_comes_next),
         TEST(a_newer_version_takes_the_place_of_the_one_that_fails),
         TEST(what_failed_before_a_restart_is_tried_again),
         TEST(what_the_state_holds_no_more_is_not_tried_again),

@@ -447,7 +447,7 @@ static void a_failing_hook_is_told_then_named_then_corrected(void **state) {
     start_worker(running, "[ -e repaired ] || { echo 'gateway down' >&2; exit 1; }");
     await_ready(running);
     publish(JWK_A, "one", 1, 1, 0);
-    assert_ack(running, JWK_A, 1, ACK_FAILED, "gateway down");
+    assert_ack(running, JWK_A, 1, ACK_FAILED, "gateway down; it is tried again");
     do {
         await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
         bool named = presence.failing_count == 1 && strcmp(presence.failing[0], JWK_A) == 0;
@@ -536,7 +536,7 @@ static void a_failure_ends_with_the_hook_that_failed(void **state) {
     start_worker(running, "exit 1");
     await_ready(running);
     publish(JWK_A, "one", 1, 1, 0);
-    assert_ack(running, JWK_A, 1, ACK_FAILED, "the hook ended with exit status 1");
+    assert_ack(running, JWK_A, 1, ACK_FAILED, "the hook ended with exit status 1; it is tried again");
     stop_worker(running);
     start_worker(running, NULL);
     assert_ack(running, JWK_A, 1, ACK_APPLIED, NULL);
