@@ -120,8 +120,8 @@ enum result_state answer_result_state(const struct store_result *result) {
 }
 
 const char *answer_result_message(enum event_operation operation, const struct store_result *result) {
-    if (result->state != answer_result_state(result))
-        return "The environment was removed before it confirmed";
+    if (result->removed_at && result->state != RESULT_SUCCEEDED)
+        return "The environment was removed before it confirmed"; /* a failure would say that it is tried again */
     if (!result->message && result->state != RESULT_SUCCEEDED)
         return answer_open_message(operation);
     return environment_message(operation, result->message);

@@ -123,6 +123,22 @@ def test_what_waits_for_an_environment_is_over_once_that_is_removed(installation
     assert page(installation, project_path(project))["resultList"][0] == deployment
 
 
+def test_what_has_failed_is_not_tried_again_once_its_environment_is_removed(installation, project, tmp_path):
+    hook = tmp_path / "hook"
+    hook.write_text("#!/bin/sh\ncat > /dev/null\necho no gateway >&2\nexit 1\n")
+    hook.chmod(0o755)
+    installation.add_environment("staging")
+    installation.start_api()
+    installation.start_worker("staging", "edge-1", "--hook", hook)
+    location = installation.api.create(project, "my-jwk").headers["Location"]
+    deployment = installation.api.wait_deployment(location, "FAILED")
+    assert "it is tried again" in deployment["deploymentResult"]["message"]
+    installation.admin("environment", "remove", "staging")
+    result = installation.api.deployment(location)["deploymentResult"]
+    assert result["message"] == "Deployment is not complete: an environment was removed before it confirmed"
+    assert [each["message"] for each in result["environmentResults"]] == ["The environment was removed before it confirmed"]
+
+
 def test_history_never_holds_key_material(embedded_system, project):
     key = new_key("EC", kid="k")
     created(embedded_system, project, key=key)
