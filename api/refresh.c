@@ -16,7 +16,8 @@
 #include "store_origin.h"
 
 enum {
-    FETCHES_MAX = 4,       /* at once: each is a thread */
+    FETCHES_MAX = 5,       /* at once: each is a thread … */
+    OF_PROJECT_MAX = 4,    /* … of which one project has not all: its servers may hang, and others' keys change meanwhile */
     JITTER_PERCENT = 10,   /* either way, so that what was created at once is not fetched at once for ever */
     BACKOFF_DOUBLINGS = 8, /* after that many failures the pause does not grow any more */
     RETRY_MS = 1000,       /* until the store is asked again after it failed */
@@ -60,7 +61,7 @@ struct fetch {
     struct job job;
     struct refresh *refresh;
     struct fetch *next; /* of refresh->active */
-    int64_t jwk_id, attachment, failures;
+    int64_t jwk_id, project_id, attachment, failures;
     char jwk_uid[UUID_SIZE];
     char *url, *kid, *etag, *last_modified;
     struct source_url_request options;
@@ -230,10 +231,29 @@ static bool is_active(const struct refresh *refresh, int64_t jwk_id) {
     return false;
 }
 
+/* Whether the project has all the fetches that it may have. The lock is held. */
+static bool is_busy(const struct refresh *refresh, int64_t project_id) {
+    unsigned count = 0;
+    for (const struct fetch *fetch = refresh->active; fetch; fetch = fetch->next)
+        count += fetch->project_id == project_id;
+    return count >= OF_PROJECT_MAX;
+}
+
+/* The project that has all the fetches that it may have; 0: none. */
+static int64_t busy_project(struct refresh *refresh) {
+    int64_t busy = 0;
+    pthread_mutex_lock(&refresh->lock);
+    for (const struct fetch *fetch = refresh->active; fetch && !busy; fetch = fetch->next)
+        busy = is_busy(refresh, fetch->project_id) ? fetch->project_id : 0;
+    pthread_mutex_unlock(&refresh->lock);
+    return busy;
+}
+
 static void begin_fetch(void *context, const struct store_url_due *due) {
     struct refresh *refresh = context;
     pthread_mutex_lock(&refresh->lock);
-    bool skip = refresh->stopping || refresh->active_count == FETCHES_MAX || is_active(refresh, due->jwk_id);
+    bool skip = refresh->stopping || refresh->active_count == FETCHES_MAX || is_active(refresh, due->jwk_id) ||
+                is_busy(refresh, due->project_id);
     pthread_mutex_unlock(&refresh->lock);
     if (skip)
         return;
@@ -242,6 +262,7 @@ static void begin_fetch(void *context, const struct store_url_due *due) {
     fetch->job = (struct job){.run = record_outcome, .done = outcome_recorded};
     fetch->refresh = refresh;
     fetch->jwk_id = due->jwk_id;
+    fetch->project_id = due->project_id;
     fetch->attachment = due->attachment;
     fetch->failures = due->failures;
     snprintf(fetch->jwk_uid, sizeof fetch->jwk_uid, "%s", due->jwk_uid);
@@ -268,7 +289,14 @@ static int64_t look(struct refresh *refresh) {
     int64_t now = clock_wall_ms(), next = INT64_MAX, count = 0;
     struct store *store = readers_take(refresh->api->readers, &error);
     int64_t horizon = now + sources->refresh_maximum_ms + sources->refresh_maximum_ms * JITTER_PERCENT / 100;
-    int status = store ? store_each_due(store, now, horizon, 2 * FETCHES_MAX, begin_fetch, refresh, &next, &error) : -1;
+    int64_t busy = busy_project(refresh), before;
+    int status = store ? 0 : -1;
+    do { /* once more when a project has just got all it may have: what is due of others may stand behind more of its own */
+        before = busy;
+        if (status == 0)
+            status = store_each_due(store, now, horizon, before, 2 * FETCHES_MAX, begin_fetch, refresh, &next, &error);
+        busy = busy_project(refresh);
+    } while (status == 0 && busy != 0 && busy != before);
     if (status == 0 && store_count_failing(store, &count, &error) == 0)
         metric_set(&failing, count);
     readers_give(refresh->api->readers, store);

@@ -222,17 +222,20 @@ static int find_next_due(struct store *store, int64_t now, int64_t *next_due, st
 
 #define DUE_SELECT                                                                        \
     "SELECT jwk_id, failures, source_url, jwk_url.kid, connect_timeout, read_timeout,"    \
-    " size_limit, etag, last_modified, due_at, uid, attached_version FROM jwk_url JOIN jwk ON jwk.id = jwk_id WHERE due_at "
+    " size_limit, etag, last_modified, due_at, uid, attached_version, project_id FROM jwk_url JOIN jwk ON jwk.id = jwk_id" \
+    " WHERE project_id <> ?3 AND due_at "
 
 /* Visits the rows of one of the two statements below. */
-static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound, int limit,
+static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound, int64_t except, int limit,
                      void (*visit)(void *context, const struct store_url_due *due), void *context, struct error *error) {
     store_bind_integer(statement, 1, bound);
     store_bind_integer(statement, 2, limit);
+    store_bind_integer(statement, 3, except);
     int row;
     while ((row = store_step(store, statement, "looking for fetches that are due", error)) == 1) {
         struct store_url_due due = {
             .jwk_id = sqlite3_column_int64(statement, 0),
+            .project_id = sqlite3_column_int64(statement, 12),
             .failures = sqlite3_column_int64(statement, 1),
             .url = store_text(statement, 2),
             .jwk_uid = store_text(statement, 10),
@@ -250,14 +253,14 @@ static int visit_due(struct store *store, sqlite3_stmt *statement, int64_t bound
     return row;
 }
 
-int store_each_due(struct store *store, int64_t now, int64_t horizon, int limit,
+int store_each_due(struct store *store, int64_t now, int64_t horizon, int64_t except, int limit,
                    void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due,
                    struct error *error) {
     /* Two statements, so that each reads no more of the index than it returns. */
     sqlite3_stmt *due = store_statement(store, DUE_SELECT "<= ?1 ORDER BY due_at LIMIT ?2", error);
     sqlite3_stmt *beyond = store_statement(store, DUE_SELECT "> ?1 ORDER BY due_at LIMIT ?2", error);
-    if (!due || !beyond || visit_due(store, due, now, limit, visit, context, error) ||
-        visit_due(store, beyond, horizon, limit, visit, context, error))
+    if (!due || !beyond || visit_due(store, due, now, except, limit, visit, context, error) ||
+        visit_due(store, beyond, horizon, except, limit, visit, context, error))
         return -1;
     return find_next_due(store, now, next_due, error);
 }

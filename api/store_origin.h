@@ -59,14 +59,15 @@ struct store_url { /* strings are borrowed */
 int store_attach_url(struct store *store, const char *jwk_uid, const struct store_url *url, struct error *error) MUST_CHECK;
 
 struct store_url_due { /* strings are borrowed until the callback returns */
-    int64_t jwk_id, failures;
+    int64_t jwk_id, project_id, failures;
     int64_t attachment;
     const char *jwk_uid, *url;
     struct store_url options;
 };
 /* JWKs whose fetch is due at `now`, the longest overdue first, at most limit; then those due after
- * `horizon`, at most limit too: the clock was set back. *next_due is when the first of the others is (INT64_MAX: never). */
-int store_each_due(struct store *store, int64_t now, int64_t horizon, int limit,
+ * `horizon`, at most limit too: the clock was set back. Those of the project `except` (0: none) are left out. *next_due is when
+ * the first of the others is (INT64_MAX: never). */
+int store_each_due(struct store *store, int64_t now, int64_t horizon, int64_t except, int limit,
                    void (*visit)(void *context, const struct store_url_due *due), void *context, int64_t *next_due,
                    struct error *error) MUST_CHECK;
 

@@ -242,6 +242,32 @@ def test_schedule_survives_a_restart(installation, server):
     wait_until(lambda: installation.workers["production", "edge-1"].jwk(project, "my-jwk") == new, "it is fetched again")
 
 
+def test_servers_of_one_project_that_hang_hold_up_no_other_project(system, project, source, server):
+    other, hanging, go = Sources(system.api, system.add_project(f"{project}-other")), set(), threading.Event()
+
+    def hang(handler):
+        hanging.add(handler.path)
+        go.wait(60)  # as long as the fetches wait
+
+    urls = [server.put(key(f"other-{number}")) for number in range(10)]
+    for number, url in enumerate(urls):
+        create(other, url, 60000, f"jwk-{number}")
+    for url in urls:
+        server.put(hang, url.removeprefix(server.url("")))
+    try:
+        wait_until(lambda: len(hanging) >= 4, "the other project has all the fetches that it may have")
+        old, new = key("old"), key("new")
+        url = server.put(old)
+        create(source, url)
+        server.put(new, url.removeprefix(server.url("")))
+        wait_until(lambda: served(system, project) == new, "the new key is served")
+        assert len(hanging) == 4
+    finally:
+        go.set()
+        for number in range(len(urls)):
+            assert system.api.delete(other.project, f"jwk-{number}").status == 200
+
+
 def test_stop_does_not_wait_for_a_source_that_hangs(installation, server):
     installation.add_environment("production")
     installation.start_api("--source-allow-private", "127.0.0.1", "--source-allow-http", *BOUNDS)

@@ -218,7 +218,7 @@ static void note_due(void *context, const struct store_url_due *due) {
 
 static struct due due_at(struct store_fixture *fixture, int64_t now, int64_t horizon, int limit, int64_t *next) {
     struct due due = {0};
-    SUCCEEDS(store_each_due(fixture->store, now, horizon, limit, note_due, &due, next, &error));
+    SUCCEEDS(store_each_due(fixture->store, now, horizon, 0, limit, note_due, &due, next, &error));
     return due;
 }
 
@@ -238,6 +238,9 @@ static void what_is_due_is_found_the_longest_overdue_first(void **state) {
     assert_int_equal(due_at(fixture, 1000, INT64_MAX, 1, &next).count, 1);
     assert_int_equal(due_at(fixture, 100, INT64_MAX, 8, &next).count, 1); /* due at that very time */
     assert_int_equal(next, 300);
+    struct due others = {0};
+    SUCCEEDS(store_each_due(fixture->store, 1000, 5000, fixture->author.project_id, 8, note_due, &others, &next, &error));
+    assert_int_equal(others.count, 0);
 }
 
 static void outcomes_are_remembered_until_the_jwk_is_detached(void **state) {
