@@ -290,7 +290,7 @@ static int scan(struct scanner *scanner) {
         unsigned char closing;
         int count;
     } open[JSON_DEPTH_MAX];
-    int depth = 0;
+    int depth = 0, values = 0;
 
     if (scanner->end - scanner->at >= 3 && memcmp(scanner->at, "\xef\xbb\xbf", 3) == 0)
         return refuse(scanner, "it begins with a byte order mark");
@@ -299,6 +299,8 @@ static int scan(struct scanner *scanner) {
         /* Here a value begins. */
         if (scanner->at == scanner->end)
             return refuse(scanner, "it ends where a value is expected");
+        if (values++ == JSON_VALUES_MAX)
+            return refuse(scanner, "it has too many values");
         if (*scanner->at == '{' || *scanner->at == '[') {
             if (depth == JSON_DEPTH_MAX)
                 return refuse(scanner, "it is nested too deep");

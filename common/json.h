@@ -2,7 +2,7 @@
  *
  * Refused, each with a message that says where: invalid UTF-8, a BOM, NUL (raw or \u0000), raw control characters, lone
  * surrogates, duplicate member names, numbers outside RFC 8259's grammar or beyond a double's exact integers, nesting
- * deeper than JSON_DEPTH_MAX, trailing bytes. Source: RFC 8259, RFC 7493 (I-JSON). */
+ * deeper than JSON_DEPTH_MAX, more values than JSON_VALUES_MAX, trailing bytes. Source: RFC 8259, RFC 7493 (I-JSON). */
 #ifndef COMMON_JSON_H
 #define COMMON_JSON_H
 
@@ -13,7 +13,12 @@
 
 #include "error.h"
 
-enum { JSON_DEPTH_MAX = 32, JSON_MEMBERS_MAX = 4096 }; /* levels; members of one object or elements of one array */
+enum {
+    JSON_DEPTH_MAX = 32,      /* levels */
+    JSON_MEMBERS_MAX = 4096,  /* members of one object or elements of one array */
+    JSON_VALUES_MAX = 131072, /* of all kinds in one text: a tree takes 80 bytes and more for each, of which a text may spend two;
+                               * and more than any set of JSON_MEMBERS_MAX keys has */
+};
 
 /* Parses length bytes. The caller frees the tree with cJSON_Delete() (json_wipe() when it holds secrets).
  * NULL with ERROR_INVALID when the bytes are not strict JSON. Thread-safe. */

@@ -252,6 +252,29 @@ static void bounds_depth_and_entries(void **state) {
     }
 }
 
+/* A few bytes of text make a tree of hundreds: arrays of zeros. */
+static void bounds_the_values_of_a_whole_text(void **state) {
+    (void)state;
+    enum { ROWS = 31, COLUMNS = 4095, LAST = JSON_VALUES_MAX - 1 - ROWS * (1 + COLUMNS) - 1 };
+    for (int over = 0; over <= 1; over++) {
+        char *text = memory_new(2 * JSON_VALUES_MAX + 200);
+        size_t length = 0;
+        for (int row = 0; row <= ROWS; row++)
+            for (int column = 0; column < (row < ROWS ? COLUMNS : LAST + over); column++)
+                length += (size_t)sprintf(text + length, "%s0", column ? "," : row ? "],[" : "[[");
+        length += (size_t)sprintf(text + length, "]]");
+        if (over) {
+            assert_refused(text, length, "too many values");
+        } else {
+            struct error error;
+            cJSON *tree = parse(text, length, &error);
+            assert_non_null(tree);
+            cJSON_Delete(tree);
+        }
+        free(text);
+    }
+}
+
 static void a_long_name_is_cut_at_a_character(void **state) {
     (void)state;
     struct error error;
@@ -394,6 +417,7 @@ int main(void) {
         cmocka_unit_test(says_the_line_and_column),
         cmocka_unit_test(every_truncation_and_every_byte_is_survived),
         cmocka_unit_test(bounds_depth_and_entries),
+        cmocka_unit_test(bounds_the_values_of_a_whole_text),
         cmocka_unit_test(a_long_name_is_cut_at_a_character),
         cmocka_unit_test(utf8_is_judged),
         cmocka_unit_test(typed_members_are_read_or_refused),
