@@ -3,6 +3,11 @@
 
 #include "common/memory.h"
 
+/* The sum of both: inverse to q as well, but not less than p. */
+#define RSA_QI_AND_P \
+    "AQ6b_pQuN3ieryuGjNXAboQexFQ_RX9DIKsW19OrIRpnUkcfRBuSoL6cCSC-VmyXzsad0c5Fzz7k6pq8X8UnpacKnLxypyUh2Q43JN4IRc-SOvVh20jhnnB6" \
+    "IZPm0aIFsWJP6hCJ5xPD0pkUp4Qxh1WoUM46WuivhzSorofyFcMQ"
+
 static const struct {
     const char *base, *patch, *why;
 } malformed[] = {
@@ -53,6 +58,7 @@ static const struct {
     {RSA_PRIVATE, "{\"dp\":\"" RSA_DQ "\"}", "\"dp\" does not match"},
     {RSA_PRIVATE, "{\"dq\":\"" RSA_DP "\"}", "\"dq\" does not match"},
     {RSA_PRIVATE, "{\"qi\":\"" RSA_DP "\"}", "\"qi\" does not match"},
+    {RSA_PRIVATE, "{\"qi\":\"" RSA_QI_AND_P "\"}", "\"qi\" does not match"},
     {RSA_PRIVATE, "{\"e\":\"Aw\"}", "(d) does not match"},
     {RSA_PRIVATE, "{\"oth\":[{\"r\":\"AQAB\",\"d\":\"AQAB\",\"t\":\"AQAB\"}]}", "oth"},
     {RSA_PRIVATE, "{\"n\":\"" RSA_P "\"}", "1024 bits"},

@@ -297,6 +297,17 @@ static void errors_name_their_source(void **state) {
     assert_string_equal(fixture.error.message, "Cannot read the config file \"/tmp\": Is a directory");
 }
 
+/* A loss of power can leave a file of the right length that holds nothing. */
+static void a_damaged_file_is_refused(void **state) {
+    (void)state;
+    FILE *file = fopen(config_path, "we");
+    assert_non_null(file);
+    assert_int_equal(fwrite("threads = 3\n\0\0\0\0", 1, 16, file), 16);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(parse_with("serve", "JWK_TEST_CONFIG", config_path, NULL), -1);
+    assert_non_null(strstr(fixture.error.message, ":2: the line holds the character NUL: the file is damaged"));
+}
+
 static void wrong_command_lines_say_what_is_wrong(void **state) {
     (void)state;
     assert_refused("serve --lsten x", "Unknown option \"--lsten\"; did you mean \"--listen\"?");
@@ -435,6 +446,7 @@ int main(void) {
         TEST(values_have_units_and_ranges),
         TEST(sources_override_each_other_in_order),
         TEST(errors_name_their_source),
+        TEST(a_damaged_file_is_refused),
         TEST(wrong_command_lines_say_what_is_wrong),
         TEST(a_group_of_commands_has_a_help_of_its_own),
         TEST(a_command_that_has_no_use_for_a_common_option_does_not_offer_it),

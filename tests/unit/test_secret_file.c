@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <endian.h>
 #include <fcntl.h>
 #include <linux/posix_acl.h>
@@ -185,6 +186,29 @@ static void a_new_file_is_for_its_owner_alone(void **state) {
     }
 }
 
+/* Stands in the place of the C library's in this program: what was brought to the disk, a letter each. */
+static struct text synced;
+
+int fsync(int file) {
+    int (*real)(int);
+    struct stat status;
+    *(void **)&real = dlsym(RTLD_NEXT, "fsync");
+    if (fstat(file, &status) == 0)
+        text_add_string(&synced, S_ISDIR(status.st_mode) ? "d" : "f");
+    return real(file);
+}
+
+/* Credentials that are told to be there may be all that opens what is sealed. */
+static void a_new_file_outlives_a_loss_of_power(void **state) {
+    (void)state;
+    struct error error = {0};
+    unlink(path);
+    text_reset(&synced);
+    assert_int_equal(secret_file_write_new("credentials file", path, SECRET, sizeof SECRET - 1, &error), 0);
+    assert_string_equal(synced.bytes, "fd");
+    text_free(&synced);
+}
+
 static void what_is_there_is_left_alone(void **state) {
     (void)state;
     struct error error = {0};
@@ -245,6 +269,7 @@ int main(void) {
         cmocka_unit_test(access_control_lists_are_understood),
         cmocka_unit_test(what_is_no_sensible_file_is_refused),
         cmocka_unit_test(a_new_file_is_for_its_owner_alone),
+        cmocka_unit_test(a_new_file_outlives_a_loss_of_power),
         cmocka_unit_test(what_is_there_is_left_alone),
         cmocka_unit_test(a_file_that_can_not_be_made_is_told),
         cmocka_unit_test(half_a_file_is_taken_away),

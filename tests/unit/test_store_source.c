@@ -202,6 +202,31 @@ static void an_update_detaches_and_a_remake_does_not(void **state) {
     store_source_free(&source);
 }
 
+/* A JWK that was rotated meanwhile, to a later state of the same source too, is not made from what was read before. */
+static void a_remake_that_was_under_way_does_not_undo_a_rotation(void **state) {
+    struct store_fixture *fixture = *state;
+    struct store_change change;
+    add(fixture, "a");
+    struct store_source source = find(fixture, "a");
+    attach(fixture, "one", &source);
+    struct found before = attached_to(fixture, &source, 0);
+    struct store_new_jwk new_jwk = fixture_new_jwk(NULL);
+    new_jwk.source_type = "PUBLIC_KEY";
+    new_jwk.source_id = source.uid;
+    SUCCEEDS(store_rotate_jwk(fixture->store, &fixture->author, "one", &new_jwk, 0, &change, &error));
+    const struct store_origin origin = {.source_uid = source.uid, .source_version = source.version, .algorithm = "EdDSA"};
+    SUCCEEDS(store_attach_source(fixture->store, change.jwk_id, &origin, &error));
+    store_change_clear(&change);
+    struct store_remade remade = {
+        .jwk_id = before.ids[0], .attachment = before.attachments[0], .type = "OKP", .kid = "two", .public_key = OTHER_KEY};
+    FAILS(store_remake_jwk(fixture->store, &fixture->author, &remade, &change, &error), ERROR_NOT_FOUND,
+          "The JWK is not attached to its source any more");
+    remade.attachment = attached_to(fixture, &source, 0).attachments[0];
+    SUCCEEDS(store_remake_jwk(fixture->store, &fixture->author, &remade, &change, &error));
+    store_change_clear(&change);
+    store_source_free(&source);
+}
+
 struct due {
     int count;
     int64_t ids[8], failures, attachment;
@@ -304,6 +329,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(deleting_is_refused_while_jwks_are_attached, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_project_with_sources_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_update_detaches_and_a_remake_does_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_remake_that_was_under_way_does_not_undo_a_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_due_is_found_the_longest_overdue_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(outcomes_are_remembered_until_the_jwk_is_detached, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_refresh_changes_what_has_changed_alone, set_up, tear_down),

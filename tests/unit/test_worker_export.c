@@ -2,6 +2,7 @@
 #include "worker_fixture.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -89,6 +90,48 @@ static void a_set_is_written_and_replaced_only_when_it_differs(void **state) {
     assert_file("MyProject.json", "{\"keys\":[" PUBLIC_B "]}");
 }
 
+/* Both stand in the place of the C library's in this program: what was done in which order, a letter each. */
+static struct text done;
+
+int fsync(int file) {
+    int (*real)(int);
+    struct stat status;
+    *(void **)&real = dlsym(RTLD_NEXT, "fsync");
+    if (fstat(file, &status) == 0)
+        text_add_string(&done, S_ISDIR(status.st_mode) ? "d" : "f");
+    return real(file);
+}
+
+int renameat(int old_directory, const char *old_name, int directory, const char *name) {
+    int (*real)(int, const char *, int, const char *);
+    *(void **)&real = dlsym(RTLD_NEXT, "renameat");
+    text_add_string(&done, "r");
+    return real(old_directory, old_name, directory, name);
+}
+
+/* Else a loss of power leaves a file without its content, or the old one behind an ack of the new. */
+static void a_set_is_on_the_disk_before_it_has_its_name_and_that_name_before_it_counts(void **state) {
+    (void)state;
+    fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 1));
+    text_reset(&done);
+    write_project("MyProject", 1000, NULL);
+    assert_string_equal(done.bytes, "frd");
+    text_free(&done);
+}
+
+static void a_set_may_be_read_by_all_whatever_the_umask(void **state) {
+    (void)state;
+    struct stat status;
+    char *file_path = memory_format("%s/MyProject.json", path);
+    fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 1));
+    mode_t before = umask(077);
+    write_project("MyProject", 1000, NULL);
+    umask(before);
+    assert_int_equal(stat(file_path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0644);
+    free(file_path);
+}
+
 static void a_key_that_expires_tells_when_and_is_gone_then(void **state) {
     (void)state;
     struct state_jwk jwk = fixture_jwk(JWK_A, "one", 1, 1);
@@ -166,6 +209,8 @@ static void what_a_killed_worker_left_is_cleaned_up(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_set_is_written_and_replaced_only_when_it_differs),
+        TEST(a_set_is_on_the_disk_before_it_has_its_name_and_that_name_before_it_counts),
+        TEST(a_set_may_be_read_by_all_whatever_the_umask),
         TEST(a_key_that_expires_tells_when_and_is_gone_then),
         TEST(a_name_never_leaves_the_directory),
         TEST(everything_is_written_and_what_is_unknown_is_removed),

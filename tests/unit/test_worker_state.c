@@ -202,6 +202,20 @@ static void a_sweep_removes_what_was_not_seen_again(void **state) {
     assert_named(fixture, "elsewhere", PUBLIC_A);
 }
 
+/* As when a topic was made again with other partitions: generations of two partitions have nothing to do with each other. */
+static void what_was_seen_on_another_partition_is_not_swept_with_its_former_one(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct error error;
+    fixture_put(fixture, fixture_jwk(JWK_A, "moved", 1, 1));
+    struct state_jwk again = fixture_jwk(JWK_A, "moved", 1, 1);
+    again.partition = 1;
+    assert_int_equal(fixture_put(fixture, again), STATE_EQUAL);
+    assert_int_equal(state_begin(fixture->state, &error), 0);
+    assert_int_equal(state_sweep(fixture->state, 0, 2, NULL, NULL, NULL, &error), 0);
+    assert_int_equal(state_commit(fixture->state, &error), 0);
+    assert_named(fixture, "moved", PUBLIC_A);
+}
+
 static void a_rollback_leaves_nothing_behind(void **state) {
     struct worker_fixture *fixture = *state;
     struct error error;
@@ -577,6 +591,7 @@ int main(void) {
         TEST(names_are_traded_with_the_earlier_event_first),
         TEST(names_are_traded_with_the_later_event_first),
         TEST(a_sweep_removes_what_was_not_seen_again),
+        TEST(what_was_seen_on_another_partition_is_not_swept_with_its_former_one),
         TEST(a_rollback_leaves_nothing_behind),
         TEST(positions_contact_and_failures_survive_a_restart),
         TEST(a_failure_is_cleared_by_its_version_or_a_later_one),
