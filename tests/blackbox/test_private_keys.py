@@ -187,12 +187,15 @@ def test_what_was_sealed_before_the_credentials_were_made_is_no_warning_when_it_
     assert UNOPENED not in worker.log()
 
 
-def test_what_stays_unopened_once_all_is_read_is_told(started, project):
-    assert started.api.create(project, "a", prefer="respond-async").status == 202
+def test_what_stays_unopened_once_all_is_read_is_told_and_its_public_half_goes_to_the_hook(started, project):
+    key = new_key("EC", kid="k")
+    assert started.api.create(project, "a", key, prefer="respond-async").status == 202
     rekey(started)
     started.topics.wait_event(lambda value: value["version"] == 2, "it is deployed again")
-    worker = started.start_worker("production", "edge-1", "--hook", hook(started, "true"), "--hook-retry-initial", "100ms")
+    worker = started.start_worker("production", "edge-1", "--hook", hook(started, "cat >now; mv now hooked"),
+                                  "--hook-retry-initial", "100ms")
     wait_until(lambda: UNOPENED in worker.log(), "it says what it lacks")
+    assert json.loads((started.directory / "hooked").read_text()) == public_half(key)
 
 
 def test_a_worker_gets_its_new_credentials_by_a_reload(started, project):

@@ -29,12 +29,18 @@ struct step {
     enum replica_change change;
 };
 
-static struct step apply_written(struct replica_table *table, struct presence presence, int64_t offset, int64_t written, int64_t now) {
+static struct step apply_any(struct replica_table *table, struct presence presence, int64_t offset, int64_t written,
+                             bool is_proven, int64_t now) {
     struct step step;
     struct error error = {0};
-    if (replicas_apply(table, &presence, offset, written, false, now, &step.replica, &step.change, &error))
+    if (replicas_apply(table, &presence, offset, written, is_proven, now, &step.replica, &step.change, &error))
         fail_msg("%s", error.message);
     return step;
+}
+
+static struct step apply_written(struct replica_table *table, struct presence presence, int64_t offset, int64_t written,
+                                 int64_t now) {
+    return apply_any(table, presence, offset, written, false, now);
 }
 
 static struct step apply(struct replica_table *table, struct presence presence, int64_t offset, int64_t now) {
@@ -79,6 +85,23 @@ static void a_later_hello_fences_the_earlier_worker(void **state) {
     assert_string_equal(step.replica->worker, WORKER_2);
     assert_int_equal(step.replica->incarnation, 6);
     assert_true(replica_is_live(step.replica));
+    replicas_free(&table);
+}
+
+/* It will see that its hello did not count, and say another. */
+static void one_whose_hello_did_not_count_is_not_heard_until_one_does(void **state) {
+    (void)state;
+    struct replica_table table = {0};
+    struct presence hello = presence_of(PRESENCE_HELLO, WORKER_2, -1, true);
+    apply_any(&table, presence_of(PRESENCE_HELLO, WORKER_1, -1, true), 5, 0, true, 0);
+    apply_any(&table, hello, 6, 0, true, 0); /* had not seen the one before */
+    struct step step = apply_any(&table, presence_of(PRESENCE_HEARTBEAT, WORKER_2, 6, true), 7, 0, true, 0);
+    assert_int_equal(step.change, REPLICA_SAME);
+    assert_string_equal(step.replica->worker, WORKER_1);
+    hello.after = 8;
+    apply_any(&table, hello, 8, 0, true, 0);
+    assert_string_equal(step.replica->worker, WORKER_2);
+    assert_int_equal(step.replica->incarnation, 8);
     replicas_free(&table);
 }
 
@@ -308,6 +331,26 @@ static void positions_tell_what_is_applied(void **state) {
     replicas_free(&table);
 }
 
+/* Of what the topic may have lost only a position behind its being published again tells. */
+static void a_position_tells_nothing_of_what_is_to_be_published_again(void **state) {
+    (void)state;
+    struct replica_table table = {.floor = {.from = 7, .until = 20}};
+    bool failing;
+    struct position position = {.partition = 0, .offset = 50, .sequence = 19};
+    struct presence presence = presence_of(PRESENCE_HELLO, WORKER_1, -1, true);
+    presence.positions = &position;
+    presence.position_count = 1;
+    const struct replica *replica = apply(&table, presence, 0, 0).replica;
+    assert_true(replica_covers(replica, 1, 0, 8, JWK, &failing));
+    assert_false(replica_covers(replica, 1, 0, 7, JWK, &failing));
+    presence.kind = PRESENCE_HEARTBEAT;
+    presence.incarnation = 0;
+    position.sequence = 20;
+    apply(&table, presence, 1, 0);
+    assert_true(replica_covers(replica, 1, 0, 7, JWK, &failing));
+    replicas_free(&table);
+}
+
 static void what_is_of_a_store_that_was_adopted_later_covers_nothing(void **state) {
     (void)state;
     struct replica_table table = {.epoch = 2};
@@ -431,6 +474,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_replica_is_live_once_it_is_ready),
         cmocka_unit_test(a_later_hello_fences_the_earlier_worker),
+        cmocka_unit_test(one_whose_hello_did_not_count_is_not_heard_until_one_does),
         cmocka_unit_test(what_a_worker_has_said_before_changes_nothing_when_it_comes_again),
         cmocka_unit_test(a_worker_that_numbers_nothing_is_heard_each_time),
         cmocka_unit_test(a_heartbeat_alone_makes_a_replica_known),
@@ -445,6 +489,7 @@ int main(void) {
         cmocka_unit_test(the_environment_is_left_when_its_last_replica_goes),
         cmocka_unit_test(workers_of_a_topic_made_again_are_heard),
         cmocka_unit_test(positions_tell_what_is_applied),
+        cmocka_unit_test(a_position_tells_nothing_of_what_is_to_be_published_again),
         cmocka_unit_test(what_is_of_a_store_that_was_adopted_later_covers_nothing),
         cmocka_unit_test(a_failing_hook_is_told_and_not_guessed),
         cmocka_unit_test(they_are_counted_by_what_they_are),
