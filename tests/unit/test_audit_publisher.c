@@ -1,11 +1,12 @@
 /* The audit trail from the store to its topic: whole and signed, whoever wrote it, whatever happened to broker and process. */
-#include "kafka_fixture.h"
+#include "kafka_reports.h"
 #include "store_fixture.h"
 
 #include "api/audit_publisher.h"
 #include "api/audit_verify.h"
 #include "api/store_sql.h"
 #include "common/clock.h"
+#include "common/metrics.h"
 
 static const char *const environments[] = {"production"};
 
@@ -34,6 +35,12 @@ static void close_world(struct world *world) {
     kafka_close(&world->kafka);
 }
 
+static atomic_int restored;
+static void note_restored(void *context) {
+    (void)context;
+    atomic_fetch_add(&restored, 1);
+}
+
 /* Each start has a key of its own, as if another had been activated meanwhile. */
 static void start(struct world *world) {
     struct error error = {0};
@@ -44,7 +51,7 @@ static void start(struct world *world) {
     world->signing = signing_new(signer);
     world->refusals = refusals_new();
     const struct audit_publisher_options options = {
-        .topic = world->kafka.topics.audit, .signing = world->signing, .refusals = world->refusals};
+        .topic = world->kafka.topics.audit, .signing = world->signing, .refusals = world->refusals, .restore = note_restored};
     struct store *store = fixture_connect(&world->fixture, STORE_WRITE);
     world->audit = audit_publisher_new(&options, fixture_connect(&world->fixture, STORE_READ), &error);
     assert_non_null(world->audit);
@@ -84,6 +91,13 @@ static int waiting_rows(struct world *world) {
     int rows = 0;
     SUCCEEDS(store_audit_each(world->fixture.store, 0, count_row, &rows, &error));
     return rows;
+}
+
+static void await_no_rows(struct world *world) {
+    for (int64_t until = clock_monotonic_ms() + KAFKA_WAIT_MS; waiting_rows(world) > 0;) {
+        assert_true(clock_monotonic_ms() < until);
+        usleep(10000); /* between two looks */
+    }
 }
 
 struct reading {
@@ -249,15 +263,45 @@ static void a_record_that_is_refused_is_sent_again(void **state) {
     struct world world;
     open_world(&world);
     start(&world);
+    atomic_store(&restored, 0);
     rd_kafka_mock_push_request_errors(world.kafka.cluster, 0 /* Produce */, 1, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     tell(&world, 1);
     audit_publisher_look(world.audit);
-    for (int64_t until = clock_monotonic_ms() + KAFKA_WAIT_MS; waiting_rows(&world) > 0;) {
-        assert_true(clock_monotonic_ms() < until);
-        usleep(10000); /* between two looks */
-    }
+    await_no_rows(&world);
+    assert_true(atomic_load(&restored) > 0); /* its topic may be what was missing */
     stop(&world, STOP_MS);
     read_trail(&world, 2);
+    close_world(&world);
+}
+
+static bool has_told_losses(int count) {
+    struct text text = TEXT_EMPTY;
+    char line[64];
+    snprintf(line, sizeof line, "\njwk_api_audit_topic_losses_total %d\n", count);
+    metrics_write(&text);
+    bool has = strstr(text.bytes, line) != NULL;
+    text_free(&text);
+    return has;
+}
+
+/* Also when the topic has had one record alone. */
+static void an_offset_that_was_given_before_is_told_as_a_loss(void **state) {
+    (void)state;
+    struct world world;
+    open_world(&world);
+    start(&world);
+    tell(&world, 1);
+    audit_publisher_look(world.audit);
+    await_no_rows(&world);
+    assert_true(has_told_losses(0));
+    atomic_store(&kafka_told_offset, 0);
+    tell(&world, 1);
+    audit_publisher_look(world.audit);
+    await_no_rows(&world);
+    assert_true(has_told_losses(1));
+    atomic_store(&kafka_told_offset, -1);
+    stop(&world, STOP_MS);
+    read_trail(&world, 3);
     close_world(&world);
 }
 
@@ -289,6 +333,7 @@ int main(void) {
         cmocka_unit_test(what_was_not_delivered_at_a_stop_goes_out_at_the_next_start),
         cmocka_unit_test(lines_sent_again_are_the_same),
         cmocka_unit_test(a_record_that_is_refused_is_sent_again),
+        cmocka_unit_test(an_offset_that_was_given_before_is_told_as_a_loss),
         cmocka_unit_test(more_than_a_record_holds_goes_out_as_several),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
