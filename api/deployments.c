@@ -56,9 +56,9 @@ struct view {
     bool found;
 };
 
-/* The state of the whole: failed when one environment failed, in progress while one is pending. */
+/* The state of the whole: failed when one environment failed or there was none, in progress while one is pending. */
 static enum result_state state_of(const struct store_deployment *deployment) {
-    enum result_state state = RESULT_SUCCEEDED;
+    enum result_state state = deployment->result_count ? RESULT_SUCCEEDED : RESULT_FAILED;
     for (size_t i = 0; i < deployment->result_count; i++) {
         enum result_state one = answer_result_state(&deployment->results[i]);
         if (one == RESULT_FAILED)
@@ -101,7 +101,7 @@ static int64_t settled_at(const struct store_result *result) {
 static void write_results(struct text *body, const struct store_deployment *deployment) {
     enum result_state state = state_of(deployment);
     text_json_open(body, "deploymentResult", '{');
-    text_json_boolean(body, "success", deployment->result_count > 0 && state == RESULT_SUCCEEDED);
+    text_json_boolean(body, "success", state == RESULT_SUCCEEDED);
     text_json_string(body, "message", overall_message(deployment, state));
     text_json_open(body, "environmentResults", '[');
     for (size_t i = 0; i < deployment->result_count; i++) {

@@ -231,6 +231,8 @@ def test_no_environments_at_all_is_told_and_recorded(installation, project, brok
     answer = installation.api.create(project, "a")
     result, _ = result_of(answer)
     assert result == {"success": False, "message": "No environments are defined; nothing was deployed", "environmentResults": []}
+    deployment = installation.api.deployment(answer.headers["Location"])
+    assert (deployment["state"], deployment["deploymentResult"]["success"]) == ("FAILED", False)
     assert installation.api.names(project) == ["a"]
     result, _ = result_of(installation.api.update(project, "a", {"name": "b"}))
     assert result["environmentResults"] == []
