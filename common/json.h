@@ -16,8 +16,8 @@
 enum {
     JSON_DEPTH_MAX = 32,      /* levels */
     JSON_MEMBERS_MAX = 4096,  /* members of one object or elements of one array */
-    JSON_VALUES_MAX = 131072, /* of all kinds in one text: a tree takes 80 bytes and more for each, of which a text may spend two;
-                               * and more than any set of JSON_MEMBERS_MAX keys has */
+    JSON_VALUES_MAX = 131072, /* of all kinds in one text, which may spend two bytes on one for which a tree takes 80; more
+                               * than any set of JSON_MEMBERS_MAX keys has */
 };
 
 /* Parses length bytes. The caller frees the tree with cJSON_Delete() (json_wipe() when it holds secrets).
