@@ -70,6 +70,18 @@ static void evict(struct key_set_cache *cache, struct entry *entry) {
     entry_release(entry);
 }
 
+/* With the mutex held: makes room, the least used first. What somebody is being sent stays: its memory is taken anyway, and who
+ * asks meanwhile would be given a copy of its own. */
+static void shrink(struct key_set_cache *cache) {
+    struct entry *next = cache->used ? cache->used->prev : NULL;
+    while (next && cache->memory > cache->options.memory) {
+        struct entry *entry = next;
+        next = entry == cache->used ? NULL : entry->prev;
+        if (entry->references == 1)
+            evict(cache, entry);
+    }
+}
+
 void key_set_cache_free(struct key_set_cache *cache) {
     if (!cache)
         return;
@@ -158,17 +170,16 @@ static struct entry *build(struct key_set_cache *cache, const char *project_name
 /* Puts an entry into the table unless something was invalidated since its building began. */
 static void keep(struct key_set_cache *cache, struct entry *entry, key_set_slot slot) {
     pthread_mutex_lock(&cache->mutex);
-    if (atomic_load(&cache->generations[slot]) == entry->generation && entry->memory <= cache->options.memory) {
+    if (atomic_load(&cache->generations[slot]) == entry->generation) {
         struct entry *other;
         HASH_FIND_STR(cache->table, entry->project_name, other);
         if (other)
             evict(cache, other);
-        while (cache->memory + entry->memory > cache->options.memory)
-            evict(cache, cache->used->prev);
         entry->references++;
         HASH_ADD_KEYPTR(hh, cache->table, entry->project_name, strlen(entry->project_name), entry);
         DL_PREPEND(cache->used, entry);
         cache->memory += entry->memory;
+        shrink(cache);
     }
     pthread_mutex_unlock(&cache->mutex);
 }
@@ -218,6 +229,7 @@ int key_set_get(struct key_set_cache *cache, const char *project_name, const str
 void key_set_release(struct key_set_cache *cache, const struct key_set *set) {
     pthread_mutex_lock(&cache->mutex);
     entry_release((struct entry *)set);
+    shrink(cache);
     pthread_mutex_unlock(&cache->mutex);
 }
 

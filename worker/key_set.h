@@ -31,7 +31,7 @@ struct MHD_Response *key_set_response(const struct key_set *set);
 
 struct key_set_options {
     struct state_reader_pool *readers; /* must outlive the cache */
-    size_t memory;                     /* bytes kept at most */
+    size_t memory;                     /* bytes kept at most, beside what is being sent */
     int64_t max_age;                   /* seconds a client may keep an answer; less when a key leaves earlier */
     int64_t (*wall_ms)(void);          /* the clock, clock_wall_ms() but in tests */
 };

@@ -156,6 +156,22 @@ static void a_set_larger_than_the_cache_is_still_served(void **state) {
     key_set_cache_free(cache);
 }
 
+/* Else each of those who read slowly would hold a copy of its own. */
+static void a_set_larger_than_the_cache_is_one_for_all_who_are_being_sent_it(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct key_set_cache *cache = cache_new(fixture, 0);
+    fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, 1));
+    const struct key_set *first = get(cache, "MyProject"), *second = get(cache, "MyProject");
+    assert_ptr_equal(first, second);
+    key_set_release(cache, first);
+    assert_ptr_equal(get(cache, "MyProject"), second);
+    key_set_release(cache, second);
+    assert_true(key_set_cache_memory(cache) > 0);
+    key_set_release(cache, second);
+    assert_int_equal(key_set_cache_memory(cache), 0);
+    key_set_cache_free(cache);
+}
+
 /* ---- the race ---- */
 
 struct race {
@@ -218,6 +234,7 @@ int main(void) {
         TEST(time_alone_takes_a_key_out),
         TEST(a_set_that_was_read_by_a_clock_too_far_ahead_ends_when_the_clock_is_right_again),
         TEST(memory_is_bounded_and_the_least_used_leaves_first),
+        TEST(a_set_larger_than_the_cache_is_one_for_all_who_are_being_sent_it),
         TEST(a_set_larger_than_the_cache_is_still_served),
         TEST(no_reader_sees_an_older_set_than_was_acked),
     };
