@@ -265,7 +265,7 @@ static void tell_partitions(struct service *service, int found) {
         log_error("not every event can be sent", "reason", error.message);
 }
 
-/* In the publisher's thread: topics that somebody deleted are made again with the right settings. */
+/* In the thread that misses one: topics that somebody deleted are made again with the right settings. */
 static void restore_topics(void *context) {
     struct service *service = context;
     struct error error;
