@@ -2,6 +2,7 @@
 #include "address_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,9 @@
 
 int address_file_write(const char *path, const char *address, struct error *error) {
     char *temporary = memory_format("%s.new", path);
-    FILE *file = fopen(temporary, "we");
+    /* Not through a symbolic link: somebody else may have put one there, to a file of ours. */
+    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
     bool written = file && fprintf(file, "%s\n", address) >= 0;
     int status = 0;
     if (file && fclose(file) != 0)

@@ -140,6 +140,16 @@ def test_words_that_do_not_fit_are_told_as_what_they_are(words, sentence):
     assert (done.returncode, done.stderr) == (2, f"jwk-api: {sentence}\n")
 
 
+def test_an_address_is_written_through_no_symbolic_link(tmp_path):
+    """Where others may make files, one of them may have put it there."""
+    victim, path = tmp_path / "victim", tmp_path / "broker.address"
+    victim.write_text("precious")
+    (tmp_path / "broker.address.new").symlink_to(victim)
+    done = run(["broker", "--address-file", path], check=False)
+    assert done.returncode != 0 and f"writing {path}" in done.stderr, done
+    assert victim.read_text() == "precious"
+
+
 # ---- root on what belongs to a service's user ----
 
 SERVICE = 65534  # a user that is on every machine, and is not root
