@@ -192,10 +192,10 @@ def test_what_stays_unopened_once_all_is_read_is_told_and_its_public_half_goes_t
     assert started.api.create(project, "a", key, prefer="respond-async").status == 202
     rekey(started)
     started.topics.wait_event(lambda value: value["version"] == 2, "it is deployed again")
-    worker = started.start_worker("production", "edge-1", "--hook", hook(started, "cat >now; mv now hooked"),
+    worker = started.start_worker("production", "edge-1", "--hook", hook(started, 'cat >"of-$JWK_VERSION"'),
                                   "--hook-retry-initial", "100ms")
     wait_until(lambda: UNOPENED in worker.log(), "it says what it lacks")
-    assert json.loads((started.directory / "hooked").read_text()) == public_half(key)
+    assert json.loads((started.directory / "of-2").read_text()) == public_half(key)
 
 
 def test_a_worker_gets_its_new_credentials_by_a_reload(started, project):

@@ -59,6 +59,14 @@ def metric(system, name, labels=""):
     return int(re.search(re.escape(name + labels) + r" (\d+)", text).group(1))
 
 
+def pause(system, project, name):
+    """Seconds between the last check and the next, as they are told."""
+    item = system.api.item(project, name)
+    checked, following = (sources.datetime.datetime.fromisoformat(item[member].replace("Z", "+00:00"))
+                          for member in ("sourceCheckedTime", "sourceNextCheckTime"))
+    return (following - checked).total_seconds()
+
+
 def served(system, project, name="my-jwk"):
     return system.workers["production", "edge-1"].jwk(project, name)
 
@@ -217,14 +225,15 @@ def test_cache_control_is_honoured_within_the_bounds(system, project, source, se
     create(source, fresh, name="fresh")
     wait_fetched(server, fresh, 4)
     assert server.count(kept) == 1
+    assert 540 <= pause(system, project, "kept") <= 661, "ten minutes, with a jitter of a tenth"
+    assert 0.17 <= pause(system, project, "fresh") <= 0.3, "the least pause"
 
-    def pause(name):
-        item = system.api.item(project, name)
-        times = [sources.datetime.datetime.fromisoformat(item[member].replace("Z", "+00:00")) for member in ("sourceCheckedTime", "sourceNextCheckTime")]
-        return (times[1] - times[0]).total_seconds()
 
-    assert 540 <= pause("kept") <= 661, "ten minutes, with a jitter of a tenth"
-    assert 0.17 <= pause("fresh") <= 0.3, "the least pause"
+def test_a_source_that_goes_on_failing_is_asked_more_and_more_rarely(system, project, source, server):
+    url = server.put(key("k"))
+    create(source, url)
+    server.put(FAILURES["gone"][0], url.removeprefix(server.url("")))
+    wait_until(lambda: pause(system, project, "my-jwk") > 0.6, "its pause is several times the least one")
 
 
 def test_schedule_survives_a_restart(installation, server):

@@ -37,17 +37,25 @@ static void close_world(struct world *world) {
     fixture_close(&world->fixture);
 }
 
-/* A live replica that has applied everything up to sequence; failing: a JWK whose hook fails there, or NULL. */
-static void tell(struct world *world, const char *name, bool ready, int64_t sequence, const char *failing, bool truncated) {
-    struct position positions[4];
-    for (int i = 0; i < 4; i++)
+enum { PARTITIONS = 4 };
+
+/* A replica that has applied all up to sequence in the first partitions; failing: a JWK whose hook fails there, or NULL. */
+static void tell_of(struct world *world, const char *name, bool ready, int64_t sequence, int partitions, const char *failing,
+                    bool truncated) {
+    struct position positions[PARTITIONS];
+    for (int i = 0; i < partitions; i++)
         positions[i] = (struct position){.partition = i, .sequence = sequence};
     const struct presence presence = {.kind = PRESENCE_HELLO, .environment = "production", .replica = name, .worker = WORKER, .epoch = 1,
-                                      .ready = ready, .interval_ms = 1000, .positions = positions, .position_count = 4,
+                                      .ready = ready, .interval_ms = 1000, .positions = positions,
+                                      .position_count = (size_t)partitions,
                                       .failing = &failing, .failing_count = failing != NULL, .failing_truncated = truncated};
     struct replica *replica;
     enum replica_change change;
     SUCCEEDS(replicas_apply(&world->replicas, &presence, world->offset++, 0, false, clock_monotonic_ms(), &replica, &change, &error));
+}
+
+static void tell(struct world *world, const char *name, bool ready, int64_t sequence, const char *failing, bool truncated) {
+    tell_of(world, name, ready, sequence, PARTITIONS, failing, truncated);
 }
 
 static void nobody_asks(void *context, struct replica *replica) {
@@ -96,6 +104,23 @@ static void the_slowest_live_replica_counts(void **state) {
     assert_false(world.environment->settling); /* nothing to do any more */
     store_change_clear(&first);
     store_change_clear(&second);
+    close_world(&world);
+}
+
+static void one_that_does_not_tell_of_a_partition_has_nothing_of_it(void **state) {
+    (void)state;
+    struct world world;
+    struct store_change change;
+    open_world(&world);
+    fixture_create(&world.fixture, "my-jwk", &change);
+    tell_of(&world, "edge-1", true, change.sequence, 0, NULL, false);
+    tell(&world, "edge-2", true, change.sequence, NULL, false);
+    settle(&world, true);
+    expect_result(world.fixture.store, change.deployment_id, "production", RESULT_PENDING, NULL);
+    tell(&world, "edge-1", true, change.sequence, NULL, false);
+    settle(&world, true);
+    expect_result(world.fixture.store, change.deployment_id, "production", RESULT_SUCCEEDED, NULL);
+    store_change_clear(&change);
     close_world(&world);
 }
 
@@ -272,6 +297,7 @@ static void a_job_that_ends_after_the_gatherer_is_freed_with_the_settler(void **
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_slowest_live_replica_counts),
+        cmocka_unit_test(one_that_does_not_tell_of_a_partition_has_nothing_of_it),
         cmocka_unit_test(a_success_by_positions_names_who_is_offline_and_lacks_it),
         cmocka_unit_test(one_that_is_offline_with_a_failing_hook_lacks_it),
         cmocka_unit_test(who_comes_back_is_not_offline_any_more),

@@ -413,6 +413,21 @@ static void retries_come_in_the_order_of_their_time_and_wait_ever_longer(void **
     retry_queue_free(queue);
 }
 
+/* As when new credentials have come: what failed for lack of them is not to wait as long as it has come to. */
+static void what_is_hurried_is_due_at_once_and_waits_shortly_again(void **state) {
+    (void)state;
+    struct retry_queue *queue = retry_queue_new(100, 10000);
+    retry_queue_add_take(queue, change_of(JWK_A, 1), 0);
+    for (int i = 0; i < 5; i++)
+        retry_queue_add_take(queue, retry_queue_pop(queue, 100000), 0);
+    assert_int_equal(retry_queue_due(queue), 3200);
+    retry_queue_hurry(queue, 1000);
+    assert_int_equal(retry_queue_due(queue), 1000);
+    retry_queue_add_take(queue, retry_queue_pop(queue, 1000), 1000);
+    assert_int_equal(retry_queue_due(queue), 1100);
+    retry_queue_free(queue);
+}
+
 static void a_jwk_waits_once_and_can_be_taken_out_of_the_middle(void **state) {
     (void)state;
     struct retry_queue *queue = retry_queue_new(1, 1);
@@ -459,6 +474,7 @@ int main(void) {
         TEST(files_that_a_clock_ahead_took_keys_from_get_them_back_though_nothing_changes),
         TEST(the_file_of_a_project_that_was_swept_is_written_once_it_can_be),
         TEST(retries_come_in_the_order_of_their_time_and_wait_ever_longer),
+        TEST(what_is_hurried_is_due_at_once_and_waits_shortly_again),
         TEST(a_jwk_waits_once_and_can_be_taken_out_of_the_middle),
     };
     return cmocka_run_group_tests_name("worker effects", tests, NULL, NULL);
