@@ -95,6 +95,15 @@ def test_type_of_the_key_may_change(system, project, source, server):
     assert item["type"] == "OKP" and item["okp"]["crv"] == "Ed25519"
 
 
+def test_a_key_of_a_set_is_followed_by_its_kid(system, project, source, server):
+    other = key("other")
+    url = server.put({"keys": [other, key("k")]})
+    create(source, url, kid="k")
+    changed = key("k")
+    server.put({"keys": [other, changed]}, url.removeprefix(server.url("")))
+    wait_until(lambda: served(system, project) == changed, "the key of that kid is served")
+
+
 def test_unchanged_key_is_asked_for_conditionally_and_deploys_nothing(system, project, source, server):
     document = key("k")
 

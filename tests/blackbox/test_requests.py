@@ -213,6 +213,25 @@ def head(system, path, *more, method="PUT"):
     return "\r\n".join(lines).encode()
 
 
+@pytest.mark.parametrize("prefer, applied", [("wait=1", "wait=1"), ("wait=10", "wait=10"), ("wait=11", None), (None, None)])
+def test_a_wait_within_the_deploy_timeout_is_applied_and_told(embedded_system, project, prefer, applied):
+    answer = embedded_system.api.create(project, "my-jwk", prefer=prefer)
+    assert (answer.status, answer.headers["Preference-Applied"]) == (200, applied)
+
+
+def test_a_second_content_type_is_answered_415(embedded_system, project, jwk):
+    with embedded_system.api.raw() as connection:
+        connection.send(head(embedded_system, jwk_path(project, jwk), "Content-Type: text/plain", "Content-Length: 2") + b"{}")
+        assert refused(connection.receive(), 415, "unsupported_media_type") == "Content-Type is given more than once"
+
+
+@pytest.mark.parametrize("coding, status", [("gzip", 415), ("br", 415), ("identity, gzip", 415), ("", 415), ("Identity", 200)])
+def test_a_body_that_is_coded_is_answered_415(embedded_system, project, jwk, coding, status):
+    answer = embedded_system.api.request("PUT", jwk_path(project, jwk), b"{}",
+                                         headers={"Content-Type": "application/json", "Content-Encoding": coding})
+    assert answer.status == status, answer
+
+
 def test_body_over_the_limit_is_answered_413_before_it_is_sent(embedded_system, project, jwk):
     with embedded_system.api.raw() as connection:
         connection.send(head(embedded_system, jwk_path(project, jwk), "Content-Length: 1000000000"))

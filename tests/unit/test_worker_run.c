@@ -593,6 +593,22 @@ static void after_that_while_it_is_swept(void **state) {
     assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
 }
 
+/* As when a topic was made again and the API has not filled it yet: it says nothing about what there is. */
+static void an_empty_topic_sweeps_nothing(void **state) {
+    struct running *running = *state;
+    pretend_history(running, 1000, clock_wall_ms());
+    running->options.sweep_delay_ms = 0;
+    start_worker(running, NULL);
+    for (int i = 0; i < 5; i++) {
+        struct presence presence;
+        await_presence(running, PRESENCE_HEARTBEAT, true, &presence);
+        assert_int_equal(presence.keys, 1);
+        presence_free(&presence);
+    }
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_B "]}");
+}
+
 static void a_state_older_than_deletes_are_kept_reads_everything_and_sweeps(void **state) {
     struct running *running = *state;
     publish(JWK_A, "one", 1, 1, 0);
@@ -725,6 +741,7 @@ int main(void) {
         TEST(a_position_behind_the_end_starts_over_and_keeps_what_it_has_for_a_while),
         TEST(what_is_read_when_a_partition_begins_again_gets_into_the_files_before_it_counts),
         TEST(after_that_while_it_is_swept),
+        TEST(an_empty_topic_sweeps_nothing),
         TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
         TEST(a_younger_state_sweeps_nothing),
         TEST(the_hook_is_not_run_again_for_what_is_read_again),
