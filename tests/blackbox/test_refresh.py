@@ -104,25 +104,32 @@ def test_a_key_of_a_set_is_followed_by_its_kid(system, project, source, server):
     wait_until(lambda: served(system, project) == changed, "the key of that kid is served")
 
 
-def test_unchanged_key_is_asked_for_conditionally_and_deploys_nothing(system, project, source, server):
-    document = key("k")
-
-    def conditional(handler):
-        if handler.headers.get("If-None-Match") == '"v1"':
+def conditional(document, tag):
+    """Answers with the document, and that it has not changed to who has it."""
+    def answer(handler):
+        if handler.headers.get("If-None-Match") == tag:
             handler.send_response(304)
-            handler.send_header("ETag", '"v1"')
+            handler.send_header("ETag", tag)
             handler.end_headers()
         else:
-            handler.answer(sources.json.dumps(document), ETag='"v1"')
+            handler.answer(sources.json.dumps(document), ETag=tag)
+    return answer
 
-    url = server.put(conditional)
+
+def test_unchanged_key_is_asked_for_conditionally_and_deploys_nothing(system, project, source, server):
+    url = server.put(conditional(key("k"), '"v1"'))
+    path = url.removeprefix(server.url(""))
+
+    def asked():
+        return [headers.get("If-None-Match") for where, headers in server.requests if where == path]
     create(source, url)
     wait_fetched(server, url, 3)
-    path = url.removeprefix(server.url(""))
-    asked = [headers.get("If-None-Match") for where, headers in server.requests if where == path]
-    assert asked[0] is None and set(asked[1:]) == {'"v1"'}
+    assert asked()[0] is None and set(asked()[1:]) == {'"v1"'}
     assert len(system.topics.events_named(project, "my-jwk")) == 1
     assert system.api.item(project, "my-jwk")["sourceStatus"] == "OK"
+    server.put(conditional(key("k"), '"v2"'), path)
+    wait_until(lambda: asked()[-1] == '"v2"', "it is asked for what has changed since")
+    wait_until(lambda: len(system.topics.events_named(project, "my-jwk")) == 2, "the change is deployed")
 
 
 FAILURES = {

@@ -619,6 +619,23 @@ static void a_state_older_than_deletes_are_kept_reads_everything_and_sweeps(void
     assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
 }
 
+/* What was before it may have been a delete. The mock cluster keeps 5 MB of a partition. */
+static void a_start_behind_the_stored_offset_reads_everything_and_sweeps(void **state) {
+    struct running *running = *state;
+    enum { LARGE = 900000, MANY = 8 };
+    char *large = memory_new(LARGE);
+    memset(large, 'x', LARGE);
+    for (int i = 0; i < MANY; i++)
+        produce(topics.events, 0, JWK_C, large, LARGE, NULL);
+    free(large);
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1, clock_wall_ms());
+    start_worker(running, NULL);
+    await_swept(running);
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+}
+
 static void a_younger_state_sweeps_nothing(void **state) {
     struct running *running = *state;
     publish(JWK_A, "one", 1, 1, 0);
@@ -743,6 +760,7 @@ int main(void) {
         TEST(after_that_while_it_is_swept),
         TEST(an_empty_topic_sweeps_nothing),
         TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
+        TEST(a_start_behind_the_stored_offset_reads_everything_and_sweeps),
         TEST(a_younger_state_sweeps_nothing),
         TEST(the_hook_is_not_run_again_for_what_is_read_again),
     };
