@@ -124,6 +124,13 @@ enum enrolling_demand enrolling_demand(const struct enrolling *enrolling, const 
     return !environment ? DEMAND_UNKNOWN : environment->verifier ? DEMAND_PROOF : DEMAND_NOTHING;
 }
 
+bool enrolling_knows_keys(const struct enrolling *enrolling) {
+    const struct enrolling_environment *environment = enrolling->environments;
+    while (environment && !environment->verifier)
+        environment = environment->hh.next;
+    return environment != NULL;
+}
+
 /* ---- enrolments ---- */
 
 void enrolled_free(struct enrolled *enrolled) {

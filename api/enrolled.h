@@ -28,6 +28,8 @@ enum enrolling_demand {
     DEMAND_PROOF,
 };
 enum enrolling_demand enrolling_demand(const struct enrolling *enrolling, const char *environment);
+/* Whether any environment has keys: then what is said without proof tells nothing of the installation as a whole. */
+bool enrolling_knows_keys(const struct enrolling *enrolling);
 
 /* One start of a worker whose key is enrolled, with the signatures of its that were verified last. */
 struct enrolled;

@@ -149,9 +149,11 @@ static int apply_presence(struct gatherer *gatherer, const struct presence *pres
     return status;
 }
 
-/* What is read before the end of the topic may be of an installation that was here before. */
-static void look_for_other_store(struct gatherer *gatherer, const struct replica *replica) {
-    if (replica->is_ahead && gatherer->replicas.caught_up && !atomic_exchange(&gatherer->is_overtaken, true))
+/* What is read before the end of the topic may be of an installation that was here before. And all environments read the same
+ * events: where one has keys, its replicas prove what those of one without could only say. */
+static void look_for_other_store(struct gatherer *gatherer, const struct replica *replica, enum enrolling_demand demand) {
+    bool counts = demand == DEMAND_PROOF || !enrolling_knows_keys(gatherer->enrolling);
+    if (counts && replica->is_ahead && gatherer->replicas.caught_up && !atomic_exchange(&gatherer->is_overtaken, true))
         log_error(GATHERER_OVERTAKEN, "environment", replica->environment->name, "replica", replica->name, "epoch",
                   LOG_NUMBER(gatherer->replicas.epoch), "epoch_of_replica", LOG_NUMBER(replica->epoch));
 }
@@ -204,7 +206,7 @@ void gatherer_on_presence(struct gatherer *gatherer, const rd_kafka_message_t *r
         tell_bad(&gatherer->presence_limit, "presence is ignored", record, presence.environment, presence.replica,
                  error.message);
     } else {
-        look_for_other_store(gatherer, replica);
+        look_for_other_store(gatherer, replica, demand);
         note_presence(gatherer, replica, change, now);
     }
     presence_free(&presence);

@@ -259,7 +259,10 @@ static void a_replica_that_its_environment_enrols_settles_what_it_signs(void **s
     assert_int_equal(sem_trywait(&first.settled), -1); /* those before have changed nothing */
     ack(world, &worker, &first, worker.replica);
     await(&first, RESULT_SUCCEEDED);
-    assert_false(gatherer_is_overtaken(world->gatherer));
+    struct worker unproven = {.environment = "development", .id = WORKER_2, .epoch = 2};
+    tell(world, &unproven, PRESENCE_HELLO);
+    pass(world);
+    assert_false(gatherer_is_overtaken(world->gatherer)); /* anybody can say so, and others have keys to prove it with */
     worker.epoch = 2; /* this one is believed that it follows another store */
     tell(world, &worker, PRESENCE_HEARTBEAT);
     pass(world);
