@@ -74,7 +74,7 @@ static void evict(struct key_set_cache *cache, struct entry *entry) {
  * asks meanwhile would be given a copy of its own. */
 static void shrink(struct key_set_cache *cache) {
     struct entry *next = cache->used ? cache->used->prev : NULL;
-    while (next && cache->memory > cache->options.memory) {
+    while (next && cache->table && cache->memory > cache->options.memory) {
         struct entry *entry = next;
         next = entry == cache->used ? NULL : entry->prev;
         if (entry->references == 1)
