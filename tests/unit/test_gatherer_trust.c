@@ -299,6 +299,7 @@ static void a_hello_counts_only_when_it_knew_the_present_one(void **state) {
     struct world *world = *state;
     struct worker first = worker_of("production", WORKER_1, world->production.signer);
     struct worker second = worker_of("production", WORKER_2, world->production.signer);
+    struct waiting waiting;
     first.incarnation = tell(world, &first, PRESENCE_HELLO);
     second.after = first.incarnation; /* written before the first's was there */
     second.incarnation = tell(world, &second, PRESENCE_HELLO);
@@ -313,6 +314,9 @@ static void a_hello_counts_only_when_it_knew_the_present_one(void **state) {
     tell(world, &first, PRESENCE_HEARTBEAT);
     pass(world);
     assert_true(knows(world, "production", WORKER_2));
+    expect(world, "one", &waiting); /* nor does its key take the place of the present one's */
+    ack(world, &second, &waiting, second.replica);
+    await(&waiting, RESULT_SUCCEEDED);
     signer_free(first.replica);
     signer_free(second.replica);
 }

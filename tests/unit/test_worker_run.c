@@ -619,6 +619,26 @@ static void a_state_older_than_deletes_are_kept_reads_everything_and_sweeps(void
     assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
 }
 
+/* Its offsets mean nothing here, however well they fit. */
+static void a_state_of_another_cluster_reads_everything_and_sweeps(void **state) {
+    struct running *running = *state;
+    struct state *its_state = running->fixture->state;
+    struct error error;
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1, clock_wall_ms());
+    assert_int_equal(state_begin(its_state, &error), 0);
+    assert_int_equal(state_store_cluster(its_state, "another", &error), 0);
+    assert_int_equal(state_commit(its_state, &error), 0);
+    running->options.sweep_delay_ms = 0;
+    start_worker(running, NULL);
+    while (fixture_count(running->fixture, "SELECT count(*) FROM jwk WHERE id = '" JWK_A "'") == 0)
+        await_ready(running);
+    await_swept(running);
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    assert_string_not_equal(state_cluster(its_state), "another");
+}
+
 /* What was before it may have been a delete. The mock cluster keeps 5 MB of a partition. */
 static void a_start_behind_the_stored_offset_reads_everything_and_sweeps(void **state) {
     struct running *running = *state;
@@ -760,6 +780,7 @@ int main(void) {
         TEST(after_that_while_it_is_swept),
         TEST(an_empty_topic_sweeps_nothing),
         TEST(a_state_older_than_deletes_are_kept_reads_everything_and_sweeps),
+        TEST(a_state_of_another_cluster_reads_everything_and_sweeps),
         TEST(a_start_behind_the_stored_offset_reads_everything_and_sweeps),
         TEST(a_younger_state_sweeps_nothing),
         TEST(the_hook_is_not_run_again_for_what_is_read_again),
