@@ -619,7 +619,7 @@ static void a_state_older_than_deletes_are_kept_reads_everything_and_sweeps(void
     assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
 }
 
-/* Its offsets mean nothing here, however well they fit. */
+/* Its offsets and sequences mean nothing here, however well they fit. */
 static void a_state_of_another_cluster_reads_everything_and_sweeps(void **state) {
     struct running *running = *state;
     struct state *its_state = running->fixture->state;
@@ -628,10 +628,11 @@ static void a_state_of_another_cluster_reads_everything_and_sweeps(void **state)
     pretend_history(running, 1, clock_wall_ms());
     assert_int_equal(state_begin(its_state, &error), 0);
     assert_int_equal(state_store_cluster(its_state, "another", &error), 0);
+    assert_int_equal(state_store_offset(its_state, &(struct position){.partition = 0, .offset = 1, .sequence = 10}, &error), 0);
     assert_int_equal(state_commit(its_state, &error), 0);
     running->options.sweep_delay_ms = 0;
     start_worker(running, NULL);
-    while (fixture_count(running->fixture, "SELECT count(*) FROM jwk WHERE id = '" JWK_A "'") == 0)
+    for (int i = 0; i < 50 && fixture_count(running->fixture, "SELECT count(*) FROM jwk WHERE id = '" JWK_A "'") == 0; i++)
         await_ready(running);
     await_swept(running);
     stop_worker(running);
