@@ -1,6 +1,7 @@
 /* The worker's state: which event wins, what is served of it, what a sweep removes, and what is refused at opening. */
 #include "worker_fixture.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -214,6 +215,25 @@ static void what_was_seen_on_another_partition_is_not_swept_with_its_former_one(
     assert_int_equal(state_sweep(fixture->state, 0, 2, NULL, NULL, NULL, &error), 0);
     assert_int_equal(state_commit(fixture->state, &error), 0);
     assert_named(fixture, "moved", PUBLIC_A);
+}
+
+/* Stands in the place of the C library's for SQLite too. */
+static int synced;
+int fdatasync(int file) {
+    int (*real)(int);
+    *(void **)&real = dlsym(RTLD_NEXT, "fdatasync");
+    synced++;
+    return real(file);
+}
+
+/* An ack says that it outlives a loss of power. */
+static void a_commit_is_on_the_disk_when_it_returns(void **state) {
+    struct worker_fixture *fixture = *state;
+    for (int64_t version = 1; version <= 3; version++) {
+        int before = synced;
+        fixture_put(fixture, fixture_jwk(JWK_A, "one", 1, version));
+        assert_true(synced > before);
+    }
 }
 
 static void a_rollback_leaves_nothing_behind(void **state) {
@@ -592,6 +612,7 @@ int main(void) {
         TEST(names_are_traded_with_the_later_event_first),
         TEST(a_sweep_removes_what_was_not_seen_again),
         TEST(what_was_seen_on_another_partition_is_not_swept_with_its_former_one),
+        TEST(a_commit_is_on_the_disk_when_it_returns),
         TEST(a_rollback_leaves_nothing_behind),
         TEST(positions_contact_and_failures_survive_a_restart),
         TEST(a_failure_is_cleared_by_its_version_or_a_later_one),
