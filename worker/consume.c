@@ -9,7 +9,7 @@
 #include "common/memory.h"
 #include "common/message.h"
 
-enum { WATERMARK_TIMEOUT_MS = 10000, LOOKS_LEFT_OUT_MAX = 2 };
+enum { WATERMARK_TIMEOUT_MS = 10000 };
 enum { AT_ONCE = 0 }; /* sweep_after: not by the clock, which may be turned back */
 enum { LOST = 0 };    /* sweep_offset of a partition that the topic has no more; of every other it is behind a record */
 
@@ -19,7 +19,7 @@ struct events_partition {
     int64_t was_read;             /* records before this offset are not taken: they were, settled or not */
     bool looking;                 /* … and the first that comes is held against … */
     struct position looked_at;    /* … what was known when it was asked for */
-    int looks_left_out;           /* since the last one, while events came */
+    bool looking_aside;           /* the same, while the client aside reads it */
     int64_t catch_up;             /* the high watermark when it was begun: records before it are not acked one by one */
     bool begun;
     bool reading_again;
@@ -39,23 +39,21 @@ struct consumer {
     int64_t workers_offset;              /* from where on they are */
     bool workers_refused;                /* that topic may not be read at present */
     bool refused;                        /* a partition was refused and nothing was read since */
-    char *group;                         /* where positions are shown, by … */
-    rd_kafka_t *group_client;            /* … a client of its own */
+    rd_kafka_t *aside;                   /* a client for what must not hold up the one that reads */
+    rd_kafka_queue_t *aside_queue;       /* of what it reads */
+    char *group;                         /* where positions are shown, by that client */
     rd_kafka_queue_t *showing;           /* for the answer of the group's coordinator … */
     bool is_showing;                     /* … which is waited for */
     int64_t shown_sum;                   /* of the offsets that the group was told last */
 };
 
-/* A client that fetches far ahead: librdkafka 2.0 stops fetching for a whole second once its queue is full, so that no more
- * than the queue's size a second can be read. With 16 MB a new replica read 22,000 keys a second, with 64 MB it is our own work
- * that bounds it. Once caught up the queue is all but empty. What the operator passes comes later and wins. */
-static rd_kafka_t *client_new(const struct consumer_options *options, void *opaque, struct error *error) {
+/* A client with a property of its own, as name=value. What the operator passes comes later and wins. */
+static rd_kafka_t *client_new(const struct consumer_options *options, char *property, void *opaque, struct error *error) {
     struct kafka_settings settings = *options->kafka;
     const struct option_list *theirs = settings.properties;
     size_t count = theirs ? theirs->count : 0;
     char **items = memory_new((count + 1) * sizeof *items);
-    char queue[] = "queued.max.messages.kbytes=65536";
-    items[0] = queue;
+    items[0] = property;
     for (size_t i = 0; i < count; i++)
         items[i + 1] = theirs->items[i];
     struct option_list properties = {.items = items, .count = count + 1};
@@ -65,27 +63,44 @@ static rd_kafka_t *client_new(const struct consumer_options *options, void *opaq
     return client;
 }
 
+static rd_kafka_queue_t *queue_of(rd_kafka_t *client, int wake) {
+    static const uint64_t one = 1;
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(client);
+    rd_kafka_queue_io_event_enable(queue, wake, &one, sizeof one);
+    return queue;
+}
+
+static void queue_close(rd_kafka_queue_t *queue) {
+    rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
+    rd_kafka_queue_destroy(queue);
+}
+
 struct consumer *consumer_open(const struct consumer_options *options, struct error *error) {
+    /* Fetches far ahead: librdkafka 2.0 stops fetching for a whole second once its queue is full, so that no more than the
+     * queue's size a second can be read. With 16 MB a new replica read 22,000 keys a second, with 64 MB it is our own work that
+     * bounds it. Once caught up the queue is all but empty. */
+    char far_ahead[] = "queued.max.messages.kbytes=65536";
+    /* One record is wanted at a time. */
+    char little[] = "fetch.message.max.bytes=1024";
     struct consumer *consumer = memory_new(sizeof *consumer);
     consumer->options = *options;
-    consumer->client = client_new(options, consumer, error);
+    consumer->client = client_new(options, far_ahead, consumer, error);
     if (!consumer->client) {
         free(consumer);
         return NULL;
     }
-    consumer->group_client = kafka_consumer_new(options->kafka, options->group, NULL, error);
-    if (!consumer->group_client) {
+    consumer->aside = client_new(options, little, NULL, error);
+    if (!consumer->aside) {
         kafka_client_free(consumer->client);
         free(consumer);
         return NULL;
     }
     kafka_health_watch(consumer->client);
-    static const uint64_t one = 1;
-    consumer->queue = rd_kafka_queue_get_consumer(consumer->client);
+    consumer->queue = queue_of(consumer->client, options->wake);
+    consumer->aside_queue = queue_of(consumer->aside, options->wake);
     consumer->group = memory_string(options->group);
     consumer->options.group = NULL; /* the caller's */
-    consumer->showing = rd_kafka_queue_new(consumer->group_client);
-    rd_kafka_queue_io_event_enable(consumer->queue, options->wake, &one, sizeof one);
+    consumer->showing = rd_kafka_queue_new(consumer->aside);
     return consumer;
 }
 
@@ -93,10 +108,10 @@ void consumer_close(struct consumer *consumer) {
     if (!consumer)
         return;
     kafka_health_forget(consumer->client);
-    rd_kafka_queue_io_event_enable(consumer->queue, -1, NULL, 0);
-    rd_kafka_queue_destroy(consumer->queue);
+    queue_close(consumer->queue);
+    queue_close(consumer->aside_queue);
     rd_kafka_queue_destroy(consumer->showing);
-    kafka_client_free(consumer->group_client);
+    kafka_client_free(consumer->aside);
     kafka_client_free(consumer->client);
     free(consumer->partitions);
     free(consumer->group);
@@ -114,11 +129,10 @@ static int find_events(const struct consumer *consumer, rd_kafka_t *client, int 
     return 0;
 }
 
-/* Asked by the client that fetches nothing: a broker answers what comes behind a fetch only once that has ended, which is after
- * half a second where no event comes, and meanwhile those of other brokers would wait here. What is new the other client has to
- * know as well. */
+/* Asked by the client aside: a broker answers what comes behind a fetch only once that has ended, which is after half a second
+ * where no event comes, and meanwhile those of other brokers would wait here. What is new the other client has to know as well. */
 static int find_events_again(const struct consumer *consumer, int timeout_ms, size_t *count, struct error *error) {
-    if (find_events(consumer, consumer->group_client, timeout_ms, count, error))
+    if (find_events(consumer, consumer->aside, timeout_ms, count, error))
         return -1;
     return *count == consumer->topic_count ? 0 : find_events(consumer, consumer->client, timeout_ms, count, error);
 }
@@ -138,12 +152,12 @@ int consumer_find_topics(struct consumer *consumer, int timeout_ms, const char *
 /* ---- beginning a partition ---- */
 
 /* Calls an assignment function with one partition. */
-static int change_assignment(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset,
+static int change_assignment(rd_kafka_t *client, const char *topic, int32_t partition, int64_t offset,
                              rd_kafka_error_t *(*change)(rd_kafka_t *, const rd_kafka_topic_partition_list_t *),
                              struct error *error) {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, partition)->offset = offset;
-    rd_kafka_error_t *failure = change(consumer->client, list);
+    rd_kafka_error_t *failure = change(client, list);
     rd_kafka_topic_partition_list_destroy(list);
     int status = 0;
     if (failure)
@@ -155,9 +169,19 @@ static int change_assignment(struct consumer *consumer, const char *topic, int32
 
 static int read_from(struct consumer *consumer, const char *topic, int32_t partition, int64_t offset, bool assigned,
                      struct error *error) {
-    if (assigned && change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_unassign, error))
+    if (assigned && change_assignment(consumer->client, topic, partition, offset, rd_kafka_incremental_unassign, error))
         return -1;
-    return change_assignment(consumer, topic, partition, offset, rd_kafka_incremental_assign, error);
+    return change_assignment(consumer->client, topic, partition, offset, rd_kafka_incremental_assign, error);
+}
+
+/* Ends a look by the client aside, if there is one. */
+static void stop_looking(struct consumer *consumer, int32_t number) {
+    struct events_partition *partition = &consumer->partitions[number];
+    struct error error;
+    if (partition->looking_aside && change_assignment(consumer->aside, consumer->options.topics->events, number, 0,
+                                                      rd_kafka_incremental_unassign, &error))
+        log_debug("a look goes on", "reason", error.message);
+    partition->looking_aside = false;
 }
 
 static int query_watermarks(struct consumer *consumer, const char *topic, int32_t partition, int64_t *low, int64_t *high,
@@ -198,6 +222,7 @@ static int start_over(struct consumer *consumer, int32_t number, int64_t low, in
         return -1;
     log_warning("reading the partition from its start", "topic", consumer->options.topics->events, "partition",
                 LOG_NUMBER(number), "reason", reason, "from", LOG_NUMBER(low), "to", LOG_NUMBER(high));
+    stop_looking(consumer, number);
     *partition = (struct events_partition){
         .stored = position, .was_read = low, .catch_up = high, .begun = true, .reading_again = true};
     progress_start(consumer->options.progress, &position.position);
@@ -353,8 +378,9 @@ static int let_go(struct consumer *consumer, size_t count, struct error *error) 
     for (size_t i = count; i < consumer->topic_count; i++) {
         struct events_partition *partition = &consumer->partitions[i];
         if (partition->begun &&
-            change_assignment(consumer, topic, (int32_t)i, 0, rd_kafka_incremental_unassign, error))
+            change_assignment(consumer->client, topic, (int32_t)i, 0, rd_kafka_incremental_unassign, error))
             return -1;
+        stop_looking(consumer, (int32_t)i);
         *partition = (struct events_partition){.stored = partition->stored};
         /* Heartbeats must not tell that what comes there one day has been read. */
         progress_start(consumer->options.progress, &(struct position){.partition = (int32_t)i});
@@ -402,10 +428,10 @@ int consumer_workers_end(struct consumer *consumer, int64_t *end, struct error *
 int consumer_watch_workers(struct consumer *consumer, int64_t offset, struct error *error) {
     const char *topic = consumer->options.topics->workers;
     if (consumer->workers_watched &&
-        change_assignment(consumer, topic, PRESENCE_PARTITION, offset, rd_kafka_incremental_unassign, error))
+        change_assignment(consumer->client, topic, PRESENCE_PARTITION, offset, rd_kafka_incremental_unassign, error))
         return -1;
     consumer->workers_watched = false;
-    if (change_assignment(consumer, topic, PRESENCE_PARTITION, offset, rd_kafka_incremental_assign, error))
+    if (change_assignment(consumer->client, topic, PRESENCE_PARTITION, offset, rd_kafka_incremental_assign, error))
         return -1;
     consumer->workers_watched = true;
     consumer->workers_offset = offset;
@@ -473,13 +499,6 @@ static void note_read(struct consumer *consumer, rd_kafka_message_t *const *reco
         consumer->refused = consumer->refused || consumer->partitions[i].refused;
 }
 
-size_t consumer_take(struct consumer *consumer, rd_kafka_message_t **records, size_t capacity) {
-    ssize_t count = rd_kafka_consume_batch_queue(consumer->queue, 0, records, capacity);
-    if (consumer->refused && count > 0)
-        note_read(consumer, records, (size_t)count);
-    return count > 0 ? (size_t)count : 0;
-}
-
 bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_message_t *record) {
     return record->rkt && strcmp(rd_kafka_topic_name(record->rkt), consumer->options.topics->workers) == 0;
 }
@@ -487,6 +506,31 @@ bool consumer_is_of_workers(const struct consumer *consumer, const rd_kafka_mess
 static struct events_partition *find_partition(const struct consumer *consumer, int32_t number) {
     return number >= 0 && (size_t)number < consumer->count && consumer->partitions[number].begun ? &consumer->partitions[number]
                                                                                                  : NULL;
+}
+
+/* A record that was asked for by looking back; NULL when there is none. What else comes ends the look: compaction has left
+ * nothing before that place, or the topic is not as it was, which the other client is told, too. */
+static rd_kafka_message_t *take_aside(struct consumer *consumer) {
+    rd_kafka_message_t *record;
+    while (rd_kafka_consume_batch_queue(consumer->aside_queue, 0, &record, 1) == 1) {
+        const struct events_partition *partition = record->rkt ? find_partition(consumer, record->partition) : NULL;
+        if (partition && partition->looking_aside) {
+            if (!record->err && record->offset < partition->looked_at.offset)
+                return record;
+            stop_looking(consumer, record->partition);
+        }
+        rd_kafka_message_destroy(record);
+    }
+    return NULL;
+}
+
+size_t consumer_take(struct consumer *consumer, rd_kafka_message_t **records, size_t capacity) {
+    if ((records[0] = take_aside(consumer)))
+        return 1;
+    ssize_t count = rd_kafka_consume_batch_queue(consumer->queue, 0, records, capacity);
+    if (consumer->refused && count > 0)
+        note_read(consumer, records, (size_t)count);
+    return count > 0 ? (size_t)count : 0;
 }
 
 int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *record, enum consumer_error *what,
@@ -547,27 +591,25 @@ bool consumer_place(const struct consumer *consumer, int32_t number, int64_t off
 
 /* ---- looking back ---- */
 
+/* By the client aside: the other one would throw away what it has fetched ahead, and could go on only once the fetch has ended
+ * that is under way, so that an event which came right then was applied half a second late. */
 int consumer_look_back(struct consumer *consumer, struct error *error) {
     const char *topic = consumer->options.topics->events;
     for (size_t i = 0; i < consumer->topic_count; i++) {
         struct events_partition *partition = &consumer->partitions[i];
         struct position settled, known = partition->known;
         int64_t low, high;
-        if (!partition->begun || partition->gone || partition->refused || partition->looking ||
+        if (!partition->begun || partition->gone || partition->refused || partition->looking || partition->looking_aside ||
             !progress_find(consumer->options.progress, (int32_t)i, &settled, NULL) || settled.offset < partition->catch_up ||
             rd_kafka_get_watermark_offsets(consumer->client, topic, (int32_t)i, &low, &high) != RD_KAFKA_RESP_ERR_NO_ERROR)
             continue;
-        /* To look back costs what was fetched ahead: where events keep coming it is rare. */
-        if (settled.offset != known.offset && known.offset > 0 && partition->looks_left_out++ < LOOKS_LEFT_OUT_MAX)
-            continue;
-        partition->looks_left_out = 0;
         partition->known = settled;
         if (known.offset <= (low > 0 ? low : 0))
             continue; /* there is nothing before it */
         partition->looked_at = known;
-        if (read_from(consumer, topic, (int32_t)i, known.offset - 1, true, error))
+        if (change_assignment(consumer->aside, topic, (int32_t)i, known.offset - 1, rd_kafka_incremental_assign, error))
             return -1;
-        partition->looking = true;
+        partition->looking_aside = true;
     }
     return 0;
 }
@@ -584,19 +626,22 @@ bool consumer_was_read(const struct consumer *consumer, const rd_kafka_message_t
 }
 
 bool consumer_is_looking(const struct consumer *consumer, const rd_kafka_message_t *record) {
-    return consumer->partitions[record->partition].looking;
+    const struct events_partition *partition = &consumer->partitions[record->partition];
+    return partition->looking || partition->looking_aside;
 }
 
 int consumer_hold_against(struct consumer *consumer, const rd_kafka_message_t *record, int64_t sequence, bool *again,
                           struct error *error) {
     struct events_partition *partition = &consumer->partitions[record->partition];
+    bool was_aside = partition->looking_aside;
+    stop_looking(consumer, record->partition);
     partition->looking = false;
     *again = record->offset < partition->looked_at.offset && sequence > partition->looked_at.sequence;
     for (size_t i = 0; *again && i < consumer->topic_count; i++)
         consumer->partitions[i].gone = true; /* until it is begun again */
     if (*again)
         return read_all_again(consumer, sweep_later(consumer), "the topic was made again, and has grown past this", error);
-    if (record->offset == partition->was_read - 1)
+    if (was_aside || record->offset == partition->was_read - 1)
         return 0;
     return read_from(consumer, consumer->options.topics->events, record->partition, partition->was_read, true, error);
 }
@@ -673,9 +718,6 @@ void consumer_swept(struct consumer *consumer, int32_t partition) {
 
 /* Whether the coordinator owes no answer. */
 static bool end_showing(struct consumer *consumer) {
-    rd_kafka_message_t *problem; /* as the other client is told: nobody looks at it here */
-    while ((problem = rd_kafka_consumer_poll(consumer->group_client, 0)))
-        rd_kafka_message_destroy(problem);
     rd_kafka_event_t *event = consumer->is_showing ? rd_kafka_queue_poll(consumer->showing, 0) : NULL;
     if (!event)
         return !consumer->is_showing;
@@ -702,7 +744,7 @@ void consumer_show_positions(struct consumer *consumer, const struct position *p
     }
     if (count > 0 && sum != consumer->shown_sum) {
         consumer->is_showing =
-            rd_kafka_commit_queue(consumer->group_client, list, consumer->showing, NULL, NULL) == RD_KAFKA_RESP_ERR_NO_ERROR;
+            rd_kafka_commit_queue(consumer->aside, list, consumer->showing, NULL, NULL) == RD_KAFKA_RESP_ERR_NO_ERROR;
         consumer->shown_sum = sum;
     }
     rd_kafka_topic_partition_list_destroy(list);

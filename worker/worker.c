@@ -451,10 +451,10 @@ static void note_contact(struct worker *worker) {
 
 static void refresh(struct worker *worker) {
     struct error problem;
-    if (consumer_look_back(worker->consumer, &problem))
-        log_debug("looking back failed", "reason", problem.message);
     if (consumer_refresh(worker->consumer, REFRESH_TIMEOUT_MS, &problem))
         log_debug("looking for added partitions failed", "reason", problem.message);
+    if (consumer_look_back(worker->consumer, &problem)) /* behind: its fetches would hold the answer above up */
+        log_debug("looking back failed", "reason", problem.message);
     worker->refresh_at = clock_monotonic_ms() + (kafka_health_is_good() ? REFRESH_MS : UNWELL_REFRESH_MS);
 }
 
