@@ -193,8 +193,9 @@ lint: ## static analysis: clang-tidy, gcc -fanalyzer, cppcheck, shellcheck; STEP
 
 # Built once more with counters, which the programs write when they end by themselves or by SIGTERM; kill -9 loses them.
 COVERED ?= tests/blackbox
-coverage: check-deps ## lines and branches that unit and black-box tests reach; HTML in build-coverage/html
-	@tests/setup/packages.sh build check coverage
+coverage: ## lines and branches that unit and black-box tests reach; HTML in build-coverage/html
+	@tests/setup/packages.sh build demo check coverage
+	@$(MAKE) --no-print-directory check-deps
 	@find build-coverage -name '*.gcda' -delete 2>/dev/null || true
 	@$(MAKE) --no-print-directory BUILD=build-coverage CFLAGS="-O0 -g --coverage -fprofile-update=atomic" -j"$$(nproc)" all units
 	@status=0; \

@@ -20,7 +20,8 @@ enum {
 };
 
 #define MASTER_KEY_MISSING \
-    "No master key: make one with 'jwk-api master-key generate --output FILE' and give it with --master-key-file FILE"
+    "No master key: give the one of the store with --master-key-file FILE; a new installation makes one with 'jwk-api " \
+    "master-key generate --output FILE'"
 
 /* Where the keys come from; strings are borrowed. One of the first three at most; with none, the credential "master-key" where
  * there is one. */

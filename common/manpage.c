@@ -274,7 +274,8 @@ static void write_exit_status(FILE *out, const struct program_spec *program) {
     fputs(".SH EXIT STATUS\n"
           ".TP\n\\fB0\\fR\nSuccess.\n"
           ".TP\n\\fB1\\fR\nThe command failed; standard error says why.\n"
-          ".TP\n\\fB2\\fR\nThe command line, the environment or the config file is wrong.\n"
+          ".TP\n\\fB2\\fR\nThe command line, the environment or the config file is wrong, or "
+          "something that stays so until somebody mends it: a damaged store, a master key that does not fit.\n"
           ".TP\n\\fB71\\fR\nOut of memory.\n",
           out);
     if (program->exit_status != NULL) {

@@ -147,10 +147,10 @@ static size_t distance(const char *a, size_t length, const char *b) {
     return row[b_length];
 }
 
-/* Keeps the nearer one of *best and candidate, where near is a mistyped letter or two. */
+/* Keeps the nearer one of *best and candidate, where near is a mistyped letter or, in a long name, two or three. */
 static void consider(const char *candidate, const char *name, size_t length, const char **best, size_t *best_distance) {
     size_t found = distance(name, length, candidate);
-    if (found < *best_distance && found <= 1 + length / 4) {
+    if (found < *best_distance && found <= 1 + length / 6) {
         *best = candidate;
         *best_distance = found;
     }

@@ -59,7 +59,7 @@ def test_command_that_begins_an_installation_makes_its_store(command, tmp_path, 
     assert "is sound" in run(["check", "--data-dir", directory], environment=master_key).stdout
 
 
-@pytest.mark.parametrize("words, sentence", [([], "No master key: make one with 'jwk-api master-key generate --output FILE'"),
+@pytest.mark.parametrize("words, sentence", [([], "No master key: give the one of the store with --master-key-file FILE;"),
                                              (["--master-key-file", "/none"], "/none can not be opened")])
 def test_environment_without_a_master_key_leaves_no_store_behind(words, sentence, tmp_path):
     done = run(["environment", "add", "production", "--data-dir", tmp_path / "new", *words], check=False)

@@ -80,7 +80,7 @@ def test_without_a_master_key_nothing_starts(installation):
     installation.add_project("MyProject")
     status, said = serve(installation)
     assert status == 2
-    assert "No master key: make one with 'jwk-api master-key generate --output FILE' and give it with --master-key-file FILE" in said
+    assert "No master key: give the one of the store with --master-key-file FILE; a new installation makes one with 'jwk-api master-key generate" in said
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])

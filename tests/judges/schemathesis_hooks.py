@@ -22,10 +22,9 @@ CONTENT = (
     r"^Environment \(name: .*\) is named twice!$",
     r"^(Environment \(name: .*\): )?(Public key|Private key|Certificate|Keystore) is (not (a )?(PEM|PKCS#12)|truncated or damaged)",
     r"^URL (is not valid!|could not be fetched: )",
-    r"^A JWK or a JWK Set must be a JSON object",
+    r"^JWK string can not be used: (A JWK or a JWK Set must be a JSON object|Not valid JSON at line)",
     r"(does not suit (the key|an? )|, but the key is for |needs a key of |needs a size of )",  # which algorithm suits which key
     r"^Key type can not be changed without its keys!$",
-    r"^Not valid JSON at line",  # of jwkStr: a request body that is not valid JSON is said to be that
     r" is not an ISO 8601 time such as ",  # its pattern knows no calendar
 )
 

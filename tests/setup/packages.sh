@@ -4,8 +4,8 @@
 set -eu
 
 build="gcc libc6-dev make pkg-config librdkafka-dev libcjson-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libssl-dev libsodium-dev libcurl4-openssl-dev uthash-dev"
-demo="curl jq kcat jose"
-check="libcmocka-dev python3 python3-venv maven openssl sqlite3 nodejs npm man-db systemd"
+demo="curl jq kcat jose openssl"
+check="libcmocka-dev python3 python3-venv maven sqlite3 nodejs npm man-db systemd"
 bench="wrk nginx-light"
 fuzz="clang libclang-rt-14-dev llvm" # llvm names the lines of a report
 lint="clang clang-tidy clang-format cppcheck shellcheck"
