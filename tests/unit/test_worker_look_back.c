@@ -297,9 +297,9 @@ static void a_running_replica_looks_back_at_where_it_was_the_last_time(void **st
 
 static void what_was_fetched_ahead_is_there_while_a_replica_looks_back(void **state) {
     (void)state;
-    enum { QUIET_MS = 200 };
+    enum { QUIET_MS = 1000 };
     rd_kafka_message_t *record;
-    int64_t offset;
+    bool is_event;
     write_records(2);
     start_consumer();
     settle(0, 10);
@@ -315,13 +315,12 @@ static void what_was_fetched_ahead_is_there_while_a_replica_looks_back(void **st
     await_wake();
     look_back();
     assert_true(looks());
-    do { /* what the look has asked for may come first */
+    do { /* what the look has asked for may come first, or the end of a partition */
         if (consumer_take(consumer, &record, 1) == 0)
             fail_msg("what was fetched was thrown away");
-        offset = record->offset;
+        is_event = !record->err && record->offset == 2;
         rd_kafka_message_destroy(record);
-    } while (offset == 1);
-    assert_int_equal(offset, 2);
+    } while (!is_event);
 }
 
 /* As while a hook runs for long. */
