@@ -152,8 +152,9 @@ static int apply_presence(struct gatherer *gatherer, const struct presence *pres
 /* What is read before the end of the topic may be of an installation that was here before. And all environments read the same
  * events: where one has keys, its replicas prove what those of one without could only say. */
 static void look_for_other_store(struct gatherer *gatherer, const struct replica *replica, enum enrolling_demand demand) {
-    bool counts = demand == DEMAND_PROOF || !enrolling_knows_keys(gatherer->enrolling);
-    if (counts && replica->is_ahead && gatherer->replicas.caught_up && !atomic_exchange(&gatherer->is_overtaken, true))
+    if (replica->is_ahead && gatherer->replicas.caught_up &&
+        (demand == DEMAND_PROOF || !enrolling_knows_keys(gatherer->enrolling)) &&
+        !atomic_exchange(&gatherer->is_overtaken, true))
         log_error(GATHERER_OVERTAKEN, "environment", replica->environment->name, "replica", replica->name, "epoch",
                   LOG_NUMBER(gatherer->replicas.epoch), "epoch_of_replica", LOG_NUMBER(replica->epoch));
 }
