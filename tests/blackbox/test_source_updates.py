@@ -288,6 +288,19 @@ def slow_keystore(key):
     return pkcs12.serialize_key_and_certificates(b"signing", key, certificate(key), None, slow)
 
 
+def stop_while_it_works(installation, method, path, body):
+    """Ends the API while a slow keystore of that request is opened: it is answered 503 after that one."""
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(installation.api.request(method, path, json_body=body)))
+    worked = ticks(installation.api.pid)
+    thread.start()
+    sources.wait_until(lambda: ticks(installation.api.pid) >= worked + 50, "a keystore is at work")
+    installation.api.terminate()
+    thread.join()
+    assert answers[0].status == 503, answers[0]
+    assert installation.api.wait_exit() == 0
+
+
 def test_a_stop_does_not_wait_for_every_jwk_of_a_slow_keystore(installation):
     installation.add_environment("production")
     installation.start_api("--shutdown-timeout", "0ms")
@@ -300,15 +313,7 @@ def test_a_stop_does_not_wait_for_every_jwk_of_a_slow_keystore(installation):
         attach(source, "keystores", f"j{number}")
     file = slow_keystore(new)
     body = source.keystore_body("source", file, updateReferencedJwks=True)
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(source.api.request("PUT", source.path("keystores", "source"), json_body=body)))
-    worked = ticks(installation.api.pid)
-    thread.start()
-    sources.wait_until(lambda: ticks(installation.api.pid) >= worked + 50, "the keystore is at work")
-    installation.api.terminate()
-    thread.join()
-    assert answers[0].status == 503, answers[0]
-    assert installation.api.wait_exit() == 0
+    stop_while_it_works(installation, "PUT", source.path("keystores", "source"), body)
     installation.start_api()
     assert set(served(installation, source.project).values()) == {thumbprint(old)}
 
@@ -320,12 +325,4 @@ def test_a_stop_does_not_wait_for_every_environment_of_a_slow_keystore(installat
     installation.start_api("--shutdown-timeout", "0ms")
     source = Sources(installation.api, installation.add_project("MyProject"))
     path, body = source.path("keystores"), source.keystore_body("source", slow_keystore(ec_key()), environments=environments)
-    answers = []
-    thread = threading.Thread(target=lambda: answers.append(source.api.request("POST", path, json_body=body)))
-    worked = ticks(installation.api.pid)
-    thread.start()
-    sources.wait_until(lambda: ticks(installation.api.pid) >= worked + 50, "the first keystore is at work")
-    installation.api.terminate()
-    thread.join()
-    assert answers[0].status == 503, answers[0]
-    assert installation.api.wait_exit() == 0
+    stop_while_it_works(installation, "POST", path, body)

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <dlfcn.h>
 #include <endian.h>
 #include <fcntl.h>
 #include <linux/posix_acl.h>
@@ -21,6 +20,7 @@
 
 #include "common/memory.h"
 #include "common/secret_file.h"
+#include "fsync_recorder.h"
 
 #define SECRET "correct horse battery staple\n"
 
@@ -186,27 +186,15 @@ static void a_new_file_is_for_its_owner_alone(void **state) {
     }
 }
 
-/* Stands in the place of the C library's in this program: what was brought to the disk, a letter each. */
-static struct text synced;
-
-int fsync(int file) {
-    int (*real)(int);
-    struct stat status;
-    *(void **)&real = dlsym(RTLD_NEXT, "fsync");
-    if (fstat(file, &status) == 0)
-        text_add_string(&synced, S_ISDIR(status.st_mode) ? "d" : "f");
-    return real(file);
-}
-
 /* Credentials that are told to be there may be all that opens what is sealed. */
 static void a_new_file_outlives_a_loss_of_power(void **state) {
     (void)state;
     struct error error = {0};
     unlink(path);
-    text_reset(&synced);
+    text_reset(&done);
     assert_int_equal(secret_file_write_new("credentials file", path, SECRET, sizeof SECRET - 1, &error), 0);
-    assert_string_equal(synced.bytes, "fd");
-    text_free(&synced);
+    assert_string_equal(done.bytes, "fd");
+    text_free(&done);
 }
 
 static void what_is_there_is_left_alone(void **state) {

@@ -1,8 +1,8 @@
 /* Exported sets: whole, replaced atomically, only when they differ, and gone with their project. */
+#include "fsync_recorder.h"
 #include "worker_fixture.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -90,18 +90,7 @@ static void a_set_is_written_and_replaced_only_when_it_differs(void **state) {
     assert_file("MyProject.json", "{\"keys\":[" PUBLIC_B "]}");
 }
 
-/* Both stand in the place of the C library's in this program: what was done in which order, a letter each. */
-static struct text done;
-
-int fsync(int file) {
-    int (*real)(int);
-    struct stat status;
-    *(void **)&real = dlsym(RTLD_NEXT, "fsync");
-    if (fstat(file, &status) == 0)
-        text_add_string(&done, S_ISDIR(status.st_mode) ? "d" : "f");
-    return real(file);
-}
-
+/* As fsync_recorder.h does: r for the name that a file gets. */
 int renameat(int old_directory, const char *old_name, int directory, const char *name) {
     int (*real)(int, const char *, int, const char *);
     *(void **)&real = dlsym(RTLD_NEXT, "renameat");
