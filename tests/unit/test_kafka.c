@@ -1,7 +1,12 @@
 /* librdkafka as it is set up everywhere: the operator's properties, their errors, the embedded broker, topics. */
 #include "kafka_fixture.h"
 
+#include <dirent.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/memory.h"
 
@@ -163,6 +168,45 @@ static void a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop(vo
     assert_int_equal(error.code, ERROR_UNAVAILABLE);
 }
 
+/* How many threads of this process speak to brokers, and how many of them are under that policy. */
+static void count_broker_threads(int policy, int *threads, int *under_policy) {
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    *threads = *under_policy = 0;
+    for (const struct dirent *task; (task = readdir(tasks));) {
+        char *path = memory_format("/proc/self/task/%s/comm", task->d_name), name[32] = "";
+        FILE *file = fopen(path, "r");
+        free(path);
+        if (!file)
+            continue;
+        bool is_broker = fgets(name, sizeof name, file) && strncmp(name, "rdk:broker", 10) == 0;
+        fclose(file);
+        *threads += is_broker;
+        *under_policy += is_broker && sched_getscheduler(atoi(task->d_name)) == policy;
+    }
+    closedir(tasks);
+}
+
+/* Else it would send the first record of a batch alone. */
+static void a_thread_that_speaks_to_a_broker_does_not_take_the_processor_by_waking(void **state) {
+    (void)state;
+    const struct kafka_settings settings = {.brokers = "127.0.0.1:1", .topic_prefix = "t", .client_id = "test"};
+    struct error error = {0};
+    rd_kafka_t *producer = kafka_producer_new(&settings, KAFKA_ONCE, NULL, NULL, &error);
+    rd_kafka_t *consumer = kafka_consumer_new(&settings, "group", NULL, &error);
+    assert_non_null(producer);
+    assert_non_null(consumer);
+    int threads = 0, under_policy = 0;
+    for (int looks = 0; looks < 500 && (under_policy < 2 || under_policy < threads); looks++) {
+        poll(NULL, 0, 10); /* a thread names itself before it chooses its policy */
+        count_broker_threads(SCHED_BATCH, &threads, &under_policy);
+    }
+    assert_true(threads >= 2);
+    assert_int_equal(under_policy, threads);
+    kafka_client_free(consumer);
+    kafka_client_free(producer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(properties_that_are_none_are_told_by_name),
@@ -171,6 +215,7 @@ int main(void) {
         cmocka_unit_test(the_operators_properties_win),
         cmocka_unit_test(a_list_without_a_broker_is_refused),
         cmocka_unit_test(topics_are_named_after_the_prefix),
+        cmocka_unit_test(a_thread_that_speaks_to_a_broker_does_not_take_the_processor_by_waking),
         cmocka_unit_test(the_embedded_broker_is_recognised_and_has_its_topics),
         cmocka_unit_test(a_topic_with_more_partitions_than_it_may_have_is_refused),
         cmocka_unit_test(a_wait_for_a_broker_ends_with_its_address_when_it_is_told_to_stop),
