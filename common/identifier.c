@@ -146,7 +146,7 @@ static bool traceparent_is_readable(const char *text) {
 
 static void write_random_hex(char *out, size_t length) {
     unsigned char bytes[TRACE_ID_LENGTH / 2];
-    random_bytes(bytes, length / 2);
+    identifier_bytes(bytes, length / 2);
     /* All zero is not an identifier; setting one bit is as random as drawing again. */
     bytes[0] |= (unsigned char)(bytes[0] == 0);
     write_hex(bytes, length / 2, out);
