@@ -163,12 +163,13 @@ int state_put(struct state *state, const struct state_jwk *jwk, struct state_out
         sqlite3_reset(find);
         return -1;
     }
-    int64_t number = 0, epoch = 0, version = 0, generation = 0;
+    int64_t number = 0, old_project = 0, epoch = 0, version = 0, generation = 0;
     int32_t partition = -1;
-    bool lived = false, had_retiring = false, was_verified = true, forgotten = false;
+    bool lived = false, is_renamed = false, had_retiring = false, was_verified = true, forgotten = false;
     int private = 0;
     if (code == SQLITE_ROW) {
         number = sqlite3_column_int64(find, 0);
+        old_project = sqlite3_column_int64(find, 1);
         epoch = sqlite3_column_int64(find, 2);
         version = sqlite3_column_int64(find, 3);
         partition = sqlite3_column_int(find, 4);
@@ -177,6 +178,7 @@ int state_put(struct state *state, const struct state_jwk *jwk, struct state_out
         had_retiring = sqlite3_column_int(find, 7) > 0;
         was_verified = sqlite3_column_int(find, 8) != 0;
         private = sqlite3_column_int(find, 9);
+        is_renamed = strcmp((const char *)sqlite3_column_text(find, 10), jwk->name) != 0;
     }
     sqlite3_reset(find);
     if (!number && check_forgotten(state, jwk, &forgotten, &outcome->epoch, error))
@@ -201,8 +203,11 @@ int state_put(struct state *state, const struct state_jwk *jwk, struct state_out
         is_private = jwk->sealed && !jwk->deleted ? STATE_PRIVATE_SEALED : STATE_PRIVATE_NONE;
     else if (state_write_private(state, number, private, jwk, &is_private, error))
         return -1;
-    if (resolve_project(state, jwk, &project, changes, error) ||
-        write_jwk(state, is_new ? STATEMENT_ADD_JWK : STATEMENT_CHANGE_JWK, number, project, jwk, is_private, error))
+    if (resolve_project(state, jwk, &project, changes, error))
+        return -1;
+    bool is_listed_as_before = lived && !jwk->deleted && !is_renamed && project == old_project;
+    enum state_statement write = is_new ? STATEMENT_ADD_JWK : is_listed_as_before ? STATEMENT_CHANGE_KEY : STATEMENT_CHANGE_JWK;
+    if (write_jwk(state, write, number, project, jwk, is_private, error))
         return -1;
     if (is_new) {
         number = sqlite3_last_insert_rowid(state->db);

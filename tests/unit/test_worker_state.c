@@ -142,6 +142,18 @@ static void the_set_is_in_the_order_of_the_ids(void **state) {
     assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "," PUBLIC_B "]}");
 }
 
+static void a_jwk_that_a_newer_event_puts_into_another_project_is_served_there_alone(void **state) {
+    struct worker_fixture *fixture = *state;
+    struct state_jwk jwk = fixture_jwk(JWK_A, "one", 1, 1);
+    fixture_put(fixture, jwk);
+    jwk.project_id = "0192d1f0-1111-7000-8000-00000000beef";
+    jwk.project_name = "Another";
+    jwk.version = jwk.sequence = 2;
+    fixture_put(fixture, jwk);
+    assert_key_set(fixture, "Another", SET_OF_A);
+    assert_key_set(fixture, "MyProject", EMPTY_SET);
+}
+
 /* A is renamed from x to y after B went from y to z: the events lie on two partitions and come in either order. */
 static void trade_names(struct worker_fixture *fixture, bool a_first) {
     struct state_jwk a = fixture_jwk(JWK_A, "x", 1, 1), b = fixture_jwk(JWK_B, "y", 1, 1);
@@ -608,6 +620,7 @@ int main(void) {
         TEST(an_oct_key_is_held_and_never_served),
         TEST(an_expired_key_leaves_the_set_at_its_second),
         TEST(the_set_is_in_the_order_of_the_ids),
+        TEST(a_jwk_that_a_newer_event_puts_into_another_project_is_served_there_alone),
         TEST(names_are_traded_with_the_earlier_event_first),
         TEST(names_are_traded_with_the_later_event_first),
         TEST(a_sweep_removes_what_was_not_seen_again),
