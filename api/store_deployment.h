@@ -18,10 +18,12 @@ struct deployment_subject {
     const char *private_key;
     const char *changed;     /* names of the fields that an update changed, separated by commas; NULL: none */
     const char *environment; /* the one that is deployed to; NULL: all */
-    int64_t now; /* wall ms */
+    int64_t updated_at; /* of the JWK, wall ms */
+    int64_t now;        /* wall ms */
 };
 
-/* Writes the deployment, one expected result per environment and the outgoing event, and fills *change. */
+/* Writes the deployment, one expected result per environment and the outgoing event, moves the JWK's row to the subject's version
+ * and description, and fills *change. */
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) MUST_CHECK;
 

@@ -122,8 +122,12 @@ int store_each_deployment(struct store *store, const struct store_deployment_fil
                               " WHERE deployment.project_id = ?1 AND deployment.id < ?2 ORDER BY deployment.id DESC",
                               error)
             : store_statement(store,
-                              "SELECT " DEPLOYMENT_COLUMNS " FROM deployment JOIN jwk ON jwk.id = jwk_id"
-                              " WHERE deployment.project_id = ?1 AND deployment.id < ?2 ORDER BY deployment.id DESC LIMIT ?3",
+                              "WITH RECURSIVE chain (id) AS (SELECT iif(before.project_id = ?1, before.previous_in_project,"
+                              " project.deployment) FROM project LEFT JOIN deployment AS before ON before.id = ?2"
+                              " WHERE project.id = ?1 UNION ALL SELECT previous_in_project FROM deployment JOIN chain USING (id)"
+                              " WHERE previous_in_project IS NOT NULL LIMIT ?3)"
+                              " SELECT " DEPLOYMENT_COLUMNS " FROM chain JOIN deployment USING (id) JOIN jwk ON jwk.id = jwk_id"
+                              " WHERE deployment.id < ?2 ORDER BY deployment.id DESC",
                               error);
     if (!statement)
         return -1;

@@ -223,6 +223,7 @@ int store_create_jwk(struct store *store, const struct store_author *author, con
                                          .public_key = jwk->public_key,
                                          .is_new_key = true,
                                          .private_key = jwk->private_key,
+                                         .updated_at = now,
                                          .now = now};
     return store_record_deployment(store, author, &subject, change, error);
 }
@@ -254,6 +255,20 @@ static bool renames_or_detaches(const struct store_jwk *before, const char *name
            (strcmp(before->source_type, "GENERATE") != 0 && strcmp(before->source_type, "COPY_PASTE") != 0);
 }
 
+/* An update detaches: from here on the JWK is as if its material had been pasted. */
+static int rename_and_detach(struct store *store, const struct store_jwk *jwk, const char *name, struct error *error) {
+    sqlite3_stmt *statement = store_statement(
+        store,
+        "UPDATE jwk SET name = ?2, source_type = CASE WHEN source_type = 'GENERATE' THEN source_type ELSE 'COPY_PASTE' END,"
+        " source_id = NULL, source_url = NULL WHERE id = ?1",
+        error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, jwk->id);
+    store_bind_text(statement, 2, name);
+    return store_run(store, statement, "updating a JWK", error);
+}
+
 int store_update_jwk(struct store *store, const struct store_author *author, const char *jwk_name, const char *name,
                      const char *description, struct store_change *change, struct error *error) {
     struct store_jwk jwk;
@@ -274,26 +289,8 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
             error_set(error, ERROR_CONFLICT, "JWK (name: %s) is already exist!", new_name);
         goto out;
     }
-    /* The update detaches: from here on the JWK is as if its material had been pasted. */
-    sqlite3_stmt *statement =
-        renames_or_detaches(&jwk, new_name)
-            ? store_statement(store,
-                              "UPDATE jwk SET name = ?2, description = ?3, source_type = CASE WHEN source_type = 'GENERATE' "
-                              "THEN source_type ELSE"
-                              " 'COPY_PASTE' END, source_id = NULL, source_url = NULL, version = version + 1, updated_at = ?4 "
-                              "WHERE id = ?1",
-                              error)
-            : store_statement(
-                  store, "UPDATE jwk SET description = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1 AND name = ?2",
-                  error);
-    if (!statement)
-        goto out;
     int64_t now = clock_wall_ms();
-    store_bind_integer(statement, 1, jwk.id);
-    store_bind_text(statement, 2, new_name);
-    store_bind_text(statement, 3, new_description);
-    store_bind_integer(statement, 4, now);
-    if (store_run(store, statement, "updating a JWK", error) ||
+    if ((renames_or_detaches(&jwk, new_name) && rename_and_detach(store, &jwk, new_name, error)) ||
         store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_UPDATE,
@@ -307,6 +304,7 @@ int store_update_jwk(struct store *store, const struct store_author *author, con
                                          .kid = jwk.kid,
                                          .public_key = jwk.public_key,
                                          .retiring = &retiring,
+                                         .updated_at = now,
                                          .now = now,
                                          .changed = name_changes(&jwk, new_name, new_description, changed)};
     status = store_record_deployment(store, author, &subject, change, error);
@@ -316,8 +314,8 @@ out:
     return status;
 }
 
-static int record_deletion(struct store *store, const struct store_author *author, const struct store_jwk *jwk, int64_t now,
-                           struct store_change *change, struct error *error) {
+static int record_deletion(struct store *store, const struct store_author *author, const struct store_jwk *jwk,
+                           int64_t updated_at, struct store_change *change, struct error *error) {
     struct deployment_subject subject = {.operation = EVENT_DELETE,
                                          .id = jwk->id,
                                          .uid = jwk->uid,
@@ -327,7 +325,8 @@ static int record_deletion(struct store *store, const struct store_author *autho
                                          .description = jwk->description,
                                          .type = jwk->type,
                                          .kid = jwk->kid,
-                                         .now = now};
+                                         .updated_at = updated_at,
+                                         .now = clock_wall_ms()};
     return store_record_deployment(store, author, &subject, change, error);
 }
 
@@ -340,7 +339,7 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
     if (check_precondition(author, &jwk, error))
         goto out;
     sqlite3_stmt *statement =
-        store_statement(store, "UPDATE jwk SET version = version + 1, updated_at = ?2, deleted_at = ?2 WHERE id = ?1", error);
+        store_statement(store, "UPDATE jwk SET deleted_at = ?2 WHERE id = ?1", error);
     sqlite3_stmt *material = store_statement(store, "DELETE FROM jwk_material WHERE jwk_id = ?1", error);
     if (!statement || !material)
         goto out;
@@ -361,8 +360,7 @@ out:
 int store_delete_jwk_again(struct store *store, const struct store_author *author, int64_t id, struct store_change *change,
                            struct error *error) {
     sqlite3_stmt *find = store_statement(store, "SELECT " JWK_COLUMNS " FROM jwk WHERE id = ?1 AND deleted_at IS NOT NULL", error);
-    sqlite3_stmt *update = store_statement(store, "UPDATE jwk SET version = version + 1 WHERE id = ?1", error);
-    if (!find || !update)
+    if (!find)
         return -1;
     store_bind_integer(find, 1, id);
     int row = store_step(store, find, "reading a deleted JWK", error);
@@ -370,10 +368,7 @@ int store_delete_jwk_again(struct store *store, const struct store_author *autho
         return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "no deleted JWK has the id %lld", (long long)id);
     struct store_jwk jwk;
     read_columns(store, find, &jwk);
-    store_bind_integer(update, 1, id);
-    int status = store_run(store, update, "deleting a JWK again", error);
-    if (status == 0)
-        status = record_deletion(store, author, &jwk, clock_wall_ms(), change, error);
+    int status = record_deletion(store, author, &jwk, jwk.updated_at, change, error);
     sqlite3_reset(find);
     return status;
 }
@@ -388,12 +383,7 @@ int store_redeploy_jwk(struct store *store, const struct store_author *author, c
     int64_t now = clock_wall_ms();
     if (check_precondition(author, &jwk, error))
         goto out;
-    sqlite3_stmt *statement = store_statement(store, "UPDATE jwk SET version = version + 1 WHERE id = ?1", error);
-    if (!statement)
-        goto out;
-    store_bind_integer(statement, 1, jwk.id);
-    if (store_run(store, statement, "redeploying a JWK", error) ||
-        store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
+    if (store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_REDEPLOY,
                                          .id = jwk.id,
@@ -406,6 +396,7 @@ int store_redeploy_jwk(struct store *store, const struct store_author *author, c
                                          .kid = jwk.kid,
                                          .public_key = jwk.public_key,
                                          .retiring = &retiring,
+                                         .updated_at = jwk.updated_at,
                                          .now = now,
                                          .environment = environment};
     status = store_record_deployment(store, author, &subject, change, error);

@@ -20,8 +20,9 @@
 
 EMBED(store_schema_001, "schemas/store/001.sql");
 EMBED(store_schema_002, "schemas/store/002.sql");
+EMBED(store_schema_003, "schemas/store/003.sql");
 
-static const char *const migrations[] = {store_schema_001, store_schema_002};
+static const char *const migrations[] = {store_schema_001, store_schema_002, store_schema_003};
 
 enum { VERSION_NOW = sizeof migrations / sizeof *migrations };
 

@@ -75,10 +75,9 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
 
 /* ---- making again ---- */
 
-static int write_material(struct store *store, const char *jwk_uid, const struct store_remade *remade, int64_t now,
-                          struct error *error) {
+static int write_material(struct store *store, const char *jwk_uid, const struct store_remade *remade, struct error *error) {
     sqlite3_stmt *statement = store_statement(
-        store, "UPDATE jwk SET type = ?2, kid = ?3, version = version + 1, updated_at = ?4 WHERE id = ?1", error);
+        store, "UPDATE jwk SET type = ?2, kid = ?3 WHERE id = ?1", error);
     sqlite3_stmt *material =
         store_statement(store, "UPDATE jwk_material SET public_key = ?2, private_key = ?3 WHERE jwk_id = ?1", error);
     if (!statement || !material)
@@ -86,7 +85,6 @@ static int write_material(struct store *store, const char *jwk_uid, const struct
     store_bind_integer(statement, 1, remade->jwk_id);
     store_bind_text(statement, 2, remade->type);
     store_bind_text(statement, 3, remade->kid);
-    store_bind_integer(statement, 4, now);
     store_bind_integer(material, 1, remade->jwk_id);
     store_bind_text(material, 2, remade->public_key);
     if (store_bind_sealed(store, material, 3, PRIVATE_KEY_PLACE, jwk_uid, remade->private_key, error) ||
@@ -137,13 +135,14 @@ int store_remake_jwk(struct store *store, const struct store_author *author, con
         .public_key = remade->public_key,
         .is_new_key = true,
         .private_key = remade->private_key,
+        .updated_at = now,
         .now = now,
     };
     /* The row's strings are borrowed from the statement, which is reset only after all that. */
     int status = store_retiring_take(store, remade->jwk_id, sqlite3_column_int64(statement, 10), now, &retiring, error);
     if (status == 0) {
         status = store_retiring_drop_kid(store, remade->jwk_id, remade->kid, &retiring, error) ||
-                 write_material(store, subject.uid, remade, now, error) ||
+                 write_material(store, subject.uid, remade, error) ||
                  store_record_deployment(store, &project_author, &subject, change, error);
         store_retiring_clear(&retiring);
     }

@@ -246,6 +246,7 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
                                          .partition = sqlite3_column_int(statement, 2),
                                          .name = event->name,
                                          .type = event->type,
+                                         .updated_at = now,
                                          .now = now};
     sqlite3_reset(statement);
     struct store_change change;

@@ -46,12 +46,11 @@ static int check_rotation(const struct store_jwk *jwk, const struct store_new_jw
     return 0;
 }
 
-static int write_key(struct store *store, const struct store_jwk *jwk, const struct store_new_jwk *new_jwk, int64_t now,
+static int write_key(struct store *store, const struct store_jwk *jwk, const struct store_new_jwk *new_jwk,
                      struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
-        "UPDATE jwk SET type = ?2, kid = ?3, source_type = ?4, source_id = ?5, source_url = ?6, version = version + 1,"
-        " updated_at = ?7 WHERE id = ?1",
+        "UPDATE jwk SET type = ?2, kid = ?3, source_type = ?4, source_id = ?5, source_url = ?6 WHERE id = ?1",
         error);
     sqlite3_stmt *material =
         store_statement(store, "UPDATE jwk_material SET public_key = ?2, private_key = ?3 WHERE jwk_id = ?1", error);
@@ -63,7 +62,6 @@ static int write_key(struct store *store, const struct store_jwk *jwk, const str
     store_bind_text(statement, 4, new_jwk->source_type);
     store_bind_text(statement, 5, new_jwk->source_id);
     store_bind_text(statement, 6, new_jwk->source_url);
-    store_bind_integer(statement, 7, now);
     store_bind_integer(material, 1, jwk->id);
     store_bind_text(material, 2, new_jwk->public_key);
     return store_bind_sealed(store, material, 3, PRIVATE_KEY_PLACE, jwk->uid, new_jwk->private_key, error) ||
@@ -101,7 +99,7 @@ int store_rotate_jwk(struct store *store, const struct store_author *author, con
     bool overlaps = overlap_s > 0 && jwk.public_key;
     if ((author->precondition && author->precondition(author->precondition_context, &jwk, error)) ||
         store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error) ||
-        check_rotation(&jwk, new_jwk, overlaps, &retiring, error) || write_key(store, &jwk, new_jwk, now, error) ||
+        check_rotation(&jwk, new_jwk, overlaps, &retiring, error) || write_key(store, &jwk, new_jwk, error) ||
         (overlaps && store_retiring_add(store, &jwk, jwk.version + 1, until, &retiring, error)))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_UPDATE,
@@ -117,6 +115,7 @@ int store_rotate_jwk(struct store *store, const struct store_author *author, con
                                          .is_new_key = true,
                                          .private_key = new_jwk->private_key,
                                          .retiring = &retiring,
+                                         .updated_at = now,
                                          .now = now,
                                          .changed = name_changes(&jwk, new_jwk, overlaps, changed)};
     status = store_record_deployment(store, author, &subject, change, error);

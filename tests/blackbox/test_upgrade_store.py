@@ -31,7 +31,10 @@ def put_in_place(installation, name):
     store = sqlite3.connect(path, isolation_level=None)
     store.executescript((DATA / f"{name}.sql").read_text())
     store.close()
-    installation.token = load(name)["token"]
+    expected = load(name)
+    installation.token = expected["token"]
+    if "masterKey" in expected:
+        installation.master_key_file.write_text(expected["masterKey"])
 
 
 def secrets_of(name):
@@ -52,15 +55,23 @@ def files_with(directory, secrets):
     return [(path.name, secret) for path in directory.iterdir() if path.is_file() for form, secret in forms.items() if form in path.read_bytes()]
 
 
-@pytest.fixture
-def old(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("old")
+def opened(directory, name):
     broker = EmbeddedBroker(directory)
     installation = Installation(broker, directory)
-    put_in_place(installation, "store-001")
+    put_in_place(installation, name)
     yield installation
     installation.stop()
     broker.stop()
+
+
+@pytest.fixture
+def old(tmp_path_factory):
+    yield from opened(tmp_path_factory.mktemp("old"), "store-001")
+
+
+@pytest.fixture
+def old_2(tmp_path_factory):
+    yield from opened(tmp_path_factory.mktemp("old"), "store-002")
 
 
 def test_what_each_earlier_version_left_is_here():
@@ -185,6 +196,32 @@ def test_sealing_that_is_killed_goes_on_at_the_next_start(old, tmp_path):
     assert files_with(old.data_directory, secrets_of("store-001")) == []
     assert old.api.item(expected["project"], "copy-1999")["rsa"] == expected["items"]["rsa"]["rsa"]
     assert old.admin("check").returncode == 0
+
+
+def history(installation, project):
+    """The ids of all deployments of a project, read in small pages."""
+    found, cursor = [], ""
+    while cursor is not None:
+        answer = installation.api.request("GET", f"/apiops/projects/{project}/deployments/?limit=2{cursor and '&cursor=' + cursor}")
+        assert answer.status == 200, answer
+        found += [each["deploymentId"] for each in answer.json["resultList"]]
+        cursor = answer.json.get("nextCursor")
+    return found
+
+
+def test_version_2_store_tells_the_same_history_of_each_project_and_goes_on_with_it(old_2):
+    """Each deployment names the one before it in its project, since an index tells no more which they are."""
+    expected = load("store-002")
+    old_2.start_api()
+    assert {project: {name: old_2.api.item(project, name) for name in old_2.api.names(project)} for project in expected["items"]} == expected["items"]
+    for project, before in expected["histories"].items():
+        # The topic is another: each JWK was published again.
+        again = history(old_2, project)
+        assert again[len(expected["items"][project]):] == before
+        answer = old_2.api.update(project, "ec", {"description": "Changed today"}, prefer="respond-async")
+        assert answer.status == 202, answer
+        assert history(old_2, project)[1:] == again
+    assert old_2.admin("check").returncode == 0
 
 
 def test_newer_store_is_refused(old):

@@ -168,6 +168,14 @@ static const struct planted {
     {"no deployment before", "UPDATE deployment SET previous = NULL WHERE id = " LATEST_OF("two"),
      "deployment %s is not in the chain of its JWK",
      "(SELECT uid FROM deployment WHERE jwk_id = (SELECT id FROM jwk WHERE name = 'two') AND id < " LATEST_OF("two") ")"},
+    {"no such deployment of the project", "UPDATE project SET deployment = 99",
+     "project %s names a latest deployment that is not its own", "uid FROM project"},
+    {"no deployment of the project", "UPDATE project SET deployment = NULL",
+     "project %s names a latest deployment that is not its own", "uid FROM project"},
+    {"a later deployment before", "UPDATE deployment SET previous_in_project = 3 WHERE id = 1",
+     "deployment %s names one before it that is not an earlier one of its project", "uid FROM deployment WHERE id = 1"},
+    {"no deployment before in the project", "UPDATE deployment SET previous_in_project = NULL WHERE id = 5",
+     "deployment %s is not in the chain of its project", "uid FROM deployment WHERE id = 4"},
     {"partition of the JWK", "UPDATE jwk SET partition = 4 WHERE name = 'one'; DELETE FROM outbox",
      "JWK %s is on partition 4 of 4", UID_OF("one")},
     {"retiring not noted", "UPDATE jwk SET retiring_until = NULL WHERE name = 'two'",
@@ -559,7 +567,7 @@ static void expect_damaged_sample(struct store_fixture *fixture) {
 static void a_small_store_is_looked_at_as_a_whole(void **state) {
     struct store_fixture *fixture = *state;
     expect_sound_sample(fixture);
-    damage_page(fixture, ROOT_OF("deployment_project")); /* an index: only the whole check comes to it */
+    damage_page(fixture, ROOT_OF("deployment_result_unsettled")); /* an index: only the whole check comes to it */
     expect_damaged_sample(fixture);
 }
 
