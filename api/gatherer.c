@@ -320,14 +320,20 @@ void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms) {
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
     deployment->hh.next = NULL;
     pthread_mutex_lock(&gatherer->lock);
-    bool was_empty = !gatherer->inbox[0];
-    if (was_empty)
-        gatherer->inbox[0] = deployment;
-    else
+    if (gatherer->inbox[0])
         gatherer->inbox[1]->hh.next = deployment;
+    else
+        gatherer->inbox[0] = deployment;
     gatherer->inbox[1] = deployment;
     pthread_mutex_unlock(&gatherer->lock);
-    if (was_empty)
+}
+
+void gatherer_flush(void *context) {
+    struct gatherer *gatherer = context;
+    pthread_mutex_lock(&gatherer->lock);
+    bool is_empty = !gatherer->inbox[0];
+    pthread_mutex_unlock(&gatherer->lock);
+    if (!is_empty)
         gatherer_wake(gatherer);
 }
 

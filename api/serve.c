@@ -359,6 +359,13 @@ static int start_audit(struct service *service, struct store *store, struct erro
     return 0;
 }
 
+/* In the writer's thread: the gatherer was told what to expect; now the events go out, and it looks. */
+static void after_batch(void *context) {
+    struct service *service = context;
+    publisher_flush(service->api.publisher);
+    gatherer_flush(service->api.gatherer);
+}
+
 static int start_pipeline(struct service *service, struct error *error) {
     const struct settings *settings = service->settings;
     struct store *store = service->store, *reader = NULL;
@@ -387,7 +394,7 @@ static int start_pipeline(struct service *service, struct error *error) {
         publisher_new(&service->kafka, service->topics.events, reader, service->api.writer, service->signing, error);
     if (!service->api.publisher)
         return -1;
-    writer_after_batch(service->api.writer, publisher_flush, service->api.publisher);
+    writer_after_batch(service->api.writer, after_batch, service);
     publisher_add_topic(service->api.publisher, service->topics.audit);
     publisher_watch_topic(service->api.publisher, restore_topics, publish_again, service);
     gatherer_start(service->api.gatherer);
