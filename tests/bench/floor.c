@@ -2,7 +2,8 @@
  *
  * Each slot commits one row (group commit: the writer takes all that wait, one transaction, WAL, synchronous=FULL), produces
  * 500 bytes, lets every consumer produce an ack, and is complete when all acks are consumed; then it starts over. The product
- * does the same with HTTP, JSON, tokens and a durable state of each worker around it: its figures are ratios to these. */
+ * does the same with HTTP, JSON, tokens and a durable state of each worker around it: its figures are ratios to these. With
+ * --commit each consumer commits a row of its own before it acks, as a worker must. */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -22,6 +23,7 @@ enum {
     EVENT_BYTES = 500,
     ACK_BYTES = 100,
     CONSUMERS_MAX = 256,
+    WRITER = CONSUMERS_MAX, /* instead of a consumer's number */
     ROWS = 10000, /* rows that exist before; each update rewrites one, so that the file does not grow */
     DRAIN_SECONDS = 15,
 };
@@ -113,37 +115,62 @@ static sqlite3 *database_open(const char *path) {
     return database;
 }
 
+/* A database and the one statement that changes it. */
+struct rows {
+    sqlite3 *database;
+    sqlite3_stmt *update;
+    uint64_t last;
+};
+
+/* Number: of the consumer, or WRITER. */
+static void rows_path(const char *directory, unsigned number, char path[4096]) {
+    snprintf(path, 4096, "%s/floor-%u.db", directory, number);
+}
+
+static void rows_open(struct rows *rows, const char *directory, unsigned number) {
+    char path[4096];
+    rows_path(directory, number, path);
+    rows->database = database_open(path);
+    rows->last = 0;
+    if (sqlite3_prepare_v2(rows->database, "UPDATE record SET body = ?2 WHERE id = ?1", -1, &rows->update, NULL) != SQLITE_OK)
+        fail("prepare: %s", sqlite3_errmsg(rows->database));
+}
+
+/* Rewrites the next row. A prime step spreads them over the pages, as updates of different keys do. */
+static void rows_update(struct rows *rows, const unsigned char body[EVENT_BYTES]) {
+    rows->last = (rows->last + 7919) % ROWS;
+    sqlite3_bind_int64(rows->update, 1, (sqlite3_int64)rows->last);
+    sqlite3_bind_blob(rows->update, 2, body, EVENT_BYTES, SQLITE_STATIC);
+    if (sqlite3_step(rows->update) != SQLITE_DONE)
+        fail("update: %s", sqlite3_errmsg(rows->database));
+    sqlite3_reset(rows->update);
+}
+
+static void rows_close(struct rows *rows) {
+    sqlite3_finalize(rows->update);
+    sqlite3_close(rows->database);
+}
+
 static void *writer_run(void *argument) {
     struct floor *floor = argument;
     const struct settings *settings = &floor->settings;
-    char path[4096];
-    snprintf(path, sizeof path, "%s/floor.db", settings->directory);
-    sqlite3 *database = database_open(path);
-    sqlite3_stmt *update;
-    if (sqlite3_prepare_v2(database, "UPDATE record SET body = ?2 WHERE id = ?1", -1, &update, NULL) != SQLITE_OK)
-        fail("prepare: %s", sqlite3_errmsg(database));
+    struct rows rows;
+    rows_open(&rows, settings->directory, WRITER);
     rd_kafka_t *producer = client_new(settings, RD_KAFKA_PRODUCER);
     int partitions = partitions_of(producer, floor->events);
     rd_kafka_topic_t *topic = topic_new(producer, floor->events);
     uint32_t *slots = allocate(settings->in_flight, sizeof *slots);
     unsigned char event[EVENT_BYTES];
     memset(event, 'e', sizeof event);
-    uint64_t row = 0;
     size_t count;
     while ((count = queue_take(&floor->queue, slots)) > 0) {
-        execute(database, "BEGIN IMMEDIATE");
+        execute(rows.database, "BEGIN IMMEDIATE");
         for (size_t i = 0; i < count; i++) {
-            /* A prime step spreads the rows over the pages, as updates of different keys do. */
-            row = (row + 7919) % ROWS;
             struct record record = {.slot = slots[i], .generation = floor->slots[slots[i]].generation};
             memcpy(event, &record, sizeof record);
-            sqlite3_bind_int64(update, 1, (sqlite3_int64)row);
-            sqlite3_bind_blob(update, 2, event, sizeof event, SQLITE_STATIC);
-            if (sqlite3_step(update) != SQLITE_DONE)
-                fail("update: %s", sqlite3_errmsg(database));
-            sqlite3_reset(update);
+            rows_update(&rows, event);
         }
-        execute(database, "COMMIT");
+        execute(rows.database, "COMMIT");
         floor->commits++;
         for (size_t i = 0; i < count; i++) {
             struct record record = {.slot = slots[i], .generation = floor->slots[slots[i]].generation};
@@ -156,16 +183,31 @@ static void *writer_run(void *argument) {
     rd_kafka_flush(producer, ADMIN_TIMEOUT_MS);
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(producer);
-    sqlite3_finalize(update);
-    sqlite3_close(database);
+    rows_close(&rows);
     return NULL;
 }
 
 /* ---- The consumers ---- */
 
+/* One transaction for all that was taken. */
+static void commit_rows(struct rows *rows, rd_kafka_message_t *const *messages, size_t count) {
+    unsigned char body[EVENT_BYTES];
+    memset(body, 'c', sizeof body);
+    execute(rows->database, "BEGIN IMMEDIATE");
+    for (size_t i = 0; i < count; i++) {
+        memcpy(body, messages[i]->payload, messages[i]->len < sizeof body ? messages[i]->len : sizeof body);
+        rows_update(rows, body);
+    }
+    execute(rows->database, "COMMIT");
+}
+
 static void *consumer_run(void *argument) {
     const struct consumer *consumer = argument;
     struct floor *floor = consumer->floor;
+    bool commit = floor->settings.commit;
+    struct rows rows;
+    if (commit)
+        rows_open(&rows, floor->settings.directory, consumer->number);
     rd_kafka_queue_t *queue;
     rd_kafka_t *reader = reader_new(&floor->settings, floor->events, &queue);
     rd_kafka_t *producer = client_new(&floor->settings, RD_KAFKA_PRODUCER);
@@ -175,6 +217,8 @@ static void *consumer_run(void *argument) {
     memset(ack, 'a', sizeof ack);
     while (!atomic_load_explicit(&floor->consumers_stop, memory_order_relaxed)) {
         size_t count = reader_take(queue, messages);
+        if (commit && count > 0)
+            commit_rows(&rows, messages, count);
         for (size_t i = 0; i < count; i++) {
             struct record record;
             if (record_read(messages[i], floor->events, &record)) {
@@ -190,6 +234,8 @@ static void *consumer_run(void *argument) {
     rd_kafka_topic_destroy(topic);
     rd_kafka_destroy(producer);
     reader_close(reader, queue);
+    if (commit)
+        rows_close(&rows);
     return NULL;
 }
 
@@ -300,6 +346,7 @@ static void usage(FILE *out) {
           "  --brokers HOST:PORT   the Kafka brokers\n"
           "  --in-flight N         updates under way at any time (1)\n"
           "  --consumers N         consumers that each ack every update (2)\n"
+          "  --commit              each consumer commits a row of its own before it acks\n"
           "  --partitions N        partitions of the topic of events (1: the quickest on one broker)\n"
           "  --duration SECONDS    measured time (5)\n"
           "  --warm-up SECONDS     time before it that is not measured (1)\n"
@@ -332,8 +379,8 @@ static void parse_arguments(int argc, char **argv, struct settings *settings) {
         {"consumers", required_argument, NULL, 'c'},    {"partitions", required_argument, NULL, 'p'},
         {"duration", required_argument, NULL, 'd'},     {"warm-up", required_argument, NULL, 'w'},
         {"dir", required_argument, NULL, 'D'},          {"topic-prefix", required_argument, NULL, 't'},
-        {"json", no_argument, NULL, 'j'},               {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"commit", no_argument, NULL, 'C'},             {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},               {NULL, 0, NULL, 0},
     };
     *settings = (struct settings){.directory = ".", .topic_prefix = "floor", .in_flight = 1, .consumers = 2, .partitions = 1,
                                   .duration_s = 5, .warm_up_s = 1};
@@ -347,6 +394,7 @@ static void parse_arguments(int argc, char **argv, struct settings *settings) {
         case 'w': settings->warm_up_s = parse_seconds(optarg, "warm-up"); break;
         case 'D': settings->directory = optarg; break;
         case 't': settings->topic_prefix = optarg; break;
+        case 'C': settings->commit = true; break;
         case 'j': settings->json = true; break;
         case 'X':
             if (settings->property_count == PROPERTIES_MAX)
@@ -367,11 +415,14 @@ static void parse_arguments(int argc, char **argv, struct settings *settings) {
 static char run_directory[3072];
 
 static void run_directory_remove(void) {
-    static const char *const names[] = {"floor.db", "floor.db-wal", "floor.db-shm"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[sizeof run_directory + 32];
-        snprintf(path, sizeof path, "%s/%s", run_directory, names[i]);
-        unlink(path);
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    for (unsigned number = 0; number <= WRITER; number++) {
+        for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+            char path[4096 + 8];
+            rows_path(run_directory, number, path);
+            strcat(path, suffixes[i]);
+            unlink(path);
+        }
     }
     rmdir(run_directory);
 }

@@ -15,6 +15,7 @@ struct settings {
     const char *properties[PROPERTIES_MAX]; /* name=value */
     unsigned property_count, in_flight, consumers, partitions;
     double duration_s, warm_up_s;
+    bool commit; /* each consumer, before it acks */
     bool json;
 };
 

@@ -291,10 +291,11 @@ def with_cpu(programs, work):
     return result
 
 
-def run_floor(kafka, directory, in_flight, consumers, duration, warm_up=1.0):
+def run_floor(kafka, directory, in_flight, consumers, duration, warm_up=1.0, commit=False):
+    """commit: each consumer commits before it acks, as a worker must."""
     result = with_cpu({"broker": kafka}, lambda: run_tool("floor", [
         "--brokers", kafka.address, "--in-flight", in_flight, "--consumers", consumers, "--duration", duration,
-        "--warm-up", warm_up, "--dir", directory]))
+        "--warm-up", warm_up, "--dir", directory, *(["--commit"] if commit else [])]))
     result["cpu_us"]["floor"] = result["cpu_us_per_update"]
     return result
 

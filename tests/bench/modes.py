@@ -34,9 +34,9 @@ def prepared_pair(kafka, directory, environments=("production", "staging"), repl
 # ---- compare ----
 
 def compare_rows(point, figures, workers):
-    """Floor, pair and their ratio at one number in flight."""
+    """Floor, the floor whose consumers commit, pair and its ratio to the first at one number in flight."""
     rows = []
-    for kind in ("floor", "pair"):
+    for kind in ("floor", "committing floor", "pair"):
         each = figures[kind]
         cpu, memory = each["cpu_us"], each["memory_mb"]
         rows.append([f"{kind}, {point} in flight", milliseconds(each["p50_us"]), milliseconds(each["p99_us"]),
@@ -55,7 +55,7 @@ def compare_rows(point, figures, workers):
 def compare(kafka, directory, options):
     """The pair against the bare floor in alternation."""
     points = options.in_flight
-    rounds = {point: {"floor": [], "pair": []} for point in points}
+    rounds = {point: {"floor": [], "committing floor": [], "pair": []} for point in points}
     with prepared_pair(kafka, directory) as pair:
         workers = list(pair.workers)
         # The broker's JVM compiles its hot paths first; both sides profit alike.
@@ -66,6 +66,7 @@ def compare(kafka, directory, options):
             for point in points:
                 options.say(f"round {number + 1} of {options.rounds}, {point} in flight")
                 rounds[point]["floor"].append(run_floor(kafka, directory, point, 2, options.duration))
+                rounds[point]["committing floor"].append(run_floor(kafka, directory, point, 2, options.duration, commit=True))
                 rounds[point]["pair"].append(run_load(pair, connections=point, projects=100, keys=SPREAD // 100,
                                                       duration=options.duration))
         figures = {point: {kind: medians(each) for kind, each in kinds.items()} for point, kinds in rounds.items()}
