@@ -328,8 +328,7 @@ void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment) {
     pthread_mutex_unlock(&gatherer->lock);
 }
 
-void gatherer_flush(void *context) {
-    struct gatherer *gatherer = context;
+void gatherer_take_expected(struct gatherer *gatherer) {
     pthread_mutex_lock(&gatherer->lock);
     bool is_empty = !gatherer->inbox[0];
     pthread_mutex_unlock(&gatherer->lock);

@@ -28,12 +28,11 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
 void gatherer_start(struct gatherer *gatherer);
 /* Waits until the replicas that jwk.workers tells of are known, or timeout_ms have passed. */
 void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
-/* Takes a deployment whose commit is done, before its event goes out; gatherer_flush() must follow. Its settled() will be called
+/* Takes a deployment whose commit is done, before its event goes out; gatherer_take_expected() must follow. Its settled() will be called
  * once. Thread-safe; how many wait is bounded by the caller's admission. */
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
-/* Sees to it that what was given to gatherer_expect() is looked at, also when no ack comes. Thread-safe; the context is the
- * gatherer, for writer_after_batch(). */
-void gatherer_flush(void *context);
+/* Makes its thread take what was given to gatherer_expect(), also when no ack comes. Thread-safe. */
+void gatherer_take_expected(struct gatherer *gatherer);
 /* Whether every result that was told in an answer is in the store. Thread-safe. */
 bool gatherer_all_stored(struct gatherer *gatherer);
 /* A copy of what is known of the replicas (replicas_copy()). Thread-safe. */

@@ -389,8 +389,7 @@ void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing
     gather(publisher, publisher->committed, outgoing);
 }
 
-void publisher_flush(void *context) {
-    struct publisher *publisher = context;
+void publisher_flush(struct publisher *publisher) {
     struct outgoing_batch *batch = publisher->committed;
     if (batch->count == 0)
         return;

@@ -27,9 +27,9 @@ void publisher_watch_topic(struct publisher *publisher, void (*restore)(void *co
 void publisher_start(struct publisher *publisher);
 /* Gathers a committed event for the next flush; takes outgoing. Called in the order of commits, from one thread (the writer). */
 void publisher_send(struct publisher *publisher, struct store_outgoing *outgoing);
-/* Signs and sends what was gathered, lets it wait for what is on its way, or leaves it to the outbox; context is the publisher.
- * From the same thread, behind each commit (writer_after_batch()). */
-void publisher_flush(void *context);
+/* Signs and sends what was gathered, lets it wait for what is on its way, or leaves it to the outbox. From the same
+ * thread, behind each commit (writer_after_batch()). */
+void publisher_flush(struct publisher *publisher);
 /* Makes the thread look into the outbox: something was written there that is not offered by publisher_send(). Thread-safe. */
 void publisher_look(struct publisher *publisher);
 /* Names the topic of another outbox, borrowed, so that its first record waits for no look-up. Before the start. */

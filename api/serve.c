@@ -363,7 +363,7 @@ static int start_audit(struct service *service, struct store *store, struct erro
 static void after_batch(void *context) {
     struct service *service = context;
     publisher_flush(service->api.publisher);
-    gatherer_flush(service->api.gatherer);
+    gatherer_take_expected(service->api.gatherer);
 }
 
 static int start_pipeline(struct service *service, struct error *error) {

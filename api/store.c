@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,7 +96,7 @@ struct store *store_open(const char *directory, enum store_mode mode, struct err
     struct error reason = {0};
     /* The check comes first: nothing is changed in a file that is not ours, not even its journal mode. */
     if (store_check_schema(store, &reason) || store_execute(store, SETTINGS, "setting up the store", &reason) ||
-        (mode != STORE_READ && store_migrate(store, &reason)) || store_read_identity(store, &store->identity, &reason)) {
+        (mode != STORE_READ && store_migrate(store, directory, &reason)) || store_read_identity(store, &store->identity, &reason)) {
         int code = sqlite3_errcode(store->db) & 0xff;
         if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
             error_set(error, ERROR_INVALID, "store %s is damaged or not a store: " STORE_DAMAGE_ADVICE, path);
@@ -124,21 +125,42 @@ void store_close(struct store *store) {
     free(store);
 }
 
-int store_lock_serving(const char *directory, enum store_mode mode, struct error *error) {
-    char *store = memory_format("%s/" STORE_FILE_NAME, directory), *path = memory_format("%s/" STORE_LOCK_NAME, directory);
-    int status = prepare_directory(directory, store, mode, error), file = -1;
-    if (status == 0)
-        status = private_file_make("lock", directory, path, error) || private_file_check("lock", path, error) ? -1 : 0;
-    /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
-    if (status == 0 && (file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
-        status = error_set(error, error_code_of(errno), "opening %s: %s", path, strerror(errno));
-    else if (status == 0 && flock(file, LOCK_EX | LOCK_NB) != 0) {
-        status = error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already; stop it first", directory);
+/* ---- the lock of who serves ---- */
+
+static atomic_bool serving; /* this process holds it */
+
+/* The descriptor that holds the lock until it is closed; -1 with an error. */
+static int take_lock(const char *directory, struct error *error) {
+    char *path = memory_format("%s/" STORE_LOCK_NAME, directory);
+    int file = -1;
+    if (private_file_make("lock", directory, path, error) || private_file_check("lock", path, error))
+        goto out;
+    file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (file < 0) {
+        error_set(error, error_code_of(errno), "opening %s: %s", path, strerror(errno));
+    } else if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+        error_set(error, ERROR_CONFLICT, "another jwk-api serves from %s already; stop it first", directory);
         close(file);
+        file = -1;
     }
-    free(store);
+out:
     free(path);
-    return status;
+    return file;
+}
+
+int store_lock_serving(const char *directory, enum store_mode mode, struct error *error) {
+    char *path = memory_format("%s/" STORE_FILE_NAME, directory);
+    int status = prepare_directory(directory, path, mode, error);
+    free(path);
+    /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
+    if (status == 0)
+        atomic_store(&serving, take_lock(directory, error) >= 0);
+    return status == 0 && atomic_load(&serving) ? 0 : -1;
+}
+
+int store_lock_migration(const char *directory, int *file, struct error *error) {
+    *file = atomic_load(&serving) ? -1 : take_lock(directory, error);
+    return *file >= 0 || atomic_load(&serving) ? 0 : -1;
 }
 
 /* ---- statements ---- */

@@ -63,7 +63,7 @@ static const char *const contradictions[] = {
     " WHERE id NOT IN (SELECT previous FROM deployment WHERE previous IS NOT NULL)"
     " AND EXISTS (SELECT 1 FROM jwk JOIN deployment AS latest ON latest.id = jwk.deployment AND latest.jwk_id = jwk.id"
     " WHERE jwk.id = deployment.jwk_id AND latest.id <> deployment.id)",
-    "SELECT format('project %s names a latest deployment that is not its own', uid) FROM project"
+    "SELECT format('project %s does not name its latest deployment', uid) FROM project"
     " WHERE (deployment IS NOT NULL OR id IN (SELECT project_id FROM deployment))"
     " AND NOT EXISTS (SELECT 1 FROM deployment WHERE deployment.id = project.deployment AND project_id = project.id)",
     "SELECT format('deployment %s names one before it that is not an earlier one of its project', uid) FROM deployment"

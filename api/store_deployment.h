@@ -22,8 +22,8 @@ struct deployment_subject {
     int64_t now;        /* wall ms */
 };
 
-/* Writes the deployment, one expected result per environment and the outgoing event, moves the JWK's row to the subject's version
- * and description, and fills *change. */
+/* Writes the deployment, one expected result per environment and the outgoing event, writes the subject's version,
+ * description and updated_at into the JWK's row, and fills *change. */
 int store_record_deployment(struct store *store, const struct store_author *author, const struct deployment_subject *subject,
                             struct store_change *change, struct error *error) MUST_CHECK;
 

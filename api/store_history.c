@@ -109,8 +109,26 @@ int store_find_deployment(struct store *store, const char *uid, deployment_visit
     return count < 0 ? -1 : 0;
 }
 
+/* Whether the deployment that a list goes on behind is one of it: of no other is it known which comes next. */
+static int check_before(struct store *store, const struct store_deployment_filter *filter, struct error *error) {
+    if (filter->before == INT64_MAX)
+        return 0;
+    sqlite3_stmt *statement = store_statement(
+        store, "SELECT 1 FROM deployment WHERE id = ?1 AND project_id = ?2 AND (?3 = 0 OR jwk_id = ?3)", error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, filter->before);
+    store_bind_integer(statement, 2, filter->project_id);
+    store_bind_integer(statement, 3, filter->jwk_id);
+    int row = store_step(store, statement, "looking up a deployment", error);
+    sqlite3_reset(statement);
+    return row == 0 ? error_set(error, ERROR_INVALID, "cursor is not one that this list has given!") : row < 0 ? -1 : 0;
+}
+
 int store_each_deployment(struct store *store, const struct store_deployment_filter *filter, int limit,
                           deployment_visitor *visit, void *context, struct error *error) {
+    if (check_before(store, filter, error))
+        return -1;
     sqlite3_stmt *statement =
         filter->jwk_id
             ? store_statement(store,

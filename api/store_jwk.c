@@ -255,7 +255,7 @@ static bool renames_or_detaches(const struct store_jwk *before, const char *name
            (strcmp(before->source_type, "GENERATE") != 0 && strcmp(before->source_type, "COPY_PASTE") != 0);
 }
 
-/* An update detaches: from here on the JWK is as if its material had been pasted. */
+/* Any update detaches, also one that only renames: from here on the JWK is as if its material had been pasted. */
 static int rename_and_detach(struct store *store, const struct store_jwk *jwk, const char *name, struct error *error) {
     sqlite3_stmt *statement = store_statement(
         store,
@@ -315,7 +315,7 @@ out:
 }
 
 static int record_deletion(struct store *store, const struct store_author *author, const struct store_jwk *jwk,
-                           int64_t updated_at, struct store_change *change, struct error *error) {
+                           int64_t updated_at, int64_t now, struct store_change *change, struct error *error) {
     struct deployment_subject subject = {.operation = EVENT_DELETE,
                                          .id = jwk->id,
                                          .uid = jwk->uid,
@@ -326,7 +326,7 @@ static int record_deletion(struct store *store, const struct store_author *autho
                                          .type = jwk->type,
                                          .kid = jwk->kid,
                                          .updated_at = updated_at,
-                                         .now = clock_wall_ms()};
+                                         .now = now};
     return store_record_deployment(store, author, &subject, change, error);
 }
 
@@ -338,8 +338,7 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
     int status = -1;
     if (check_precondition(author, &jwk, error))
         goto out;
-    sqlite3_stmt *statement =
-        store_statement(store, "UPDATE jwk SET deleted_at = ?2 WHERE id = ?1", error);
+    sqlite3_stmt *statement = store_statement(store, "UPDATE jwk SET deleted_at = ?2 WHERE id = ?1", error);
     sqlite3_stmt *material = store_statement(store, "DELETE FROM jwk_material WHERE jwk_id = ?1", error);
     if (!statement || !material)
         goto out;
@@ -351,7 +350,7 @@ int store_delete_jwk(struct store *store, const struct store_author *author, con
         store_run(store, material, "deleting a JWK's material", error) ||
         (jwk.retiring_until && store_retiring_end(store, jwk.id, error)))
         goto out;
-    status = record_deletion(store, author, &jwk, now, change, error);
+    status = record_deletion(store, author, &jwk, now, now, change, error);
 out:
     store_jwk_free(&jwk);
     return status;
@@ -368,7 +367,7 @@ int store_delete_jwk_again(struct store *store, const struct store_author *autho
         return row < 0 ? -1 : error_set(error, ERROR_NOT_FOUND, "no deleted JWK has the id %lld", (long long)id);
     struct store_jwk jwk;
     read_columns(store, find, &jwk);
-    int status = record_deletion(store, author, &jwk, jwk.updated_at, change, error);
+    int status = record_deletion(store, author, &jwk, jwk.updated_at, clock_wall_ms(), change, error);
     sqlite3_reset(find);
     return status;
 }
@@ -381,9 +380,8 @@ int store_redeploy_jwk(struct store *store, const struct store_author *author, c
     int status = -1;
     struct store_retiring retiring = {0};
     int64_t now = clock_wall_ms();
-    if (check_precondition(author, &jwk, error))
-        goto out;
-    if (store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
+    if (check_precondition(author, &jwk, error) ||
+        store_retiring_take(store, jwk.id, jwk.retiring_until, now, &retiring, error))
         goto out;
     struct deployment_subject subject = {.operation = EVENT_REDEPLOY,
                                          .id = jwk.id,

@@ -2,6 +2,7 @@
  *
  * user_version counts the applied ones; application_id tells our file from another program's. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -84,8 +85,21 @@ int store_check_schema(struct store *store, struct error *error) {
     return 0;
 }
 
-int store_migrate(struct store *store, struct error *error) {
+/* A program of before that serves would go on writing as its own schema has it. */
+static int lock_out(const char *directory, int64_t version, int *lock, struct error *error) {
+    if (version == 0 || store_lock_migration(directory, lock, error) == 0)
+        return 0;
+    return error->code == ERROR_CONFLICT
+               ? error_set(error, ERROR_CONFLICT,
+                           "its schema is version %lld, and a jwk-api serves from it that does not know version %d: stop that one"
+                           " before this program is used",
+                           (long long)version, VERSION_NOW)
+               : -1;
+}
+
+int store_migrate(struct store *store, const char *directory, struct error *error) {
     int64_t version = 0;
+    int lock = -1;
     if (store_begin(store, error))
         return -1;
     /* Once more: another process may have changed it in the meantime. */
@@ -95,11 +109,15 @@ int store_migrate(struct store *store, struct error *error) {
         store_rollback(store);
         return 0;
     }
-    if (migrate_from(store, version, error) || store_commit(store, error))
+    if (lock_out(directory, version, &lock, error) || migrate_from(store, version, error) || store_commit(store, error))
         goto failed;
     log_info("store schema brought up to date", "version", LOG_NUMBER(VERSION_NOW));
+    if (lock >= 0)
+        close(lock);
     return 0;
 failed:
     store_rollback(store);
+    if (lock >= 0)
+        close(lock);
     return -1;
 }

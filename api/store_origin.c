@@ -76,8 +76,7 @@ int store_each_attached(struct store *store, int64_t source_id, int64_t project_
 /* ---- making again ---- */
 
 static int write_material(struct store *store, const char *jwk_uid, const struct store_remade *remade, struct error *error) {
-    sqlite3_stmt *statement = store_statement(
-        store, "UPDATE jwk SET type = ?2, kid = ?3 WHERE id = ?1", error);
+    sqlite3_stmt *statement = store_statement(store, "UPDATE jwk SET type = ?2, kid = ?3 WHERE id = ?1", error);
     sqlite3_stmt *material =
         store_statement(store, "UPDATE jwk_material SET public_key = ?2, private_key = ?3 WHERE jwk_id = ?1", error);
     if (!statement || !material)

@@ -225,7 +225,7 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
         "INSERT INTO jwk (uid, project_id, name, type, source_type, version, partition, created_at, updated_at, deleted_at)"
         " VALUES (?1, ?2, ?3, ?4, 'COPY_PASTE', ?5, ?6, ?7, ?7, ?7) ON CONFLICT (uid) DO UPDATE SET"
         " version = max(version + 1, excluded.version), updated_at = ?7, deleted_at = ?7, tombstoned_at = NULL"
-        " RETURNING id, version, partition",
+        " RETURNING id, version, partition, description",
         error);
     if (!statement)
         return -1;
@@ -239,19 +239,22 @@ int store_delete_unknown(struct store *store, const struct event *event, int par
     store_bind_integer(statement, 7, now);
     if (store_step(store, statement, "noting a JWK that is not known", error) != 1)
         return -1;
+    char *description = store_text(statement, 3) ? memory_string(store_text(statement, 3)) : NULL;
     struct deployment_subject subject = {.operation = EVENT_DELETE,
                                          .id = sqlite3_column_int64(statement, 0),
                                          .uid = event->jwk_id,
                                          .version = sqlite3_column_int64(statement, 1),
                                          .partition = sqlite3_column_int(statement, 2),
                                          .name = event->name,
+                                         .description = description,
                                          .type = event->type,
                                          .updated_at = now,
                                          .now = now};
     sqlite3_reset(statement);
     struct store_change change;
-    if (store_record_deployment(store, &author, &subject, &change, error))
-        return -1;
-    store_change_clear(&change);
-    return 0;
+    int status = store_record_deployment(store, &author, &subject, &change, error);
+    if (status == 0)
+        store_change_clear(&change);
+    free(description);
+    return status;
 }

@@ -107,7 +107,10 @@ void store_audit_rollback_savepoint(struct store *store);
 
 /* Refuses another program's file and a newer schema, and, for a reader, an older one (store_migrate.c). */
 int store_check_schema(struct store *store, struct error *error) MUST_CHECK;
-/* Brings the schema up to date (store_migrate.c). */
-int store_migrate(struct store *store, struct error *error) MUST_CHECK;
+/* Brings the schema up to date, unless another process serves from the directory (store_migrate.c). */
+int store_migrate(struct store *store, const char *directory, struct error *error) MUST_CHECK;
+/* Keeps others from serving until the caller closes *file; with -1 there is nothing to close, since this process serves itself
+ * (store_lock_serving()). ERROR_CONFLICT when another does. */
+int store_lock_migration(const char *directory, int *file, struct error *error) MUST_CHECK;
 
 #endif

@@ -1,5 +1,6 @@
 /* Identifiers and digests: what both programs name things by. Random bytes come from the kernel at each call, so that
- * nothing is shared between threads and nothing is left behind in memory by a fork or a snapshot. */
+ * nothing is shared between threads and nothing is left behind in memory by a fork or a snapshot; those of identifiers, which are
+ * no secrets, in larger pieces. */
 #include "common/identifier.h"
 
 #include <errno.h>

@@ -99,7 +99,8 @@ failed:
 static rd_kafka_resp_err_t on_thread_start(rd_kafka_t *client, rd_kafka_thread_type_t type, const char *name, void *context) {
     (void)client, (void)name, (void)context;
     static const struct sched_param none = {0};
-    if (type == RD_KAFKA_THREAD_BROKER) /* may be denied to us: then it stays as it is */
+    /* What an operator has chosen stays; and it may be denied to us. */
+    if (type == RD_KAFKA_THREAD_BROKER && sched_getscheduler(0) == SCHED_OTHER)
         pthread_setschedparam(pthread_self(), SCHED_BATCH, &none);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }

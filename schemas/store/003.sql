@@ -2,8 +2,7 @@
 -- was a page more for every change.
 ALTER TABLE project ADD COLUMN deployment INTEGER; -- the latest of its JWKs' deployments
 ALTER TABLE deployment ADD COLUMN previous_in_project INTEGER; -- NULL: the first
-UPDATE deployment SET previous_in_project = earlier.id
-    FROM (SELECT id AS of_id, lag(id) OVER (PARTITION BY project_id ORDER BY id) AS id FROM deployment) AS earlier
-    WHERE deployment.id = of_id;
+UPDATE deployment SET previous_in_project =
+    (SELECT max(older.id) FROM deployment AS older WHERE older.project_id = deployment.project_id AND older.id < deployment.id);
 UPDATE project SET deployment = (SELECT max(deployment.id) FROM deployment WHERE project_id = project.id);
 DROP INDEX deployment_project;

@@ -175,6 +175,21 @@ def test_pages_of_a_history_are_the_whole_of_it(embedded_system, project):
     assert [each["deploymentId"] for one in pages for each in one] == [each["deploymentId"] for each in whole]
 
 
+def test_a_cursor_of_another_list_is_refused(embedded_system, project):
+    """Which deployment comes next is known of those of the list alone."""
+    other = embedded_system.add_project(f"{project}-other")
+    for owner, name in ((project, "first"), (other, "foreign"), (project, "second"), (project, "third")):
+        created(embedded_system, owner, name)
+    created(embedded_system, other, "foreign-2")
+    cursor = page(embedded_system, project_path(project), "?limit=1")["nextCursor"]
+    rest = page(embedded_system, project_path(project), f"?limit=5&cursor={cursor}")["resultList"]
+    assert [each["jwkName"] for each in rest] == ["second", "first"]
+    foreign = page(embedded_system, project_path(other), "?limit=1")["nextCursor"]
+    for path, wrong in ((project_path(project), foreign), (jwk_path(project, "first"), cursor)):
+        answer = embedded_system.api.request("GET", f"{path}deployments/?limit=5&cursor={wrong}")
+        assert (answer.status, answer.json["error_description"]) == (400, "cursor is not one that this list has given!")
+
+
 def test_the_history_of_the_project_keeps_deleted_jwks(embedded_system, project):
     other = embedded_system.add_project(f"{project}-other")
     created(embedded_system, other)

@@ -554,8 +554,9 @@ def fill(store, count):
                   " WHERE name = 'first'")
     store.execute("INSERT INTO jwk_material (jwk_id, public_key) SELECT id, public_key FROM jwk, jwk_material WHERE name <> 'first'")
     store.execute("INSERT INTO deployment (id, uid, project_id, jwk_id, operation, epoch, version, jwk_name, actor, event_hash,"
-                  " created_at) SELECT deployment, uid, project_id, id, 0, 1, 1, name, 'alice', '', created_at FROM jwk"
-                  " WHERE name <> 'first'")
+                  " created_at, previous_in_project) SELECT deployment, uid, project_id, id, 0, 1, 1, name, 'alice', '', created_at,"
+                  " deployment - 1 FROM jwk WHERE name <> 'first'")
+    store.execute("UPDATE project SET deployment = (SELECT max(id) FROM deployment)")
     store.execute("UPDATE store SET sequence = (SELECT max(id) FROM deployment), republish_after = 0")
 
 

@@ -1,6 +1,7 @@
 """A store that an earlier version left opens in today's: with its secrets in clear text before, and sealed afterwards."""
 
 import base64
+import fcntl
 import itertools
 import json
 import pathlib
@@ -222,6 +223,21 @@ def test_version_2_store_tells_the_same_history_of_each_project_and_goes_on_with
         assert answer.status == 202, answer
         assert history(old_2, project)[1:] == again
     assert old_2.admin("check").returncode == 0
+
+
+def test_store_is_not_brought_up_to_date_while_a_program_of_before_serves_from_it(old_2):
+    """It would go on recording changes as its own version has them."""
+    path = old_2.data_directory / "serving.lock"
+    path.touch(0o600)
+    with path.open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = old_2.admin("project", "list", check=False)
+        assert done.returncode == 1 and "its schema is version 2, and a jwk-api serves from it" in done.stderr, done
+        store = sqlite3.connect(old_2.data_directory / "jwk-api.db")
+        assert store.execute("PRAGMA user_version").fetchone() == (2,)
+        store.close()
+    assert "MyProject" in old_2.admin("project", "list").stdout
+    old_2.start_api()
 
 
 def test_newer_store_is_refused(old):

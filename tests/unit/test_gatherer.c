@@ -133,7 +133,7 @@ static void expect_for(struct world *world, const char *name, int64_t wait_ms, s
     store_outgoing_free(change.outgoing);
     change.outgoing = NULL;
     gatherer_expect(world->gatherer, deployment_new(&change, EVENT_CREATE, wait_ms, on_settled, waiting));
-    gatherer_flush(world->gatherer);
+    gatherer_take_expected(world->gatherer);
 }
 
 static void await_settled(struct waiting *waiting) {
@@ -615,7 +615,7 @@ static void many_deployments_wait_at_once(void **state) {
         store_outgoing_free(changes[i].outgoing);
         changes[i].outgoing = NULL;
         gatherer_expect(world.gatherer, deployment_new(&changes[i], EVENT_CREATE, i % 2 ? LONG_MS : 1, on_settled, wait));
-        gatherer_flush(world.gatherer);
+        gatherer_take_expected(world.gatherer);
     }
     free(changes);
     for (int i = 1; i < MANY; i += 2) {

@@ -170,7 +170,7 @@ static void expect(struct world *world, const char *name, struct waiting *waitin
     store_outgoing_free(change.outgoing);
     change.outgoing = NULL;
     gatherer_expect(world->gatherer, deployment_new(&change, EVENT_CREATE, 120000, on_settled, waiting));
-    gatherer_flush(world->gatherer);
+    gatherer_take_expected(world->gatherer);
 }
 
 static void ack(struct world *world, const struct worker *worker, const struct waiting *waiting, struct signer *signer) {
