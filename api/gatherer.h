@@ -28,8 +28,8 @@ struct gatherer *gatherer_new(const struct gatherer_options *options, struct sto
 void gatherer_start(struct gatherer *gatherer);
 /* Waits until the replicas that jwk.workers tells of are known, or timeout_ms have passed. */
 void gatherer_await_replicas(struct gatherer *gatherer, int timeout_ms);
-/* Takes a deployment whose commit is done, before its event goes out; gatherer_take_expected() must follow. Its settled() will be called
- * once. Thread-safe; how many wait is bounded by the caller's admission. */
+/* Takes a deployment whose commit is done, before its event goes out; gatherer_take_expected() must follow. Its settled() will
+ * be called once. Thread-safe; how many wait is bounded by the caller's admission. */
 void gatherer_expect(struct gatherer *gatherer, struct deployment *deployment);
 /* Makes its thread take what was given to gatherer_expect(), also when no ack comes. Thread-safe. */
 void gatherer_take_expected(struct gatherer *gatherer);
