@@ -193,7 +193,8 @@ static void list_one(void *context, const struct store_deployment *deployment) {
 static int read_list(struct listing *listing, struct store *store, struct error *error) {
     struct store_deployment_filter filter = {
         .project_id = listing->call->project.id, .jwk_id = listing->jwk_id, .before = listing->number};
-    return store_each_deployment(store, &filter, listing->page + 1, list_one, listing, error);
+    int status = store_each_deployment(store, &filter, listing->page + 1, list_one, listing, error);
+    return status && error->code == ERROR_NOT_FOUND ? listing_refuse_cursor(error) : status;
 }
 
 /* Lists the deployments of the project's JWK of that name or of that id; of all when both are NULL. */

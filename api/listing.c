@@ -67,6 +67,10 @@ static int64_t parse_digits(const char *text, int64_t maximum) {
     return value <= maximum ? value : -1;
 }
 
+int listing_refuse_cursor(struct error *error) {
+    return error_set(error, ERROR_INVALID, "cursor is not one that this list has given!");
+}
+
 static int read_cursor(struct listing *listing, const char *cursor, struct error *error) {
     unsigned char bytes[NAME_LENGTH_MAX + 8] = {0};
     size_t length = strlen(cursor);
@@ -78,7 +82,7 @@ static int read_cursor(struct listing *listing, const char *cursor, struct error
         valid = (listing->number = parse_digits(key, INT64_MAX)) >= 0;
     else if (valid)
         memcpy(listing->name, key, (size_t)size);
-    return valid ? 0 : error_set(error, ERROR_INVALID, "cursor is not one that this list has given!");
+    return valid ? 0 : listing_refuse_cursor(error);
 }
 
 /* Reads both parameters; *limited tells whether there is a limit. */

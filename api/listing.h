@@ -37,6 +37,8 @@ struct listing {
 /* Whether the present page has room for another item, whose key becomes the position: by name, or by number with a NULL name.
  */
 bool listing_admit(struct listing *listing, const char *name, int64_t number);
+/* For a kind that finds no such item where the cursor says: -1 with the error. */
+int listing_refuse_cursor(struct error *error);
 /* Answers the call with the list. */
 void listing_answer(struct call *call, const struct listing_kind *kind, int64_t jwk_id);
 

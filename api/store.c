@@ -153,14 +153,18 @@ int store_lock_serving(const char *directory, enum store_mode mode, struct error
     int status = prepare_directory(directory, path, mode, error);
     free(path);
     /* Held until the process ends, by whatever end; the descriptor is never closed on purpose. */
-    if (status == 0)
-        atomic_store(&serving, take_lock(directory, error) >= 0);
-    return status == 0 && atomic_load(&serving) ? 0 : -1;
+    if (status || take_lock(directory, error) < 0)
+        return -1;
+    atomic_store(&serving, true);
+    return 0;
 }
 
 int store_lock_migration(const char *directory, int *file, struct error *error) {
-    *file = atomic_load(&serving) ? -1 : take_lock(directory, error);
-    return *file >= 0 || atomic_load(&serving) ? 0 : -1;
+    *file = -1;
+    if (atomic_load(&serving))
+        return 0;
+    *file = take_lock(directory, error);
+    return *file < 0 ? -1 : 0;
 }
 
 /* ---- statements ---- */

@@ -109,51 +109,50 @@ int store_find_deployment(struct store *store, const char *uid, deployment_visit
     return count < 0 ? -1 : 0;
 }
 
-/* Whether the deployment that a list goes on behind is one of it: of no other is it known which comes next. */
-static int check_before(struct store *store, const struct store_deployment_filter *filter, struct error *error) {
-    if (filter->before == INT64_MAX)
-        return 0;
-    sqlite3_stmt *statement = store_statement(
-        store, "SELECT 1 FROM deployment WHERE id = ?1 AND project_id = ?2 AND (?3 = 0 OR jwk_id = ?3)", error);
-    if (!statement)
-        return -1;
-    store_bind_integer(statement, 1, filter->before);
-    store_bind_integer(statement, 2, filter->project_id);
-    store_bind_integer(statement, 3, filter->jwk_id);
-    int row = store_step(store, statement, "looking up a deployment", error);
-    sqlite3_reset(statement);
-    return row == 0 ? error_set(error, ERROR_INVALID, "cursor is not one that this list has given!") : row < 0 ? -1 : 0;
-}
-
-int store_each_deployment(struct store *store, const struct store_deployment_filter *filter, int limit,
-                          deployment_visitor *visit, void *context, struct error *error) {
-    if (check_before(store, filter, error))
-        return -1;
+/* The deployment that a list begins with, 0 when there is none: the latest, or the one before filter->before. That must be one of
+ * the list, for of no other is it known which comes next. */
+static int find_first(struct store *store, const struct store_deployment_filter *filter, int64_t *first, struct error *error) {
+    bool goes_on = filter->before != INT64_MAX;
     sqlite3_stmt *statement =
-        filter->jwk_id
-            ? store_statement(store,
-                              /* The chain is followed from behind the last one shown, and no further than the limit. */
-                              "WITH RECURSIVE chain (id) AS (SELECT iif(before.jwk_id = ?4, before.previous, jwk.deployment)"
-                              " FROM jwk LEFT JOIN deployment AS before ON before.id = ?2 WHERE jwk.id = ?4"
-                              " UNION ALL SELECT previous FROM deployment JOIN chain USING (id) WHERE previous IS NOT NULL LIMIT ?3)"
-                              " SELECT " DEPLOYMENT_COLUMNS " FROM chain JOIN deployment USING (id) JOIN jwk ON jwk.id = jwk_id"
-                              " WHERE deployment.project_id = ?1 AND deployment.id < ?2 ORDER BY deployment.id DESC",
-                              error)
-            : store_statement(store,
-                              "WITH RECURSIVE chain (id) AS (SELECT iif(before.project_id = ?1, before.previous_in_project,"
-                              " project.deployment) FROM project LEFT JOIN deployment AS before ON before.id = ?2"
-                              " WHERE project.id = ?1 UNION ALL SELECT previous_in_project FROM deployment JOIN chain USING (id)"
-                              " WHERE previous_in_project IS NOT NULL LIMIT ?3)"
-                              " SELECT " DEPLOYMENT_COLUMNS " FROM chain JOIN deployment USING (id) JOIN jwk ON jwk.id = jwk_id"
-                              " WHERE deployment.id < ?2 ORDER BY deployment.id DESC",
-                              error);
+        goes_on ? store_statement(store,
+                                  "SELECT iif(?2 = 0, previous_in_project, previous) FROM deployment"
+                                  " WHERE id = ?3 AND project_id = ?1 AND (?2 = 0 OR jwk_id = ?2)",
+                                  error)
+        : filter->jwk_id ? store_statement(store, "SELECT deployment FROM jwk WHERE project_id = ?1 AND id = ?2", error)
+                         : store_statement(store, "SELECT deployment FROM project WHERE id = ?1", error);
     if (!statement)
         return -1;
     store_bind_integer(statement, 1, filter->project_id);
-    store_bind_integer(statement, 2, filter->before);
+    if (goes_on || filter->jwk_id)
+        store_bind_integer(statement, 2, filter->jwk_id);
+    if (goes_on)
+        store_bind_integer(statement, 3, filter->before);
+    int row = store_step(store, statement, "looking up where a history begins", error);
+    if (row < 0)
+        return -1;
+    *first = row ? sqlite3_column_int64(statement, 0) : 0;
+    sqlite3_reset(statement);
+    return row || !goes_on ? 0 : error_set(error, ERROR_NOT_FOUND, "The list has no such deployment");
+}
+
+/* Follows a chain no further than the limit. */
+#define EACH_OF_CHAIN(previous)                                                                                              \
+    "WITH RECURSIVE chain (id) AS (SELECT ?2 UNION ALL SELECT " previous " FROM deployment JOIN chain USING (id)"            \
+    " WHERE " previous " IS NOT NULL LIMIT ?3) SELECT " DEPLOYMENT_COLUMNS " FROM chain JOIN deployment USING (id)"          \
+    " JOIN jwk ON jwk.id = jwk_id WHERE deployment.project_id = ?1 ORDER BY deployment.id DESC"
+
+int store_each_deployment(struct store *store, const struct store_deployment_filter *filter, int limit,
+                          deployment_visitor *visit, void *context, struct error *error) {
+    int64_t first;
+    if (find_first(store, filter, &first, error))
+        return -1;
+    sqlite3_stmt *statement = filter->jwk_id ? store_statement(store, EACH_OF_CHAIN("previous"), error)
+                                             : store_statement(store, EACH_OF_CHAIN("previous_in_project"), error);
+    if (!statement)
+        return -1;
+    store_bind_integer(statement, 1, filter->project_id);
+    store_bind_integer(statement, 2, first);
     store_bind_integer(statement, 3, limit);
-    if (filter->jwk_id)
-        store_bind_integer(statement, 4, filter->jwk_id);
     return visit_rows(store, statement, visit, context, error) < 0 ? -1 : 0;
 }
 

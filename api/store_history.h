@@ -7,9 +7,9 @@
 struct store_deployment_filter {
     int64_t project_id;
     int64_t jwk_id; /* 0: every JWK of the project, deleted ones too */
-    int64_t before; /* deployments whose sequence is lower; INT64_MAX: from the newest on */
+    int64_t before; /* what follows this one of the list; INT64_MAX: from the newest on */
 };
-/* Newest first, at most limit. */
+/* Newest first, at most limit. ERROR_NOT_FOUND when before is none of the list. */
 int store_each_deployment(struct store *store, const struct store_deployment_filter *filter, int limit,
                           void (*visit)(void *context, const struct store_deployment *deployment), void *context,
                           struct error *error) MUST_CHECK;
