@@ -17,8 +17,9 @@ LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
 ifeq ($(SAN),)
 CFLAGS ?= -O2 -g
 CPPFLAGS_ALL += -D_FORTIFY_SOURCE=2
+allocator := $(shell pkg-config --libs jemalloc)
 else
-# One build directory per sanitizer: SAN=address,undefined or SAN=thread.
+# One build directory per sanitizer, which has an allocator of its own: SAN=address,undefined or SAN=thread.
 BUILD := $(BUILD)-$(subst $(comma),-,$(SAN))
 CFLAGS ?= -O1 -g -fno-omit-frame-pointer
 CFLAGS_HARD += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
@@ -67,11 +68,11 @@ $(BUILD)/lib%.a:
 $(BUILD)/jwk-api: $(BUILD)/api/main.o $(BUILD)/libapi.a $(BUILD)/libcommon.a
 $(BUILD)/jwk-worker: $(BUILD)/worker/main.o $(BUILD)/libworker.a $(BUILD)/libcommon.a
 $(BUILD)/jwk-api $(BUILD)/jwk-worker: | $(sanitizer_objects)
-	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) -o $@
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ $(LDLIBS_ALL) $(allocator) -o $@
 
 # A unit test is one file; it links what it tests from the libraries.
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a | $(sanitizer_objects)
-	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -lcmocka -o $@
+	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) $(allocator) -lcmocka -o $@
 
 # ---- try ----
 

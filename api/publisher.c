@@ -1,7 +1,6 @@
 /* From the outbox to Kafka. */
 #include "publisher.h"
 
-#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -514,7 +513,6 @@ static void start_over(struct publisher *publisher) {
 static void *publisher_main(void *context) {
     struct publisher *publisher = context;
     pthread_setname_np(pthread_self(), "publisher");
-    bool swollen = false; /* events piled up since memory was last given back */
     while (!atomic_load(&publisher->stopping)) {
         pthread_mutex_lock(&publisher->lock);
         if (publisher->broken && clock_monotonic_ms() >= publisher->restart_at)
@@ -529,15 +527,8 @@ static void *publisher_main(void *context) {
         bool is_other_topic = publisher->is_other_topic;
         publisher->is_other_topic = false;
         bool stalled = publisher->in_flight > 0 && clock_monotonic_ms() - publisher->progress_at >= STALLED_MS;
-        bool idle = publisher->in_flight == 0;
         pthread_mutex_unlock(&publisher->lock);
         kafka_health_stalled(stalled);
-        swollen = swollen || stalled;
-        if (swollen && idle) {
-            /* What piled up is delivered: its memory is for others. */
-            malloc_trim(0);
-            swollen = false;
-        }
         if (is_other_topic && publisher->made_again)
             publisher->made_again(publisher->context);
         rd_kafka_poll(producer, patience);

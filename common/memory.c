@@ -2,7 +2,6 @@
 #include "memory.h"
 
 #include <cjson/cJSON.h>
-#include <malloc.h>
 #include <openssl/crypto.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -12,14 +11,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    EXIT_OUT_OF_MEMORY = 71, /* EX_OSERR of sysexits.h */
-    /* From this size on the kernel gives each block, and gets it back at once. Without, glibc raises this limit to the largest
-     * block that was freed so far, up to 32 MB, and what Kafka sent in one piece stays with the thread that received it: a
-     * worker kept 14 MB that nothing used. */
-    OWN_MAPPING_FROM = 256 * 1024,
-    KEPT_FREE_MAX = 512 * 1024, /* at the end of each thread's heap */
-};
+enum { EXIT_OUT_OF_MEMORY = 71 }; /* EX_OSERR of sysexits.h */
+
+/* jemalloc, which the programs are linked with, reads this when the process starts. Most blocks here are freed by another thread
+ * than the one that asked for them: instead of glibc's allocator it gave 1,000 updates in flight 17 % more updates a second. Its
+ * background thread gives back what has not been used for ten seconds. One arena for all threads, and few free blocks kept with
+ * each of them, cost nothing measurable and 1.5 MB less in a process that has 40 threads. */
+extern const char *malloc_conf;
+const char *malloc_conf = "background_thread:true,narenas:1,tcache_max:1024,tcache_nslots_small_max:32";
 
 static void *allocate_by_realloc(void *block, size_t size) {
     return realloc(block, size);
@@ -131,8 +130,6 @@ static void *reallocate_for_openssl(void *block, size_t size, const char *file, 
 }
 
 void memory_init(void) {
-    mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_FROM);
-    mallopt(M_TRIM_THRESHOLD, KEPT_FREE_MAX);
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate_for_cjson, .free_fn = free});
     (void)CRYPTO_set_mem_functions(allocate_for_openssl, reallocate_for_openssl, free_for_openssl);
     sqlite3_mem_methods methods;

@@ -9,8 +9,7 @@
 
 #include <stddef.h>
 
-/* Has cJSON and OpenSSL allocate by this module, and SQLite exit as it does, and bounds what stays with the process once it was freed. Before
- * any thread starts and SQLite is used. */
+/* Has cJSON and OpenSSL allocate by this module, and SQLite exit as it does. Before any thread starts and SQLite is used. */
 void memory_init(void);
 
 /* A zeroed block of size bytes; the caller owns it and frees it with free(). Never NULL. Thread-safe. */

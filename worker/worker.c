@@ -3,7 +3,6 @@
 #include "worker/worker.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,7 +61,6 @@ struct worker {
     bool was_ready;    /* since this process began: from then on the API waits for it, also while it reads everything again */
     bool hello_needed; /* to be said at the next heartbeat's time */
     bool contact;      /* a heartbeat was delivered and not looked at */
-    bool swollen;      /* much was fetched ahead since memory was last given back */
     bool effects_started;
     /* Monotonic ms. */
     int64_t heartbeat_at, refresh_at, store_at, retry_at, said_at;
@@ -326,7 +324,6 @@ static size_t take(struct worker *worker) {
     }
     if (count > 0) /* else the batch is empty, or waits for the state and has been read */
         batch_read(worker->batch, worker->options.trust);
-    worker->swollen = worker->swollen || count >= BATCH_LIVE;
     return count;
 }
 
@@ -405,7 +402,7 @@ static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
     note_begun(worker);
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
-        worker->caught_up = worker->swollen = true;
+        worker->caught_up = true;
         if (believes_nothing(worker))
             log_error("not ready: every event was refused; are these the keys of the API?", "apiKeys",
                       trust_keys(worker->options.trust));
@@ -486,11 +483,6 @@ static int64_t tick(struct worker *worker) {
         kafka_health_stalled(announcer_is_busy(worker->announcer) && now - worker->said_at >= STALLED_MS);
         int64_t lag = consumer_lag(worker->consumer);
         metric_set(&metric_lag, lag);
-        if (worker->swollen && lag < BATCH_LIVE) {
-            /* What was fetched ahead is processed: its memory is for others. */
-            malloc_trim(0);
-            worker->swollen = false;
-        }
         if (worker->options.trust && state_refused_by(worker->options.state)[0])
             (void)trust_look(worker->options.trust); /* keys that were handed in after the events that they would have taken */
         if (worker->hello_needed) {

@@ -67,9 +67,15 @@ static int (*next_connect)(int, const struct sockaddr *, socklen_t), (*next_sock
 static int (*next_accept4)(int, struct sockaddr *, socklen_t *, int);
 static int (*next_clock_gettime)(clockid_t, struct timespec *);
 
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *block, size_t size);
+static void *(*next_malloc)(size_t), *(*next_calloc)(size_t, size_t), *(*next_realloc)(void *, size_t);
+
+/* Memory is asked for before the constructor below runs. What the program allocates with is found as it is found elsewhere: its
+ * free() gets the blocks. */
+#define resolve(next, name)                                                                                                    \
+    do {                                                                                                                       \
+        if (!(next))                                                                                                           \
+            *(void **)&(next) = dlsym(RTLD_NEXT, name);                                                                        \
+    } while (0)
 
 static int note_text(struct dl_phdr_info *info, size_t size, void *context) {
     (void)size, (void)context;
@@ -389,17 +395,20 @@ static bool refuses(const void *caller) {
 void *malloc(size_t size) {
     if (refuses(__builtin_return_address(0)))
         return errno = ENOMEM, NULL;
-    return __libc_malloc(size);
+    resolve(next_malloc, "malloc");
+    return next_malloc(size);
 }
 
 void *calloc(size_t count, size_t size) {
     if (refuses(__builtin_return_address(0)))
         return errno = ENOMEM, NULL;
-    return __libc_calloc(count, size);
+    resolve(next_calloc, "calloc");
+    return next_calloc(count, size);
 }
 
 void *realloc(void *block, size_t size) {
     if (refuses(__builtin_return_address(0)))
         return errno = ENOMEM, NULL;
-    return __libc_realloc(block, size);
+    resolve(next_realloc, "realloc");
+    return next_realloc(block, size);
 }

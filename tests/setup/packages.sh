@@ -3,7 +3,7 @@
 # Asks sudo when it does not run as root; does nothing when all are there.
 set -eu
 
-build="gcc libc6-dev make pkg-config librdkafka-dev libcjson-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libssl-dev libsodium-dev libcurl4-openssl-dev uthash-dev"
+build="gcc libc6-dev make pkg-config librdkafka-dev libcjson-dev libmicrohttpd-dev libgnutls28-dev libsqlite3-dev libssl-dev libsodium-dev libjemalloc-dev libcurl4-openssl-dev uthash-dev"
 demo="curl jq kcat jose openssl"
 check="libcmocka-dev python3 python3-venv maven sqlite3 nodejs npm man-db systemd"
 bench="wrk nginx-light"
