@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json_plain.h"
 #include "common/memory.h"
 
 /* cJSON copies a number into 64 bytes and leaves the rest of a longer one in the input. */
@@ -71,19 +72,6 @@ bool json_utf8_is_valid(const char *bytes, size_t length) {
     return true;
 }
 
-/* Whether one of eight bytes needs a look: a quote, a backslash, a control character or the beginning of UTF-8. The test
- * may say yes for a harmless neighbour of one, never no for a special byte. */
-static bool word_has_special(uint64_t word) {
-    const uint64_t ones = 0x0101010101010101U, tops = 0x8080808080808080U;
-    uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
-    uint64_t control = (word - ones * 0x20) & ~word;
-    return ((((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | control | word) & tops) != 0;
-}
-
-static bool is_plain(unsigned char byte) {
-    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
-}
-
 /* The four hex digits of \uXXXX, or -1. */
 static long scan_hex(const unsigned char *at, const unsigned char *end) {
     if (end - at < 4)
@@ -130,11 +118,7 @@ static int scan_escape(struct scanner *scanner) {
 static int scan_string(struct scanner *scanner) {
     const unsigned char *opening = scanner->at++;
     while (scanner->at < scanner->end) {
-        uint64_t word;
-        while (scanner->end - scanner->at >= 8 && (memcpy(&word, scanner->at, 8), !word_has_special(word)))
-            scanner->at += 8;
-        while (scanner->at < scanner->end && is_plain(*scanner->at))
-            scanner->at++;
+        scanner->at += json_plain_length(scanner->at, (size_t)(scanner->end - scanner->at));
         if (scanner->at == scanner->end)
             break;
         unsigned char byte = *scanner->at;
@@ -398,7 +382,8 @@ static int refuse_duplicates(const cJSON *value, struct error *error) {
         return refuse_duplicates_sorted(value, count, error);
     cJSON_ArrayForEach (member, value) {
         for (const cJSON *other = value->child; other != member; other = other->next) {
-            if (strcmp(other->string, member->string) == 0)
+            /* Most names differ in their first letter already, and the call is what costs. */
+            if (other->string[0] == member->string[0] && strcmp(other->string, member->string) == 0)
                 return refuse_duplicate(member->string, error);
         }
     }

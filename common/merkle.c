@@ -10,6 +10,7 @@
 #include <sysexits.h>
 
 #include "common/log.h"
+#include "common/memory.h"
 
 /* Fetched once: a fetch at each digest takes locks of the library's context that all threads share. */
 static EVP_MD *digest;
@@ -27,33 +28,95 @@ static void need(bool done) {
     exit(EX_OSERR);
 }
 
-EVP_MD_CTX *merkle_context_new(void) {
+enum {
+    PIECES_SIZE = 1024, /* most records: their many short members are not worth a call of the library each */
+    KNOWN_MAX = 1024,   /* nodes: several batches of some hundred records. A power of two */
+};
+
+/* A node as it was computed. No hash is all zeros: the slot is free then. */
+struct known {
+    unsigned char children[2][MERKLE_HASH_SIZE], node[MERKLE_HASH_SIZE];
+};
+
+struct merkle_hasher {
+    EVP_MD_CTX *context;
+    unsigned char pieces[PIECES_SIZE]; /* of a leaf, not yet hashed */
+    size_t length;                     /* of pieces */
+    struct known *known;               /* KNOWN_MAX, each in the slot that its left child names; NULL until a root is asked for */
+};
+
+struct merkle_hasher *merkle_hasher_new(void) {
     pthread_once(&digest_once, fetch_digest);
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    need(digest && context);
-    return context;
+    struct merkle_hasher *hasher = memory_resize(NULL, sizeof *hasher);
+    hasher->context = EVP_MD_CTX_new();
+    hasher->length = 0;
+    hasher->known = NULL;
+    need(digest && hasher->context);
+    return hasher;
 }
 
-void merkle_leaf_begin(EVP_MD_CTX *context) {
-    static const unsigned char prefix = 0x00;
-    need(EVP_DigestInit_ex2(context, digest, NULL) == 1 && EVP_DigestUpdate(context, &prefix, 1) == 1);
+void merkle_hasher_free(struct merkle_hasher *hasher) {
+    if (!hasher)
+        return;
+    EVP_MD_CTX_free(hasher->context);
+    free(hasher->known);
+    free(hasher);
 }
 
-void merkle_leaf_add(EVP_MD_CTX *context, const void *bytes, size_t length) {
-    need(EVP_DigestUpdate(context, bytes, length) == 1);
+static void begin(struct merkle_hasher *hasher) {
+    need(EVP_DigestInit_ex2(hasher->context, digest, NULL) == 1);
 }
 
-void merkle_leaf_finish(EVP_MD_CTX *context, unsigned char leaf[MERKLE_HASH_SIZE]) {
-    need(EVP_DigestFinal_ex(context, leaf, NULL) == 1);
+static void update(struct merkle_hasher *hasher, const void *bytes, size_t length) {
+    need(EVP_DigestUpdate(hasher->context, bytes, length) == 1);
 }
 
-/* node may be left or right. */
-static void hash_node(EVP_MD_CTX *context, const unsigned char *left, const unsigned char *right, unsigned char *node) {
+static void finish(struct merkle_hasher *hasher, unsigned char *hash) {
+    need(EVP_DigestFinal_ex(hasher->context, hash, NULL) == 1);
+}
+
+void merkle_leaf_begin(struct merkle_hasher *hasher) {
+    begin(hasher);
+    hasher->pieces[0] = 0x00;
+    hasher->length = 1;
+}
+
+void merkle_leaf_add(struct merkle_hasher *hasher, const void *bytes, size_t length) {
+    if (length > sizeof hasher->pieces - hasher->length) {
+        update(hasher, hasher->pieces, hasher->length);
+        hasher->length = 0;
+    }
+    if (length > sizeof hasher->pieces) {
+        update(hasher, bytes, length);
+        return;
+    }
+    memcpy(hasher->pieces + hasher->length, bytes, length);
+    hasher->length += length;
+}
+
+void merkle_leaf_finish(struct merkle_hasher *hasher, unsigned char leaf[MERKLE_HASH_SIZE]) {
+    update(hasher, hasher->pieces, hasher->length);
+    finish(hasher, leaf);
+}
+
+static void hash_node(struct merkle_hasher *hasher, const unsigned char *left, const unsigned char *right, unsigned char *node) {
     unsigned char input[1 + 2 * MERKLE_HASH_SIZE] = {0x01};
     memcpy(input + 1, left, MERKLE_HASH_SIZE);
     memcpy(input + 1 + MERKLE_HASH_SIZE, right, MERKLE_HASH_SIZE);
-    need(EVP_DigestInit_ex2(context, digest, NULL) == 1 && EVP_DigestUpdate(context, input, sizeof input) == 1 &&
-         EVP_DigestFinal_ex(context, node, NULL) == 1);
+    begin(hasher);
+    update(hasher, input, sizeof input);
+    finish(hasher, node);
+}
+
+/* The same node, without hashing when it was the last one whose left child fell into this slot. node may be left or right. */
+static void find_node(struct merkle_hasher *hasher, const unsigned char *left, const unsigned char *right, unsigned char *node) {
+    struct known *known = &hasher->known[(left[0] | left[1] << 8) % KNOWN_MAX];
+    if (memcmp(known->children[0], left, MERKLE_HASH_SIZE) != 0 || memcmp(known->children[1], right, MERKLE_HASH_SIZE) != 0) {
+        memcpy(known->children[0], left, MERKLE_HASH_SIZE);
+        memcpy(known->children[1], right, MERKLE_HASH_SIZE);
+        hash_node(hasher, known->children[0], known->children[1], known->node);
+    }
+    memcpy(node, known->node, MERKLE_HASH_SIZE);
 }
 
 /* In a level of that width; only the last node of an odd one has none. */
@@ -70,12 +133,12 @@ size_t merkle_node_count(size_t count) {
     return total;
 }
 
-void merkle_build(EVP_MD_CTX *context, unsigned char (*nodes)[MERKLE_HASH_SIZE], size_t count) {
+void merkle_build(struct merkle_hasher *hasher, unsigned char (*nodes)[MERKLE_HASH_SIZE], size_t count) {
     for (size_t width = count; width > 1;) {
         unsigned char(*above)[MERKLE_HASH_SIZE] = nodes + width;
         for (size_t i = 0; i < width; i += 2) {
             if (has_sibling(i, width))
-                hash_node(context, nodes[i], nodes[i + 1], above[i / 2]);
+                hash_node(hasher, nodes[i], nodes[i + 1], above[i / 2]);
             else
                 memcpy(above[i / 2], nodes[i], MERKLE_HASH_SIZE);
         }
@@ -102,15 +165,17 @@ size_t merkle_path(const unsigned char (*nodes)[MERKLE_HASH_SIZE], size_t index,
     return length;
 }
 
-void merkle_root(EVP_MD_CTX *context, const unsigned char leaf[MERKLE_HASH_SIZE], size_t index, size_t count,
+void merkle_root(struct merkle_hasher *hasher, const unsigned char leaf[MERKLE_HASH_SIZE], size_t index, size_t count,
                  const unsigned char (*path)[MERKLE_HASH_SIZE], unsigned char root[MERKLE_HASH_SIZE]) {
+    if (!hasher->known)
+        hasher->known = memory_new(KNOWN_MAX * sizeof *hasher->known);
     memcpy(root, leaf, MERKLE_HASH_SIZE);
     for (size_t width = count; width > 1; width = (width + 1) / 2, index /= 2) {
         if (!has_sibling(index, width))
             continue;
         if (index % 2 == 1)
-            hash_node(context, *path++, root, root);
+            find_node(hasher, *path++, root, root);
         else
-            hash_node(context, root, *path++, root);
+            find_node(hasher, root, *path++, root);
     }
 }

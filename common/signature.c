@@ -23,7 +23,7 @@ enum {
 
 struct signer {
     unsigned char *secret; /* crypto_sign_SECRETKEYBYTES; not dumped, and not swapped where it may be locked */
-    EVP_MD_CTX *hashing;
+    struct merkle_hasher *hasher;
     char kid[SHA256_TEXT_SIZE];
     char *public_key;
     char header[BASE64URL_LENGTH(HEADER_SIZE) + 1]; /* the protected header, encoded, with the dot behind it */
@@ -77,7 +77,7 @@ static unsigned char *secret_of(EVP_PKEY *key) {
 static struct signer *signer_of_key(EVP_PKEY *key) {
     struct signer *signer = memory_new(sizeof *signer);
     signer->secret = secret_of(key);
-    signer->hashing = merkle_context_new();
+    signer->hasher = merkle_hasher_new();
 
     struct jwk *nameless = public_jwk(key, NULL);
     jwk_thumbprint(nameless, signer->kid);
@@ -113,7 +113,7 @@ struct signer *signer_generate(void) {
 void signer_free(struct signer *signer) {
     if (!signer)
         return;
-    EVP_MD_CTX_free(signer->hashing);
+    merkle_hasher_free(signer->hasher);
     sodium_free(signer->secret); /* wipes it */
     free(signer->public_key);
     free(signer);
@@ -129,36 +129,36 @@ const char *signer_public_key(const struct signer *signer) {
 
 /* ---- records ---- */
 
-static void hash_member(EVP_MD_CTX *context, struct octets member) {
+static void hash_member(struct merkle_hasher *hasher, struct octets member) {
     uint32_t length = member.bytes ? (uint32_t)member.length : (uint32_t)ABSENT;
     const unsigned char prefix[] = {(unsigned char)(length >> 24), (unsigned char)(length >> 16), (unsigned char)(length >> 8),
                                     (unsigned char)length};
-    merkle_leaf_add(context, prefix, sizeof prefix);
+    merkle_leaf_add(hasher, prefix, sizeof prefix);
     if (member.bytes)
-        merkle_leaf_add(context, member.bytes, member.length);
+        merkle_leaf_add(hasher, member.bytes, member.length);
 }
 
 static struct octets octets_of(const char *text) {
     return (struct octets){text, text ? strlen(text) : 0};
 }
 
-void signature_hash_record(EVP_MD_CTX *context, struct octets key, const struct cloudevent *attributes, struct octets value,
-                           unsigned char leaf[MERKLE_HASH_SIZE]) {
+void signature_hash_record(struct merkle_hasher *hasher, struct octets key, const struct cloudevent *attributes,
+                           struct octets value, unsigned char leaf[MERKLE_HASH_SIZE]) {
     const char *const texts[] = {attributes->id,   attributes->source,     attributes->type,       attributes->subject,
                                  attributes->time, attributes->dataschema, attributes->traceparent};
-    merkle_leaf_begin(context);
-    hash_member(context, key);
+    merkle_leaf_begin(hasher);
+    hash_member(hasher, key);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
-        hash_member(context, octets_of(texts[i]));
-    hash_member(context, value);
-    merkle_leaf_finish(context, leaf);
+        hash_member(hasher, octets_of(texts[i]));
+    hash_member(hasher, value);
+    merkle_leaf_finish(hasher, leaf);
 }
 
 void signature_leaf(const char *key, const struct cloudevent *attributes, const void *value, size_t value_length,
                     unsigned char leaf[MERKLE_HASH_SIZE]) {
-    EVP_MD_CTX *context = merkle_context_new();
-    signature_hash_record(context, octets_of(key), attributes, (struct octets){value, value_length}, leaf);
-    EVP_MD_CTX_free(context);
+    struct merkle_hasher *hasher = merkle_hasher_new();
+    signature_hash_record(hasher, octets_of(key), attributes, (struct octets){value, value_length}, leaf);
+    merkle_hasher_free(hasher);
 }
 
 /* ---- signatures ---- */
@@ -193,7 +193,7 @@ struct signed_batch *signature_sign(struct signer *signer, const unsigned char (
     batch->count = count;
     batch->nodes = memory_resize(NULL, nodes * sizeof *batch->nodes);
     memcpy(batch->nodes, leaves, count * sizeof *leaves);
-    merkle_build(signer->hashing, batch->nodes, count);
+    merkle_build(signer->hasher, batch->nodes, count);
     batch->jws = sign(signer, batch->nodes[nodes - 1], MERKLE_HASH_SIZE);
     /* RFC 7515 appendix F: the payload is taken out. Who verifies it puts the root there that the record leads to. */
     char *payload = batch->jws + signer->header_length, *rest = payload + BASE64URL_LENGTH(MERKLE_HASH_SIZE);

@@ -18,9 +18,9 @@ enum {
 /* To be called before anything is signed or verified; as often as anybody likes, by any thread. Where Ed25519 does not work the
  * process exits with a message. */
 void signature_prepare(void);
-/* signature_leaf() with a key that may hold any bytes, and a hashing context that is used again. */
-void signature_hash_record(EVP_MD_CTX *context, struct octets key, const struct cloudevent *attributes, struct octets value,
-                           unsigned char leaf[MERKLE_HASH_SIZE]);
+/* signature_leaf() with a key that may hold any bytes, and a hasher that is used again. */
+void signature_hash_record(struct merkle_hasher *hasher, struct octets key, const struct cloudevent *attributes,
+                           struct octets value, unsigned char leaf[MERKLE_HASH_SIZE]);
 /* verifier_check() of a record whose leaf and headers are known. */
 enum signature_verdict signature_check_leaf(struct verifier *verifier, const unsigned char leaf[MERKLE_HASH_SIZE],
                                             struct octets signature, struct octets path, int64_t now,

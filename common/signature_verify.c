@@ -36,7 +36,7 @@ struct verifier {
     struct trusted_key *keys; /* a table by kid */
     struct remembered remembered[REMEMBERED_MAX];
     size_t next; /* the slot that is overwritten next */
-    EVP_MD_CTX *hashing;
+    struct merkle_hasher *hasher;
 };
 
 /* A compact JWS taken apart. */
@@ -51,7 +51,7 @@ struct jws {
 struct verifier *verifier_new(void) {
     signature_prepare();
     struct verifier *verifier = memory_new(sizeof *verifier);
-    verifier->hashing = merkle_context_new();
+    verifier->hasher = merkle_hasher_new();
     return verifier;
 }
 
@@ -59,7 +59,7 @@ void verifier_free(struct verifier *verifier) {
     if (!verifier)
         return;
     verifier_forget_all(verifier);
-    EVP_MD_CTX_free(verifier->hashing);
+    merkle_hasher_free(verifier->hasher);
     free(verifier);
 }
 
@@ -304,7 +304,7 @@ enum signature_verdict signature_check_leaf(struct verifier *verifier, const uns
     if (!path.bytes || !read_path(path, &index, &count, siblings))
         return refuse(error, SIGNATURE_MALFORMED,
                       "The header " SIGNATURE_PATH_HEADER " is missing or no path to a batch's root");
-    merkle_root(verifier->hashing, leaf, index, count, (const unsigned char(*)[MERKLE_HASH_SIZE])siblings, root);
+    merkle_root(verifier->hasher, leaf, index, count, (const unsigned char(*)[MERKLE_HASH_SIZE])siblings, root);
 
     const struct trusted_key *key = find_remembered(verifier, root, signature);
     enum signature_verdict verdict;
@@ -342,7 +342,7 @@ enum signature_verdict verifier_check(struct verifier *verifier, const rd_kafka_
     rd_kafka_headers_t *headers = NULL; /* owned by the record */
     if (rd_kafka_message_headers(record, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
         headers = NULL;
-    signature_hash_record(verifier->hashing, (struct octets){record->key, record->key_len}, attributes,
+    signature_hash_record(verifier->hasher, (struct octets){record->key, record->key_len}, attributes,
                           (struct octets){record->payload, record->len}, leaf);
     return signature_check_leaf(verifier, leaf, header_of(headers, SIGNATURE_HEADER), header_of(headers, SIGNATURE_PATH_HEADER),
                                 now, kid, error);

@@ -1,13 +1,13 @@
 /* The growing text and the JSON writer. Both are on the path of every event, hence no tree and no second pass. */
 #include "text.h"
 
-#include <inttypes.h>
 #include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "json_plain.h"
 #include "memory.h"
 
 enum { FIRST_CAPACITY = 256 }; /* most JSON objects here fit into two doublings of it */
@@ -97,35 +97,40 @@ static void add_character(struct text *text, char character) {
     text->bytes[text->length] = '\0';
 }
 
+/* Appends an escape for a byte that may not stand in a string as it is. */
+static void add_escape(struct text *text, unsigned char byte) {
+    static const char hex[] = "0123456789abcdef";
+    char escape[6] = {'\\', (char)byte, '0', '0', '0', '0'};
+    size_t length = 2;
+    switch (byte) {
+        case '"': case '\\': break;
+        case '\b': escape[1] = 'b'; break;
+        case '\f': escape[1] = 'f'; break;
+        case '\n': escape[1] = 'n'; break;
+        case '\r': escape[1] = 'r'; break;
+        case '\t': escape[1] = 't'; break;
+        default:
+            escape[1] = 'u';
+            escape[4] = hex[byte >> 4];
+            escape[5] = hex[byte & 15];
+            length = 6;
+    }
+    text_add(text, escape, length);
+}
+
 /* Writes a quoted string: runs that need no escape are copied as they are. */
 static void add_quoted(struct text *text, const char *value) {
-    static const char hex[] = "0123456789abcdef";
+    const char *run = value, *at = value, *end = value + strlen(value);
     add_character(text, '"');
-    const char *run = value, *at = value;
-    for (; *at != '\0'; at++) {
-        unsigned char c = (unsigned char)*at;
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        text_add(text, run, (size_t)(at - run));
-        run = at + 1;
-        char escape[6] = {'\\', (char)c, '0', '0', '0', '0'};
-        size_t length = 2;
-        switch (c) {
-            case '"': case '\\': break;
-            case '\b': escape[1] = 'b'; break;
-            case '\f': escape[1] = 'f'; break;
-            case '\n': escape[1] = 'n'; break;
-            case '\r': escape[1] = 'r'; break;
-            case '\t': escape[1] = 't'; break;
-            default:
-                escape[1] = 'u';
-                escape[4] = hex[c >> 4];
-                escape[5] = hex[c & 15];
-                length = 6;
-        }
-        text_add(text, escape, length);
+    while ((at += json_plain_length(at, (size_t)(end - at))) < end) {
+        unsigned char byte = (unsigned char)*at++;
+        if (byte >= 0x80)
+            continue; /* of UTF-8 */
+        text_add(text, run, (size_t)(at - 1 - run));
+        add_escape(text, byte);
+        run = at;
     }
-    text_add(text, run, (size_t)(at - run));
+    text_add(text, run, (size_t)(end - run));
     add_character(text, '"');
 }
 
@@ -162,10 +167,15 @@ void text_json_string(struct text *text, const char *name, const char *value) {
 }
 
 void text_json_integer(struct text *text, const char *name, int64_t value) {
-    char digits[24];
-    int length = snprintf(digits, sizeof digits, "%" PRId64, value);
+    char digits[sizeof "-9223372036854775808"], *end = digits + sizeof digits, *at = end;
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do
+        *--at = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0)
+        *--at = '-';
     begin_value(text, name);
-    text_add(text, digits, (size_t)length);
+    text_add(text, at, (size_t)(end - at));
 }
 
 void text_json_boolean(struct text *text, const char *name, bool value) {

@@ -43,20 +43,42 @@ enum { REFERENCE_COUNT = sizeof reference / sizeof reference[0] };
 
 static void roots_are_those_of_the_reference_tree(void **state) {
     (void)state;
-    EVP_MD_CTX *context = merkle_context_new();
+    struct merkle_hasher *hasher = merkle_hasher_new();
     for (size_t count = 1; count <= REFERENCE_COUNT; count++) {
         hash_t nodes[4 * REFERENCE_COUNT];
         for (size_t i = 0; i < count; i++) {
-            merkle_leaf_begin(context);
+            merkle_leaf_begin(hasher);
             /* In two pieces, which must not matter. */
-            merkle_leaf_add(context, reference[i].entry, reference[i].length / 2);
-            merkle_leaf_add(context, reference[i].entry + reference[i].length / 2, reference[i].length - reference[i].length / 2);
-            merkle_leaf_finish(context, nodes[i]);
+            merkle_leaf_add(hasher, reference[i].entry, reference[i].length / 2);
+            merkle_leaf_add(hasher, reference[i].entry + reference[i].length / 2, reference[i].length - reference[i].length / 2);
+            merkle_leaf_finish(hasher, nodes[i]);
         }
-        merkle_build(context, nodes, count);
+        merkle_build(hasher, nodes, count);
         assert_hex(nodes[merkle_node_count(count) - 1], reference[count - 1].root);
     }
-    EVP_MD_CTX_free(context);
+    merkle_hasher_free(hasher);
+}
+
+static void a_leaf_may_come_in_pieces_of_any_size(void **state) {
+    (void)state;
+    enum { LONGEST = 4096 };
+    static const size_t pieces[] = {1, 7, 64, 1000, 1023, 1024, 1025, 2048, LONGEST};
+    unsigned char entry[1 + LONGEST] = {0}; /* with the prefix of a leaf */
+    for (size_t i = 1; i < sizeof entry; i++)
+        entry[i] = (unsigned char)(i * 31 + i / 256);
+    struct merkle_hasher *hasher = merkle_hasher_new();
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        for (size_t length = 0; length <= LONGEST; length += length < 1000 || length > 1050 ? 97 : 1) {
+            hash_t leaf, expected;
+            merkle_leaf_begin(hasher);
+            for (size_t at = 0; at < length; at += pieces[i])
+                merkle_leaf_add(hasher, entry + 1 + at, length - at < pieces[i] ? length - at : pieces[i]);
+            merkle_leaf_finish(hasher, leaf);
+            sha256_bytes(entry, 1 + length, expected);
+            assert_memory_equal(leaf, expected, sizeof leaf);
+        }
+    }
+    merkle_hasher_free(hasher);
 }
 
 /* RFC 9162 section 2.1.1, as it stands there. */
@@ -91,15 +113,15 @@ static size_t defined_path(const hash_t *leaves, size_t index, size_t count, has
     return length + 1;
 }
 
-static hash_t *tree_of(EVP_MD_CTX *context, size_t count) {
+static hash_t *tree_of(struct merkle_hasher *hasher, size_t count) {
     hash_t *nodes = memory_new(merkle_node_count(count) * sizeof *nodes);
     for (size_t i = 0; i < count; i++)
         sha256_bytes(&i, sizeof i, nodes[i]);
-    merkle_build(context, nodes, count);
+    merkle_build(hasher, nodes, count);
     return nodes;
 }
 
-static void check_path(EVP_MD_CTX *context, const hash_t *nodes, size_t index, size_t count, bool by_definition) {
+static void check_path(struct merkle_hasher *hasher, const hash_t *nodes, size_t index, size_t count, bool by_definition) {
     hash_t path[MERKLE_PATH_MAX], defined[MERKLE_PATH_MAX], root;
     size_t length = merkle_path(nodes, index, count, path);
     assert_int_equal(length, merkle_path_length(index, count));
@@ -107,53 +129,54 @@ static void check_path(EVP_MD_CTX *context, const hash_t *nodes, size_t index, s
         assert_int_equal(length, defined_path(nodes, index, count, defined));
         assert_memory_equal(path, defined, length * sizeof path[0]);
     }
-    merkle_root(context, nodes[index], index, count, (const hash_t *)path, root);
+    merkle_root(hasher, nodes[index], index, count, (const hash_t *)path, root);
     assert_memory_equal(root, nodes[merkle_node_count(count) - 1], sizeof root);
     /* No other leaf, no other place and no other sibling leads there. */
     hash_t other;
-    merkle_root(context, root, index, count, (const hash_t *)path, other);
+    merkle_root(hasher, root, index, count, (const hash_t *)path, other);
     if (length > 0) {
         assert_memory_not_equal(other, root, sizeof root);
-        merkle_root(context, nodes[index], index ^ 1, count, (const hash_t *)path, other);
+        merkle_root(hasher, nodes[index], index ^ 1, count, (const hash_t *)path, other);
         assert_memory_not_equal(other, root, sizeof root);
         path[length - 1][0] ^= 1;
-        merkle_root(context, nodes[index], index, count, (const hash_t *)path, other);
+        merkle_root(hasher, nodes[index], index, count, (const hash_t *)path, other);
         assert_memory_not_equal(other, root, sizeof root);
     }
 }
 
 static void every_leaf_of_every_shape_leads_to_the_root(void **state) {
     (void)state;
-    EVP_MD_CTX *context = merkle_context_new();
+    struct merkle_hasher *hasher = merkle_hasher_new();
     for (size_t count = 1; count <= 67; count++) {
-        hash_t *nodes = tree_of(context, count), root;
+        hash_t *nodes = tree_of(hasher, count), root;
         defined_root((const hash_t *)nodes, count, root);
         assert_memory_equal(root, nodes[merkle_node_count(count) - 1], sizeof root);
         for (size_t index = 0; index < count; index++)
-            check_path(context, (const hash_t *)nodes, index, count, true);
+            check_path(hasher, (const hash_t *)nodes, index, count, true);
         free(nodes);
     }
-    EVP_MD_CTX_free(context);
+    merkle_hasher_free(hasher);
 }
 
 static void the_largest_trees_fit(void **state) {
     (void)state;
     static const size_t counts[] = {2047, 2049, MERKLE_LEAVES_MAX - 1, MERKLE_LEAVES_MAX};
-    EVP_MD_CTX *context = merkle_context_new();
+    struct merkle_hasher *hasher = merkle_hasher_new();
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        hash_t *nodes = tree_of(context, counts[i]);
+        hash_t *nodes = tree_of(hasher, counts[i]);
         for (size_t index = 0; index < counts[i]; index += 61)
-            check_path(context, (const hash_t *)nodes, index, counts[i], false);
-        check_path(context, (const hash_t *)nodes, counts[i] - 1, counts[i], true);
+            check_path(hasher, (const hash_t *)nodes, index, counts[i], false);
+        check_path(hasher, (const hash_t *)nodes, counts[i] - 1, counts[i], true);
         free(nodes);
     }
-    EVP_MD_CTX_free(context);
+    merkle_hasher_free(hasher);
     assert_int_equal(merkle_path_length(0, MERKLE_LEAVES_MAX), MERKLE_PATH_MAX);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roots_are_those_of_the_reference_tree),
+        cmocka_unit_test(a_leaf_may_come_in_pieces_of_any_size),
         cmocka_unit_test(every_leaf_of_every_shape_leads_to_the_root),
         cmocka_unit_test(the_largest_trees_fit),
     };

@@ -282,12 +282,12 @@ static void an_inner_node_is_no_record(void **state) {
     memcpy(shorter, "0/2:", 4);
     base64url_encode(path + MERKLE_HASH_SIZE, MERKLE_HASH_SIZE, shorter + 4);
     /* The content whose hash would be the node: 0x01 and both leaves, but a leaf begins with 0x00. */
-    EVP_MD_CTX *context = merkle_context_new();
+    struct merkle_hasher *hasher = merkle_hasher_new();
     hash_t leaf;
-    merkle_leaf_begin(context);
-    merkle_leaf_add(context, leaves, 2 * MERKLE_HASH_SIZE);
-    merkle_leaf_finish(context, leaf);
-    EVP_MD_CTX_free(context);
+    merkle_leaf_begin(hasher);
+    merkle_leaf_add(hasher, leaves, 2 * MERKLE_HASH_SIZE);
+    merkle_leaf_finish(hasher, leaf);
+    merkle_hasher_free(hasher);
     assert_verdict(leaf, headers.signature, shorter, SIGNATURE_WRONG, NULL);
     headers_free(&headers);
     signed_batch_free(batch);
