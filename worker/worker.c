@@ -9,67 +9,23 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/identifier.h"
 #include "common/kafka_health.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "worker/ack.h"
-#include "worker/apply.h"
-#include "worker/batch.h"
-#include "worker/consume.h"
-#include "worker/look_back.h"
 #include "worker/metrics.h"
-#include "worker/presence.h"
-#include "worker/progress.h"
-#include "worker/settle.h"
+#include "worker/worker_internal.h"
 
 enum {
-    BATCH_LIVE = 1000, /* events of one transaction once caught up: bounds how long the first waits for its ack */
-    /* Pages of 4 KB. Pages that change often are written once; once caught up, the next event waits for it, so less at a time.
-     */
-    CHECKPOINT_LIVE = 2000,
-    CHECKPOINT_CATCHING_UP = 10000,
-    PENDING_MAX = 20000,  /* acks on the way before consuming pauses: bounds memory while the broker is slow */
     TOPIC_WAIT_MS = 1000, /* between looks for topics that are missing */
     WAIT_FOR_METADATA_MS = 5000,
     REFRESH_MS = 10000, /* between looks for added partitions, and whether the topic is the same */
     REFRESH_TIMEOUT_MS = 1000,
-    STORE_IDLE_MS = 1000,     /* positions are stored this long after the last batch that could have carried them */
-    UNWELL_REFRESH_MS = 5000, /* the same while Kafka does not do all it should */
-    UNWELL_TIMEOUT_MS = 100,  /* how long a look takes whether a lost broker is back */
-    STALLED_MS = 5000,        /* a heartbeat that is not confirmed for so long is told to operators */
-    RETRY_MS = 1000,          /* between attempts to store what the disk refused, and to send what the broker refused */
-    FLUSH_TIMEOUT_MS = 5000,  /* the longest that a stop waits for its last acks */
+    UNWELL_TIMEOUT_MS = 100, /* how long a look takes whether a lost broker is back */
+    STALLED_MS = 5000,       /* a heartbeat that is not confirmed for so long is told to operators */
+    FLUSH_TIMEOUT_MS = 5000, /* the longest that a stop waits for its last acks */
 };
 
-struct worker {
-    struct worker_options options;
-    struct kafka_topics topics;
-    char id[UUID_SIZE];    /* of this start */
-    struct signer *signer; /* the replica key, which lives as long as this start; NULL without trust */
-    uint64_t trusted;      /* the trust's generation that was looked at */
-    bool judging;          /* what was refused is to be looked at */
-    struct progress *progress;
-    rd_kafka_t *producer;
-    rd_kafka_queue_t *reports; /* the producer's */
-    struct consumer *consumer;
-    struct ack_sender *acks;
-    struct announcer *announcer;
-    struct settler *settler;
-    struct batch *batch;
-    bool caught_up;
-    bool was_ready;    /* since this process began: from then on the API waits for it, also while it reads everything again */
-    bool hello_needed; /* to be said at the next heartbeat's time */
-    bool contact;      /* a heartbeat was delivered and not looked at */
-    bool effects_started;
-    /* Monotonic ms. */
-    int64_t heartbeat_at, refresh_at, store_at, retry_at, said_at;
-    enum worker_end end;
-    bool ended;
-    struct error failure;
-};
-
-static void end_with(struct worker *worker, enum worker_end end, const struct error *failure) {
+void worker_end_with(struct worker *worker, enum worker_end end, const struct error *failure) {
     if (worker->ended)
         return;
     worker->ended = true;
@@ -77,17 +33,16 @@ static void end_with(struct worker *worker, enum worker_end end, const struct er
     worker->failure = *failure;
 }
 
-/* A failure of the state: damage ends the worker, anything else (a full disk) passes. */
-static void note_state_failure(struct worker *worker, const struct error *problem) {
+void worker_note_state_failure(struct worker *worker, const struct error *problem) {
     if (problem->code == ERROR_INTERNAL) {
-        end_with(worker, WORKER_FAILED, problem);
+        worker_end_with(worker, WORKER_FAILED, problem);
         return;
     }
     log_error("the state can not be written; trying again", "reason", problem->message);
     worker->retry_at = clock_monotonic_ms() + RETRY_MS;
 }
 
-static struct apply_target apply_target_of(const struct worker *worker) {
+struct apply_target worker_apply_target(const struct worker *worker) {
     return (struct apply_target){.state = worker->options.state,
                                  .cache = worker->options.cache,
                                  .arena = &worker->batch->arenas[0],
@@ -107,289 +62,6 @@ static void wait_until(const struct worker *worker, int64_t until) {
     (void)length;
 }
 
-/* ---- presence ---- */
-
-struct failing_list {
-    char ids[FAILING_COUNT_MAX][UUID_SIZE];
-    const char *pointers[FAILING_COUNT_MAX];
-    size_t count;
-};
-
-/* Each once. */
-static void collect_id(void *context, const char *jwk_id) {
-    struct failing_list *list = context;
-    for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->ids[i], jwk_id) == 0)
-            return;
-    if (list->count == FAILING_COUNT_MAX)
-        return;
-    snprintf(list->ids[list->count], UUID_SIZE, "%s", jwk_id);
-    list->pointers[list->count] = list->ids[list->count];
-    list->count++;
-}
-
-static void collect_failing(void *context, const struct state_failing *failing) {
-    collect_id(context, failing->jwk_id);
-}
-
-/* Whether all that was read is in the files, too: what was not acked one by one gets there once all is caught up. */
-static bool files_are_complete(const struct worker *worker) {
-    return !worker->options.has_files || (worker->caught_up && effects_is_exported(worker->options.effects));
-}
-
-static void announce(struct worker *worker, enum presence_kind kind) {
-    struct state *state = worker->options.state;
-    struct error problem;
-    struct failing_list failing = {.count = 0};
-    struct position positions[POSITION_COUNT_MAX];
-    size_t count = progress_settled(worker->progress, positions, POSITION_COUNT_MAX);
-    if (state_failing_count(state) > 0 && state_each_failing(state, FAILING_COUNT_MAX, collect_failing, &failing, &problem))
-        note_state_failure(worker, &problem);
-    /* Until the files are complete it is not known which of what the positions tell is not in them. */
-    bool truncated = state_failing_count(state) > (int64_t)failing.count || (worker->was_ready && !files_are_complete(worker));
-    /* Those whose last event was refused are told too, as far as there is room: anybody can forge many. */
-    if (state_refused_count(state) > 0 && state_each_refused(state, FAILING_COUNT_MAX, collect_id, &failing, &problem))
-        note_state_failure(worker, &problem);
-    int64_t after = announcer_seen(worker->announcer);
-    if (kind == PRESENCE_HELLO && after == 0 && consumer_workers_end(worker->consumer, &after, &problem)) {
-        log_warning("presence not sent", "reason", problem.message);
-        worker->hello_needed = true;
-        worker->heartbeat_at = clock_monotonic_ms() + RETRY_MS;
-        return;
-    }
-    struct announcement announcement = {
-        .epoch = state_epoch(state),
-        .keys = state_keys(state),
-        .ready = worker->was_ready,
-        .positions = positions,
-        .position_count = count,
-        .failing = failing.pointers,
-        .failing_count = failing.count,
-        .failing_truncated = truncated,
-        .after = after,
-    };
-    if (announcer_say(worker->announcer, kind, &announcement, &problem)) {
-        log_write(kafka_health_is_good() ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "presence not sent", "reason", problem.message,
-                  NULL);
-        worker->hello_needed = worker->hello_needed || kind == PRESENCE_HELLO;
-    }
-    consumer_show_positions(worker->consumer, positions, count);
-    worker->said_at = clock_monotonic_ms();
-    worker->heartbeat_at = worker->said_at + worker->options.heartbeat_interval_ms;
-}
-
-static void on_hello_delivered(struct worker *worker) {
-    struct error problem;
-    int64_t incarnation = announcer_incarnation(worker->announcer);
-    ack_sender_set_incarnation(worker->acks, incarnation);
-    log_info("announced", "environment", worker->options.environment, "replica", worker->options.replica, "worker", worker->id,
-             "incarnation", LOG_NUMBER(incarnation));
-    if (settle_recover_all(worker->settler, &problem))
-        note_state_failure(worker, &problem);
-    if (consumer_watch_workers(worker->consumer, announcer_unknown_from(worker->announcer), &problem)) {
-        log_warning("can not watch for other workers", "reason", problem.message);
-        worker->hello_needed = true;
-    }
-}
-
-/* Called by librdkafka from rd_kafka_poll(), hence in the loop's thread. */
-static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, void *opaque) {
-    struct worker *worker = opaque;
-    struct error problem;
-    (void)client;
-    if (ack_owns(record)) {
-        uint64_t number;
-        enum ack_kind kind = ack_delivered(worker->acks, record, &number);
-        if (settle_delivered(worker->settler, kind, number, &problem))
-            note_state_failure(worker, &problem);
-        return;
-    }
-    switch (announcer_delivered(worker->announcer, record)) {
-    case ANNOUNCER_HELLO_DELIVERED: on_hello_delivered(worker); break;
-    case ANNOUNCER_HELLO_NEEDED:
-        worker->hello_needed = true;
-        worker->heartbeat_at = clock_monotonic_ms() + RETRY_MS;
-        break;
-    case ANNOUNCER_HEARTBEAT_DELIVERED: worker->contact = true; break;
-    case ANNOUNCER_NOTHING: break;
-    }
-}
-
-/* ---- batches ---- */
-
-/* Looks at one record of jwk.workers. */
-static void watch(struct worker *worker, const rd_kafka_message_t *message) {
-    char other[UUID_SIZE];
-    struct error problem;
-    switch (announcer_examine(worker->announcer, message, other)) {
-    case ANNOUNCER_FOUND_NOTHING: return;
-    case ANNOUNCER_OVERLOOKED:
-        log_warning("own hello repeated or overtaken: announcing anew", "topic", worker->topics.workers, "offset",
-                    LOG_NUMBER(message->offset));
-        worker->hello_needed = true;
-        worker->heartbeat_at = clock_monotonic_ms();
-        return;
-    case ANNOUNCER_FENCED: break;
-    }
-    atomic_store(&worker->options.status->fenced, true);
-    error_set(&problem, ERROR_CONFLICT,
-              "another worker (%s) has started as replica %s of environment %s; this one stops: two must not run with one "
-              "identity (a copied "
-              "state directory or a cloned machine?)",
-              other, worker->options.replica, worker->options.environment);
-    end_with(worker, WORKER_FENCED, &problem);
-}
-
-static void handle_error(struct worker *worker, const rd_kafka_message_t *message) {
-    struct error problem;
-    enum consumer_error what;
-    if (consumer_handle_error(worker->consumer, message, &what, &problem)) {
-        log_warning("can not begin a partition again; trying later", "reason", problem.message);
-        worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
-    }
-    if (what == CONSUMER_WORKERS_LOST) {
-        announcer_forget(worker->announcer);
-        worker->hello_needed = true;
-    }
-    if (!kafka_health_is_good() && worker->refresh_at > clock_monotonic_ms() + UNWELL_REFRESH_MS)
-        worker->refresh_at = clock_monotonic_ms() + UNWELL_REFRESH_MS;
-}
-
-/* A record that was read before: it only tells whether the topic is still the same. Returns true when it is not, and everything
- * begins again. */
-static bool look_back_at(struct worker *worker, const rd_kafka_message_t *message) {
-    struct error problem;
-    bool again = false;
-    int64_t sequence = look_back_sequence(worker->options.trust, message, state_epoch(worker->options.state));
-    if (consumer_hold_against(worker->consumer, message, sequence, &again, &problem)) {
-        log_warning("can not begin again; trying later", "reason", problem.message);
-        worker->refresh_at = clock_monotonic_ms() + RETRY_MS;
-    }
-    return again;
-}
-
-/* How many records may be taken now. */
-static size_t capacity(const struct worker *worker) {
-    if (!announcer_is_announced(worker->announcer) || worker->hello_needed || worker->batch->count > 0)
-        return 0;
-    size_t pending = progress_pending(worker->progress), most = worker->caught_up ? BATCH_LIVE : BATCH_MAX;
-    if (pending >= PENDING_MAX)
-        return 0;
-    if (most > PENDING_MAX - pending)
-        most = PENDING_MAX - pending;
-    if (worker->options.effects) {
-        size_t room = effects_room(worker->options.effects);
-        if (most > room)
-            most = room;
-    }
-    return most;
-}
-
-/* A partition was begun again, or is new: what it has by now is not acked one by one, and gets into the files when all is caught
- * up. To be called before anything of it is taken. */
-static void note_begun(struct worker *worker) {
-    worker->caught_up = worker->caught_up && consumer_is_caught_up(worker->consumer);
-}
-
-/* Takes what there is; returns how many records that was, errors and presence included. */
-static size_t take(struct worker *worker) {
-    static rd_kafka_message_t *taken[BATCH_MAX]; /* of the loop's one thread */
-    note_begun(worker);
-    size_t most = capacity(worker), count = most > 0 ? consumer_take(worker->consumer, taken, most) : 0;
-    bool begun_again = false;
-    for (size_t i = 0; i < count; i++) {
-        if (begun_again && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            rd_kafka_message_destroy(taken[i]); /* of before: it is read again */
-            continue;
-        }
-        if (!taken[i]->err && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            if (consumer_was_read(worker->consumer, taken[i])) {
-                begun_again = consumer_is_looking(worker->consumer, taken[i]) && look_back_at(worker, taken[i]);
-                rd_kafka_message_destroy(taken[i]);
-                continue;
-            }
-            batch_add_take(worker->batch, worker->consumer, taken[i]);
-            continue;
-        }
-        if (taken[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && !consumer_is_of_workers(worker->consumer, taken[i])) {
-            batch_add_end_take(worker->batch, worker->consumer, taken[i]);
-            continue;
-        }
-        if (taken[i]->err)
-            handle_error(worker, taken[i]);
-        else
-            watch(worker, taken[i]);
-        rd_kafka_message_destroy(taken[i]);
-        taken[i] = NULL;
-    }
-    if (count > 0) /* else the batch is empty, or waits for the state and has been read */
-        batch_read(worker->batch, worker->options.trust);
-    return count;
-}
-
-/* Applies and settles the batch, if there is one and the state takes it. */
-static void apply(struct worker *worker) {
-    struct batch *batch = worker->batch;
-    struct error problem;
-    bool again;
-    if (batch->count == 0 || (batch->refused && clock_monotonic_ms() < worker->retry_at))
-        return;
-    if (consumer_check_contact(worker->consumer, clock_wall_ms(), &again, &problem)) {
-        note_state_failure(worker, &problem);
-        batch->refused = true;
-        return;
-    }
-    batch_drop_outdated(batch, worker->consumer);
-    struct apply_target target = apply_target_of(worker);
-    if (batch_has_work(batch) && apply_batch(&target, batch->records, batch->count, &problem)) {
-        if (!batch->refused)
-            settle_failed_batch(worker->settler, batch->records, batch->places, batch->count,
-                                "the replica can not store the change; it is tried again");
-        batch->refused = true;
-        note_state_failure(worker, &problem);
-        return;
-    }
-    settle_batch(worker->settler, batch->records, batch->places, batch->count);
-    worker->store_at = clock_monotonic_ms() + STORE_IDLE_MS;
-    batch_clear(batch);
-    state_checkpoint(worker->options.state, worker->caught_up ? CHECKPOINT_LIVE : CHECKPOINT_CATCHING_UP);
-}
-
-static void note_swept(void *context, const struct state_jwk *jwk) {
-    settle_swept(context, jwk);
-}
-
-/* Sweeps a partition where that is due. False when there is none, or the state does not take it. */
-static bool sweep_next(struct worker *worker) {
-    const struct state_position *position;
-    struct error problem;
-    if (consumer_due_sweep(worker->consumer, clock_wall_ms(), &position, &problem)) {
-        note_state_failure(worker, &problem);
-        return false;
-    }
-    if (!position)
-        return false;
-    struct apply_target target = apply_target_of(worker);
-    int64_t before = state_keys(worker->options.state);
-    int status = apply_sweep(&target, position, note_swept, worker->settler, &problem);
-    settle_sweep_end(worker->settler, status == 0);
-    if (status) {
-        note_state_failure(worker, &problem);
-        return false;
-    }
-    log_info("partition swept", "partition", LOG_NUMBER(position->position.partition), "removed",
-             LOG_NUMBER(before - state_keys(worker->options.state)));
-    consumer_swept(worker->consumer, position->position.partition);
-    return true;
-}
-
-static void sweep(struct worker *worker) {
-    if (worker->batch->count > 0 || clock_monotonic_ms() < worker->retry_at)
-        return;
-    while (sweep_next(worker)) {
-    }
-}
-
 /* ---- the clock ---- */
 
 /* A replica that has read everything and believes none of it has been given the wrong keys: verifiers must not be sent to it.
@@ -400,7 +72,7 @@ static bool believes_nothing(const struct worker *worker) {
 
 static void update_readiness(struct worker *worker) {
     struct effects *effects = worker->options.effects;
-    note_begun(worker);
+    worker_note_begun(worker);
     if (!worker->caught_up && consumer_is_caught_up(worker->consumer)) {
         worker->caught_up = true;
         if (believes_nothing(worker))
@@ -409,7 +81,7 @@ static void update_readiness(struct worker *worker) {
         if (effects)
             effects_note_caught_up(effects);
     }
-    bool ready = worker->caught_up && files_are_complete(worker) && !believes_nothing(worker);
+    bool ready = worker->caught_up && worker_files_are_complete(worker) && !believes_nothing(worker);
     worker->was_ready = worker->was_ready || ready;
     /* Before its hello is known nobody would wait for its acks: verifiers are sent to it only from then on. They stay while it
      * says another (its files were read again), however long Kafka does not take that. */
@@ -421,14 +93,14 @@ static void update_readiness(struct worker *worker) {
     metric_set(&metric_ready, is_open);
     log_info(is_open ? "ready" : "not ready", "keys", LOG_NUMBER(state_keys(worker->options.state)));
     if (announcer_is_announced(worker->announcer))
-        announce(worker, PRESENCE_HEARTBEAT);
+        worker_announce(worker, PRESENCE_HEARTBEAT);
 }
 
 static void store_positions(struct worker *worker) {
-    struct apply_target target = apply_target_of(worker);
+    struct apply_target target = worker_apply_target(worker);
     struct error problem;
     if (apply_positions(&target, &problem))
-        note_state_failure(worker, &problem);
+        worker_note_state_failure(worker, &problem);
     worker->store_at = clock_monotonic_ms() + STORE_IDLE_MS;
 }
 
@@ -439,7 +111,7 @@ static void note_contact(struct worker *worker) {
     bool again;
     worker->contact = false;
     if (consumer_check_contact(worker->consumer, now, &again, &problem)) {
-        note_state_failure(worker, &problem);
+        worker_note_state_failure(worker, &problem);
         return;
     }
     if (!again && (since > worker->options.tombstone_delay_ms / 100 || since < 0))
@@ -458,7 +130,7 @@ static void refresh(struct worker *worker) {
 /* A producer of its own for acks and presence, whose reports wake the loop. */
 static int open_producer(struct worker *worker, struct error *error) {
     static const uint64_t one = 1;
-    worker->producer = kafka_producer_new(&worker->options.kafka, KAFKA_AT_LEAST_ONCE, worker, on_delivered, error);
+    worker->producer = kafka_producer_new(&worker->options.kafka, KAFKA_AT_LEAST_ONCE, worker, worker_on_delivered, error);
     if (!worker->producer)
         return -1;
     worker->reports = rd_kafka_queue_get_main(worker->producer);
@@ -487,12 +159,12 @@ static int64_t tick(struct worker *worker) {
             (void)trust_look(worker->options.trust); /* keys that were handed in after the events that they would have taken */
         if (worker->hello_needed) {
             worker->hello_needed = false;
-            announce(worker, PRESENCE_HELLO);
+            worker_announce(worker, PRESENCE_HELLO);
         } else if (announcer_is_busy(worker->announcer)) {
             /* The broker does not take the one before: no use in queueing more. */
             worker->heartbeat_at = now + worker->options.heartbeat_interval_ms;
         } else {
-            announce(worker, PRESENCE_HEARTBEAT);
+            worker_announce(worker, PRESENCE_HEARTBEAT);
         }
     }
     if (now >= worker->refresh_at)
@@ -515,7 +187,7 @@ static void settle(struct worker *worker) {
     struct error problem;
     if (announcer_is_announced(worker->announcer) && clock_monotonic_ms() >= worker->retry_at &&
         settle_results(worker->settler, &problem))
-        note_state_failure(worker, &problem);
+        worker_note_state_failure(worker, &problem);
 }
 
 /* ---- trust ---- */
@@ -538,12 +210,12 @@ static void judge_anew(struct worker *worker) {
     }
     if (consumer_read_again(worker->consumer, "events were refused, and other keys are believed now", &problem) ||
         state_begin(state, &problem)) {
-        note_state_failure(worker, &problem);
+        worker_note_state_failure(worker, &problem);
         return;
     }
     if (state_store_refused_by(state, "", &problem) || state_commit(state, &problem)) {
         state_rollback(state);
-        note_state_failure(worker, &problem);
+        worker_note_state_failure(worker, &problem);
         return;
     }
     worker->judging = false;
@@ -576,10 +248,10 @@ static void loop(struct worker *worker) {
         rd_kafka_poll(worker->producer, 0);
         settle(worker);
         ack_flush(worker->acks);
-        size_t taken = take(worker);
-        apply(worker);
+        size_t taken = worker_take(worker);
+        worker_apply(worker);
         ack_flush(worker->acks);
-        sweep(worker);
+        worker_sweep(worker);
         if (worker->contact)
             note_contact(worker);
         update_readiness(worker);
@@ -724,7 +396,7 @@ static void finish(struct worker *worker) {
     }
     store_positions(worker);
     worker->was_ready = false;
-    announce(worker, PRESENCE_GOODBYE);
+    worker_announce(worker, PRESENCE_GOODBYE);
     if (rd_kafka_flush(worker->producer, FLUSH_TIMEOUT_MS))
         log_warning("stopping without a word: the broker does not answer", "pending",
                     LOG_NUMBER(progress_pending(worker->progress)));
@@ -746,7 +418,7 @@ enum worker_end worker_run(const struct worker_options *options, struct error *e
     struct worker worker = {.options = *options, .end = WORKER_STOPPED, .hello_needed = true};
     if (start(&worker, error)) {
         if (!atomic_load(options->stop))
-            end_with(&worker, WORKER_FAILED, error);
+            worker_end_with(&worker, WORKER_FAILED, error);
     } else {
         int64_t now = clock_monotonic_ms();
         worker.refresh_at = now + REFRESH_MS;
