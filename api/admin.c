@@ -4,7 +4,6 @@
 
 #include "admin.h"
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/text.h"
 #include "notify.h"
 #include "store_audit.h"
@@ -19,7 +18,6 @@ int admin_fail(const struct error *error) {
 int admin_with_store(const struct settings *settings, enum store_mode mode,
                      int (*work)(struct store *store, void *context, struct error *error), void *context) {
     struct error error = {0};
-    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
     /* Where it is given: only some changes need it, and some of those only the first time. Before a store is made. */
     struct master_key_source source = master_key_source_of(settings);
     struct sealing *sealing = NULL;

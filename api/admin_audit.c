@@ -11,7 +11,6 @@
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/kafka_config.h"
-#include "common/log.h"
 #include "common/memory.h"
 
 /* The end of sentences about another file in place of the keys. */
@@ -263,7 +262,6 @@ static int audit(struct settings *settings, const char *path, bool follow) {
     struct auditor auditor = {.settings = settings, .follow = follow};
     struct audit_known known;
     const struct audit_reading reading = {.line = take_line, .end = take_end, .context = &auditor};
-    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
     int exit_status = 2; /* the command line is wrong; 1: the trail is, or can not be read */
     if (check_settings(settings, &auditor.json, &error) || read_known(settings, &known, &error) ||
         kafka_config_read(settings->kafka_config, &settings->kafka_properties, &error) ||

@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "admin.h"
-#include "common/log.h"
 #include "store_audit.h"
 #include "store_check.h"
 #include "store_damage.h"
@@ -24,7 +23,6 @@ static int open_store(const struct settings *settings, enum store_mode mode, boo
                       struct error *error) {
     struct master_key_source source = master_key_source_of(settings);
     *opened = (struct opened){0};
-    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT); /* a command's own output is what its user wants to see */
     if ((needs_key || master_key_source_is_given(&source)) && !(opened->sealing = sealing_new(&source, error)))
         return -1;
     opened->store = store_open(settings->data_dir, mode, error);
@@ -69,7 +67,6 @@ int backup_run(void *context, char **operands, int count) {
     (void)count;
     const struct settings *settings = context;
     struct error error = {0};
-    log_init("jwk-api", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
     struct store *store = store_open(settings->data_dir, STORE_READ, &error);
     int status = store ? store_backup(store, operands[0], &error) : -1;
     store_close(store);

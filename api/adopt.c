@@ -19,7 +19,6 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/message.h"
-#include "logging.h"
 #include "settings.h"
 #include "signing.h"
 #include "store_republish.h"
@@ -222,9 +221,7 @@ int adopt_run(void *context, char **operands, int count) {
                                    .properties = &settings->kafka_properties,
                                    .client_id = "jwk-api"};
     struct option_list *properties = &((struct settings *)context)->kafka_properties;
-    int status = logging_start(settings, &error);
-    if (status == 0)
-        status = kafka_config_read(settings->kafka_config, properties, &error);
+    int status = kafka_config_read(settings->kafka_config, properties, &error);
     kafka_topics_name(settings->topic_prefix, &topics);
     if (status == 0 && (status = store_lock_serving(settings->data_dir, STORE_WRITE, &error)) == 0)
         status = (store = store_open(settings->data_dir, STORE_WRITE, &error)) ? 0 : -1;

@@ -8,7 +8,6 @@
 #include "common/address_file.h"
 #include "common/kafka.h"
 #include "common/log.h"
-#include "logging.h"
 #include "settings.h"
 
 /* librdkafka makes its mock cluster in a client, and warns (CONFWARN) that this one knows no broker: there is nothing that it
@@ -31,8 +30,6 @@ int broker_run(void *context, char **operands, int count) {
     (void)operands, (void)count;
     const struct settings *settings = context;
     struct error error;
-    if (logging_start(settings, &error))
-        return fprintf(stderr, "jwk-api: %s\n", error.message), 2;
     /* Blocked before any thread starts, so that sigwait() below is the one that gets them. */
     sigset_t signals;
     sigemptyset(&signals);

@@ -2,6 +2,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "common/memory.h"
 #include "common/message.h"
 #include "common/process.h"
@@ -17,7 +18,9 @@ static const struct option_spec common_options[] = {
     {"data-dir", 0, OPTION_STRING, "DIRECTORY", "/var/lib/jwk-api", 0, 0, AT(data_dir),
      "Where the store lives. When it is missing, serve, environment add, project add, token create and client create make it, "
      "for its owner alone."},
-    {"log-level", 0, OPTION_STRING, "LEVEL", "info", 0, 0, AT(log_level), "One of error, warning, info, debug."},
+    {"log-level", 0, OPTION_STRING, "LEVEL", NULL, 0, 0, AT(log_level),
+     "One of error, warning, info, debug. Without it info for serve, broker and adopt, and warning for all other commands, whose "
+     "output is what one wants to see."},
     {"log-format", 0, OPTION_STRING, "FORMAT", "text", 0, 0, AT(log_format),
      "text (key=value) or json; one line per event, on standard error."},
     {"core-dumps", 0, OPTION_FLAG, NULL, NULL, 0, 0, AT(core_dumps),
@@ -302,6 +305,17 @@ static const struct option_exception exceptions[] = {
     {"data-dir", "audit follow"}, {NULL, NULL},
 };
 
+static int prepare(const void *context, const struct command_spec *command, struct error *error) {
+    const struct settings *settings = context;
+    bool runs_on = command->run == serve_run || command->run == broker_run || command->run == adopt_run;
+    const char *level = settings->log_level ? settings->log_level : runs_on ? "info" : "warning";
+    if (log_start("jwk-api", level, settings->log_format, error))
+        return -1;
+    if (settings->core_dumps)
+        process_allow_core_dumps();
+    return 0;
+}
+
 static const struct program_spec program = {
     .name = "jwk-api",
     .version = JWK_VERSION,
@@ -317,6 +331,7 @@ static const struct program_spec program = {
     .exceptions = exceptions,
     .commands = commands,
     .settings_size = sizeof(struct settings),
+    .prepare = prepare,
     .files = "DIRECTORY/jwk-api.db is the store (SQLite), with its -wal file while it is used. Back it up with jwk-api backup.",
     .examples = "  jwk-api master-key generate --output master-key\n"
                 "  jwk-api environment add production --master-key-file master-key --credentials production.credentials\n"

@@ -18,9 +18,9 @@
 #include "common/hangup.h"
 #include "common/kafka_config.h"
 #include "common/kafka_health.h"
+#include "common/listen.h"
 #include "common/log.h"
 #include "idempotency.h"
-#include "logging.h"
 #include "notify.h"
 #include "operator.h"
 #include "refresh.h"
@@ -541,7 +541,7 @@ int serve_run(void *context, char **operands, int count) {
     struct option_list *properties = &((struct settings *)context)->kafka_properties;
     service.kafka = (struct kafka_settings){
         .brokers = settings->brokers, .topic_prefix = settings->topic_prefix, .properties = properties, .client_id = "jwk-api"};
-    if (logging_start(settings, &error) || kafka_config_read(settings->kafka_config, properties, &error) ||
+    if (listen_check(settings->listen, &error) || kafka_config_read(settings->kafka_config, properties, &error) ||
         kafka_check(&service.kafka, &error))
         return fprintf(stderr, "jwk-api: %s\n", error.message), 2;
     watch_signals();

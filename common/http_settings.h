@@ -44,7 +44,7 @@ struct http_settings {
     {"answer-timeout", 0, OPTION_DURATION, "TIME", "120s", 0, 3600 * 1000, HTTP_SETTING(base, answer_timeout),                 \
      "How long a client may take to read an answer. 0 is for ever."},                                                          \
     {"idle-timeout", 0, OPTION_DURATION, "TIME", default_idle_timeout, 1000, 3600 * 1000, HTTP_SETTING(base, idle_timeout),    \
-     "How long a connection may stay without a byte, in whole seconds. One that waits for a deployment may stay."}
+     "How long a connection may stay without a byte, in whole seconds. One whose request is being answered stays."}
 /* clang-format on */
 
 /* Fills what the settings say into options, checked; files and settings must outlive the server. */

@@ -63,15 +63,28 @@ static unsigned bound_port(int fd) {
     return ntohs(((struct sockaddr_in *)&bound)->sin_port);
 }
 
+/* The same, with the error. */
+static int split(const char *address, char *copy, const char **host, const char **service, struct error *error) {
+    if (split_address(copy, host, service) == 0)
+        return 0;
+    return error_set(error, ERROR_INVALID, "Cannot listen on \"%s\": an address is HOST:PORT, [IPV6]:PORT or *:PORT", address);
+}
+
+int listen_check(const char *address, struct error *error) {
+    char *copy = memory_string(address);
+    const char *host, *service;
+    int status = split(address, copy, &host, &service, error);
+    free(copy);
+    return status;
+}
+
 int listen_open(const char *address, unsigned *port, struct error *error) {
     char *copy = memory_string(address);
     const char *host, *service;
     struct addrinfo *found = NULL;
     int fd = -1;
-    if (split_address(copy, &host, &service) != 0) {
-        error_set(error, ERROR_INVALID, "Cannot listen on \"%s\": an address is HOST:PORT, [IPV6]:PORT or *:PORT", address);
+    if (split(address, copy, &host, &service, error) != 0)
         goto out;
-    }
     bool all = strcmp(host, "*") == 0;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     int failure = getaddrinfo(all ? NULL : host, service, &hints, &found);

@@ -45,19 +45,14 @@ static int find_name(const char *const *names, size_t count, const char *name) {
     return -1;
 }
 
-int log_level_parse(const char *name, enum log_level *level) {
-    int found = find_name(level_names, sizeof level_names / sizeof *level_names, name);
-    if (found < 0)
-        return -1;
-    *level = (enum log_level)found;
-    return 0;
-}
-
-int log_format_parse(const char *name, enum log_format *format) {
-    int found = find_name(format_names, sizeof format_names / sizeof *format_names, name);
-    if (found < 0)
-        return -1;
-    *format = (enum log_format)found;
+int log_start(const char *program, const char *level, const char *format, struct error *error) {
+    int level_found = find_name(level_names, sizeof level_names / sizeof *level_names, level);
+    int format_found = find_name(format_names, sizeof format_names / sizeof *format_names, format);
+    if (level_found < 0)
+        return error_set(error, ERROR_INVALID, "--log-level %s: use error, warning, info or debug", level);
+    if (format_found < 0)
+        return error_set(error, ERROR_INVALID, "--log-format %s: use text or json", format);
+    log_init(program, (enum log_level)level_found, (enum log_format)format_found);
     return 0;
 }
 

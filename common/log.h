@@ -12,9 +12,8 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* Call before any thread starts. program (a static string) is on each JSON line. */
 void log_init(const char *program, enum log_level level, enum log_format format);
-/* Reads a level's or a format's name; -1 when there is none of that name. */
-int log_level_parse(const char *name, enum log_level *level);
-int log_format_parse(const char *name, enum log_format *format);
+/* The same with what --log-level and --log-format say; ERROR_INVALID names the one that is wrong. */
+int log_start(const char *program, const char *level, const char *format, struct error *error) MUST_CHECK;
 _Bool log_enabled(enum log_level level);
 
 /* event is a short fixed phrase ("deployment settled"); then pairs of key (a plain word) and string value, ended by NULL.

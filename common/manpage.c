@@ -155,8 +155,6 @@ static void write_option(FILE *out, const struct option_spec *option) {
         write_string(out, option_value_bounds(option, bounds));
         fputs(".\n", out);
     }
-    if (option->type == OPTION_LIST)
-        fputs("May be repeated.\n", out);
     if (option->fallback != NULL) {
         fputs("The default is ", out);
         write_bold(out, option->fallback);

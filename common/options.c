@@ -550,7 +550,10 @@ int options_run(const struct program_spec *program, int argc, char **argv) {
     if (scanned != 0 || resolve(program, argv, &line, settings, &command, &operands, &count, &error) != 0) {
         fprintf(stderr, "%s: %s\n", program->name, error.message);
     } else {
-        status = command->run(settings, operands, count);
+        if (program->prepare && program->prepare(settings, command, &error) != 0)
+            fprintf(stderr, "%s: %s\n", program->name, error.message);
+        else
+            status = command->run(settings, operands, count);
         options_free(program, command, settings);
     }
     free(settings);

@@ -66,6 +66,8 @@ struct program_spec {
     const struct option_exception *exceptions; /* ended by one with a NULL option; NULL: there are none */
     const struct command_spec *commands; /* ended by one with a NULL name */
     size_t settings_size;
+    /* Called with the settings before the command; an error ends the program as a wrong command line does. NULL: nothing to do. */
+    int (*prepare)(const void *settings, const struct command_spec *command, struct error *error);
     const char *files, *examples; /* sections of the man page; may be NULL. As in all texts here, lines that begin with a space
                                    * are kept as they are */
     const char *exit_status; /* paragraph on statuses beyond 0, 1, 2 and 71; may be NULL */

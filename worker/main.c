@@ -13,6 +13,7 @@
 #include "common/http_settings.h"
 #include "common/kafka_config.h"
 #include "common/kafka_health.h"
+#include "common/listen.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/options.h"
@@ -181,13 +182,8 @@ static struct kafka_settings kafka_settings_of(const struct settings *settings) 
 }
 
 static int check_settings(struct settings *settings, struct error *error) {
-    enum log_level level;
-    enum log_format format;
-    if (log_level_parse(settings->log_level, &level))
-        return error_set(error, ERROR_INVALID, "--log-level %s: not one of error, warning, info, debug", settings->log_level);
-    if (log_format_parse(settings->log_format, &format))
-        return error_set(error, ERROR_INVALID, "--log-format %s: not one of text, json", settings->log_format);
-    log_init("jwk-worker", level, format);
+    if (log_start("jwk-worker", settings->log_level, settings->log_format, error))
+        return -1;
     if (settings->core_dumps)
         process_allow_core_dumps();
     if (!settings->environment)
@@ -198,7 +194,7 @@ static int check_settings(struct settings *settings, struct error *error) {
             return error_set(error, ERROR_INVALID, "--replica is required: this host has no name");
         settings->replica = memory_string(host);
     }
-    if (check_credentials(settings, error) || name_check("Environment", settings->environment, error) ||
+    if (listen_check(settings->listen, error) || check_credentials(settings, error) || name_check("Environment", settings->environment, error) ||
         name_check("Replica", settings->replica, error))
         return -1;
     const struct kafka_settings kafka = kafka_settings_of(settings);

@@ -1,5 +1,6 @@
 """The commands as a whole: which of them may make a store, and options that name nothing."""
 
+import json
 import os
 import pathlib
 import re
@@ -124,9 +125,30 @@ def test_no_broker_at_all_is_refused(program, words, environment, tmp_path, mast
 
 @pytest.mark.parametrize("program", [SERVE, WORKER], ids=["jwk-api", "jwk-worker"])
 def test_an_address_that_is_none_stays_one(program, tmp_path, master_key):
-    """A supervisor must not start it again and again."""
+    """A supervisor must not start it again and again, and nothing is made for it."""
     status, log = end_of(program, ["--listen", "nonsense", "--brokers", "127.0.0.1:1"], tmp_path / "data", master_key)
     assert status == 2 and "nonsense" in log, log
+    assert not (tmp_path / "data").exists()
+
+
+# ---- the log of commands ----
+
+@pytest.mark.parametrize("option, value", [("--log-level", "loud"), ("--log-format", "xml")])
+@pytest.mark.parametrize("words", [["project", "list"], ["serve"], ["backup", "copy.db"]], ids=" ".join)
+def test_every_command_refuses_a_log_that_is_none(words, option, value, tmp_path):
+    done = run([*words, "--data-dir", tmp_path / "data", option, value], check=False)
+    assert (done.returncode, done.stdout) == (2, "") and f"jwk-api: {option} {value}: use " in done.stderr, done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_command_logs_as_it_is_told(tmp_path):
+    """By itself only what is amiss: a command's own output is what its user wants to see."""
+    add = lambda name, *options: run(["project", "add", "MyProject", "--data-dir", tmp_path / name, *options]).stderr  # noqa: E731
+    assert add("one") == ""
+    assert "store schema brought up to date" in add("two", "--log-level", "info")
+    told = json.loads(add("three", "--log-level", "info", "--log-format", "json"))
+    assert (told["level"], told["event"], told["program"]) == ("info", "store schema brought up to date", "jwk-api")
+
 
 
 

@@ -133,15 +133,16 @@ static void long_lines_are_cut_and_stay_whole(void **state) {
 
 static void levels_filter_and_have_names(void **state) {
     (void)state;
-    enum log_level level = LOG_LEVEL_DEBUG;
-    enum log_format format = LOG_FORMAT_TEXT;
-    assert_int_equal(log_level_parse("warning", &level), 0);
-    assert_int_equal(level, LOG_LEVEL_WARNING);
-    assert_int_equal(log_level_parse("loud", &level), -1);
-    assert_int_equal(log_format_parse("json", &format), 0);
-    assert_int_equal(format, LOG_FORMAT_JSON);
-    assert_int_equal(log_format_parse("xml", &format), -1);
-    log_init("test", LOG_LEVEL_WARNING, LOG_FORMAT_TEXT);
+    struct error error;
+    assert_int_equal(log_start("test", "error", "json", &error), 0);
+    log_warning("not shown");
+    log_error("shown");
+    assert_non_null(strstr(written(), "\"event\":\"shown\""));
+    assert_int_equal(log_start("test", "loud", "text", &error), -1);
+    assert_string_equal(error.message, "--log-level loud: use error, warning, info or debug");
+    assert_int_equal(log_start("test", "info", "xml", &error), -1);
+    assert_string_equal(error.message, "--log-format xml: use text or json");
+    assert_int_equal(log_start("test", "warning", "text", &error), 0);
     assert_true(log_enabled(LOG_LEVEL_ERROR) && log_enabled(LOG_LEVEL_WARNING));
     assert_false(log_enabled(LOG_LEVEL_INFO) || log_enabled(LOG_LEVEL_DEBUG));
     log_info("not shown");
