@@ -2,6 +2,7 @@
 #include "memory.h"
 
 #include <cjson/cJSON.h>
+#include <jemalloc/jemalloc.h>
 #include <openssl/crypto.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -129,7 +130,25 @@ static void *reallocate_for_openssl(void *block, size_t size, const char *file, 
     return NULL;
 }
 
+/* Not there in a program that is not linked with jemalloc: one under a sanitizer. */
+#pragma weak mallctl
+
+/* Where the machine does not overcommit, or /proc/sys is hidden as it is from our systemd units (ProcSubset=pid), jemalloc gives
+ * unused pages back by mappings without access: each hole in the heap splits one, and beyond 65,530 (vm.max_map_count) there is
+ * no memory any more. Without that way it leaves the mapping whole and tells the kernel alone. */
+static void keep_mappings_whole(void) {
+    static extent_hooks_t hooks; /* jemalloc keeps the pointer */
+    extent_hooks_t *usual, *ours = &hooks;
+    size_t size = sizeof usual;
+    if (!mallctl || mallctl("arena.0.extent_hooks", &usual, &size, NULL, 0) != 0 || usual == ours)
+        return;
+    hooks = *usual;
+    hooks.decommit = NULL;
+    (void)mallctl("arena.0.extent_hooks", NULL, NULL, &ours, sizeof ours);
+}
+
 void memory_init(void) {
+    keep_mappings_whole();
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = allocate_for_cjson, .free_fn = free});
     (void)CRYPTO_set_mem_functions(allocate_for_openssl, reallocate_for_openssl, free_for_openssl);
     sqlite3_mem_methods methods;

@@ -339,6 +339,16 @@ static void freed_memory_is_given_back(void **state) {
         usleep(100000);
     }
 }
+
+/* What unused pages would be given back by where the machine does not overcommit; see memory.c. */
+static void holes_split_no_mapping(void **state) {
+    (void)state;
+    extent_hooks_t *hooks;
+    size_t size = sizeof hooks;
+    assert_int_equal(mallctl("arena.0.extent_hooks", &hooks, &size, NULL, 0), 0);
+    assert_null(hooks->decommit);
+    assert_non_null(hooks->purge_forced);
+}
 #endif
 
 int main(void) {
@@ -355,6 +365,7 @@ int main(void) {
         cmocka_unit_test(running_out_of_memory_is_a_clear_exit),
 #ifdef ALLOCATOR_IS_OURS
         cmocka_unit_test(freed_memory_is_given_back),
+        cmocka_unit_test(holes_split_no_mapping),
 #endif
         cmocka_unit_test(errors_carry_code_and_message),
         cmocka_unit_test(long_errors_are_cut_between_characters),
