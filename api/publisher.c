@@ -533,6 +533,7 @@ static void *publisher_main(void *context) {
             publisher->made_again(publisher->context);
         rd_kafka_poll(producer, patience);
         kafka_health_check(producer, POLL_MS);
+        memory_give_back();
     }
     return NULL;
 }

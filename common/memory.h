@@ -12,6 +12,10 @@
 /* Has cJSON and OpenSSL allocate by this module, and SQLite exit as it does. Before any thread starts and SQLite is used. */
 void memory_init(void);
 
+/* Gives memory back to the kernel that was freed three seconds ago and not used since. To be called by one thread of a program,
+ * every few seconds; more often does nothing. */
+void memory_give_back(void);
+
 /* A zeroed block of size bytes; the caller owns it and frees it with free(). Never NULL. Thread-safe. */
 void *memory_new(size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
 /* As realloc(), never NULL. The new part is not zeroed. */

@@ -150,6 +150,7 @@ static void close_producer(struct worker *worker) {
 static int64_t tick(struct worker *worker) {
     int64_t now = clock_monotonic_ms();
     if (now >= worker->heartbeat_at) {
+        memory_give_back();
         kafka_health_check(worker->producer, UNWELL_TIMEOUT_MS);
         consumer_check_connection(worker->consumer, UNWELL_TIMEOUT_MS);
         kafka_health_stalled(announcer_is_busy(worker->announcer) && now - worker->said_at >= STALLED_MS);
