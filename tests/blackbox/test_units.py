@@ -49,6 +49,11 @@ def test_a_unit_hands_over_secrets_as_credentials_and_nothing_by_its_command_lin
     assert not re.search("password|secret|master|credential|kafka", command)
 
 
+@each_unit
+def test_the_allocator_sees_whether_the_machine_overcommits(name):
+    assert "pid" not in re.findall(r"^ProcSubset=(.*)$", UNITS[name].read_text(), re.MULTILINE)
+
+
 @pytest.mark.skipif(SANITIZED, reason="sanitizers use system calls of their own")
 def test_the_programs_do_all_their_work_with_the_system_calls_that_the_units_allow(installation, monkeypatch):
     """A call that is not allowed would kill them."""
