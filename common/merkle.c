@@ -30,7 +30,10 @@ static void need(bool done) {
 
 enum {
     PIECES_SIZE = 1024, /* most records: their many short members are not worth a call of the library each */
-    KNOWN_MAX = 1024,   /* nodes: several batches of some hundred records. A power of two */
+    /* Nodes that are remembered, powers of two: twice as many as the largest batch that was seen has, so that two batches that
+     * come by turns fit in, within these bounds. */
+    KNOWN_MIN = 32,
+    KNOWN_MAX = 1024,
 };
 
 /* A node as it was computed. No hash is all zeros: the slot is free then. */
@@ -42,7 +45,8 @@ struct merkle_hasher {
     EVP_MD_CTX *context;
     unsigned char pieces[PIECES_SIZE]; /* of a leaf, not yet hashed */
     size_t length;                     /* of pieces */
-    struct known *known;               /* KNOWN_MAX, each in the slot that its left child names; NULL until a root is asked for */
+    struct known *known;               /* each in the slot that its left child names */
+    size_t known_count;
 };
 
 struct merkle_hasher *merkle_hasher_new(void) {
@@ -51,6 +55,7 @@ struct merkle_hasher *merkle_hasher_new(void) {
     hasher->context = EVP_MD_CTX_new();
     hasher->length = 0;
     hasher->known = NULL;
+    hasher->known_count = 0;
     need(digest && hasher->context);
     return hasher;
 }
@@ -108,9 +113,21 @@ static void hash_node(struct merkle_hasher *hasher, const unsigned char *left, c
     finish(hasher, node);
 }
 
+/* A batch of one has no nodes: what verifies nothing else, as presence, needs no room for them. */
+static void make_room(struct merkle_hasher *hasher, size_t count) {
+    size_t wanted = KNOWN_MIN;
+    while (wanted < KNOWN_MAX && wanted < 2 * count)
+        wanted *= 2;
+    if (count < 2 || wanted <= hasher->known_count)
+        return;
+    free(hasher->known);
+    hasher->known = memory_new(wanted * sizeof *hasher->known);
+    hasher->known_count = wanted;
+}
+
 /* The same node, without hashing when it was the last one whose left child fell into this slot. node may be left or right. */
 static void find_node(struct merkle_hasher *hasher, const unsigned char *left, const unsigned char *right, unsigned char *node) {
-    struct known *known = &hasher->known[(left[0] | left[1] << 8) % KNOWN_MAX];
+    struct known *known = &hasher->known[(size_t)(left[0] | left[1] << 8) % hasher->known_count];
     if (memcmp(known->children[0], left, MERKLE_HASH_SIZE) != 0 || memcmp(known->children[1], right, MERKLE_HASH_SIZE) != 0) {
         memcpy(known->children[0], left, MERKLE_HASH_SIZE);
         memcpy(known->children[1], right, MERKLE_HASH_SIZE);
@@ -167,8 +184,7 @@ size_t merkle_path(const unsigned char (*nodes)[MERKLE_HASH_SIZE], size_t index,
 
 void merkle_root(struct merkle_hasher *hasher, const unsigned char leaf[MERKLE_HASH_SIZE], size_t index, size_t count,
                  const unsigned char (*path)[MERKLE_HASH_SIZE], unsigned char root[MERKLE_HASH_SIZE]) {
-    if (!hasher->known)
-        hasher->known = memory_new(KNOWN_MAX * sizeof *hasher->known);
+    make_room(hasher, count);
     memcpy(root, leaf, MERKLE_HASH_SIZE);
     for (size_t width = count; width > 1; width = (width + 1) / 2, index /= 2) {
         if (!has_sibling(index, width))
