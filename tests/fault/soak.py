@@ -87,7 +87,7 @@ def main():
     violations += check.judge(place)
     print(summary(place))
     found = growths((line for line in read_lines(place / "history.jsonl") if line["kind"] == "quiet_use"), since)
-    print(f"growth over the second half, by least squares (memory is judged from {RESIDENT_TIME_MIN} s on: at most "
+    print(f"growth over the second half, by least squares (memory by its low points, judged from {RESIDENT_TIME_MIN} s on: at most "
           f"{RESIDENT_SLOPE_MAX >> 20} MB an hour):")
     for node, growth in found.items():
         print(f"  {growth.told(node)}")

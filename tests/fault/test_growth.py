@@ -35,10 +35,20 @@ def test_what_stays_level_is_not_told():
     assert found_in(samples()) == []
 
 
+def filled(at):
+    """Fills up after a while, and again after each time that it goes."""
+    return (31 if at >= 900 and at % 240 >= 20 else 24) * MEGABYTE
+
+
+def test_what_fills_up_and_goes_again_is_not_told():
+    assert found_in(samples(resident=filled)) == []
+
+
 @pytest.mark.parametrize(("name", "function", "word"), [
     ("descriptors", lambda at: 40 + at // 300, "descriptors"),
     ("threads", lambda at: 12 + at // 600, "threads"),
     ("resident", lambda at: 40 * MEGABYTE + int(1.2 * RESIDENT_SLOPE_MAX * at / 3600), "memory"),
+    ("resident", lambda at: filled(at) + 2 * RESIDENT_SLOPE_MAX * at // 3600, "memory"),
     ("pid", lambda at: 7 + at // 1000, "started 2 times"),
 ])
 def test_what_grows_is_told(name, function, word):
