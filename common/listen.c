@@ -36,6 +36,13 @@ static int split_address(char *address, const char **host, const char **port) {
     return strtol(*port, NULL, 10) <= 65535 ? 0 : -1;
 }
 
+/* The same with the error, which tells the whole address. */
+static int split(const char *address, char *copy, const char **host, const char **service, struct error *error) {
+    if (split_address(copy, host, service) == 0)
+        return 0;
+    return error_set(error, ERROR_INVALID, "Cannot listen on \"%s\": an address is HOST:PORT, [IPV6]:PORT or *:PORT", address);
+}
+
 /* Returns a descriptor that listens, or -1 with errno. */
 static int open_socket(const struct addrinfo *info, bool both_families) {
     int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP), on = 1, only = !both_families;
@@ -61,13 +68,6 @@ static unsigned bound_port(int fd) {
         return ntohs(((struct sockaddr_in6 *)&bound)->sin6_port);
     /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): getsockname() has filled it */
     return ntohs(((struct sockaddr_in *)&bound)->sin_port);
-}
-
-/* The same, with the error. */
-static int split(const char *address, char *copy, const char **host, const char **service, struct error *error) {
-    if (split_address(copy, host, service) == 0)
-        return 0;
-    return error_set(error, ERROR_INVALID, "Cannot listen on \"%s\": an address is HOST:PORT, [IPV6]:PORT or *:PORT", address);
 }
 
 int listen_check(const char *address, struct error *error) {

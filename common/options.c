@@ -547,15 +547,13 @@ int options_run(const struct program_spec *program, int argc, char **argv) {
         goto out;
     }
     void *settings = memory_new(program->settings_size);
-    if (scanned != 0 || resolve(program, argv, &line, settings, &command, &operands, &count, &error) != 0) {
+    bool resolved = scanned == 0 && resolve(program, argv, &line, settings, &command, &operands, &count, &error) == 0;
+    if (resolved && (program->prepare == NULL || program->prepare(settings, command, &error) == 0))
+        status = command->run(settings, operands, count);
+    else
         fprintf(stderr, "%s: %s\n", program->name, error.message);
-    } else {
-        if (program->prepare && program->prepare(settings, command, &error) != 0)
-            fprintf(stderr, "%s: %s\n", program->name, error.message);
-        else
-            status = command->run(settings, operands, count);
+    if (resolved)
         options_free(program, command, settings);
-    }
     free(settings);
 out:
     command_line_free(&line);

@@ -182,10 +182,6 @@ static struct kafka_settings kafka_settings_of(const struct settings *settings) 
 }
 
 static int check_settings(struct settings *settings, struct error *error) {
-    if (log_start("jwk-worker", settings->log_level, settings->log_format, error))
-        return -1;
-    if (settings->core_dumps)
-        process_allow_core_dumps();
     if (!settings->environment)
         return error_set(error, ERROR_INVALID, "--environment is required");
     if (!settings->replica) {
@@ -194,8 +190,8 @@ static int check_settings(struct settings *settings, struct error *error) {
             return error_set(error, ERROR_INVALID, "--replica is required: this host has no name");
         settings->replica = memory_string(host);
     }
-    if (listen_check(settings->listen, error) || check_credentials(settings, error) || name_check("Environment", settings->environment, error) ||
-        name_check("Replica", settings->replica, error))
+    if (listen_check(settings->listen, error) || check_credentials(settings, error) ||
+        name_check("Environment", settings->environment, error) || name_check("Replica", settings->replica, error))
         return -1;
     const struct kafka_settings kafka = kafka_settings_of(settings);
     return kafka_config_read(settings->kafka_config, &settings->kafka_properties, error) || kafka_check(&kafka, error) ? -1 : 0;
@@ -390,6 +386,16 @@ static const struct command_spec commands[] = {
 
 static const struct option_spec no_options[] = {END_OF_OPTIONS};
 
+static int prepare(const void *context, const struct command_spec *command, struct error *error) {
+    const struct settings *settings = context;
+    (void)command;
+    if (log_start("jwk-worker", settings->log_level, settings->log_format, error))
+        return -1;
+    if (settings->core_dumps)
+        process_allow_core_dumps();
+    return 0;
+}
+
 static const struct program_spec program = {
     .name = "jwk-worker",
     .version = JWK_VERSION,
@@ -407,6 +413,7 @@ static const struct program_spec program = {
     .options = no_options,
     .commands = commands,
     .settings_size = sizeof(struct settings),
+    .prepare = prepare,
     .files = "DIRECTORY/state.db is the state (SQLite). It needs no backup: when it is lost or damaged, delete DIRECTORY and "
              "start again.",
     .exit_status = "The status is 3 when another process has started with the same environment and replica: it takes the place "

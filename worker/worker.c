@@ -2,7 +2,6 @@
  * for wakes one descriptor. */
 #include "worker/worker.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>

@@ -150,8 +150,6 @@ def test_a_command_logs_as_it_is_told(tmp_path):
     assert (told["level"], told["event"], told["program"]) == ("info", "store schema brought up to date", "jwk-api")
 
 
-
-
 @pytest.mark.parametrize("words, sentence", [
     (["client", "create", "ci"], 'Unexpected argument "ci"; usage: jwk-api client create [OPTION]…'),
     (["serve", "--brokers", "--listen", "127.0.0.1:0"], 'Option "--brokers" needs a value (HOST:PORT,...), and "--listen" is an option; if it is '
