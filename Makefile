@@ -178,8 +178,8 @@ fuzz: ## fuzz what reads foreign bytes: make fuzz FUZZ_SECONDS=600 TARGETS="jwk 
 	@$(fuzz_make) -k -j"$$(nproc)" $(TARGETS:%=build-fuzz/tests/fuzz/%)
 	@tests/fuzz/fuzz.sh build-fuzz $(FUZZ_SECONDS) $(TARGETS)
 
-fuzz-short: ## the seeds and what was found once, and two seconds of each target
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=2
+fuzz-short: ## the seeds and what was found once, and the same few thousand inputs to each target every time
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=short
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a
 	$(call say,LD)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $< -Wl,--start-group $(BUILD)/libapi.a $(BUILD)/libworker.a $(BUILD)/libcommon.a -Wl,--end-group $(LDLIBS_ALL) -o $@

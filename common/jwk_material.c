@@ -3,6 +3,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/base64url.h"
 #include "common/jwk_internal.h"
@@ -19,7 +20,8 @@ const char *jwk_type_phrase(enum jwk_type type) {
 }
 
 /* The registered private members and the types that they belong to. A stray one would be kept as an unknown member, and its
- * owner would believe that it is nowhere shown. */
+ * owner would believe that it is nowhere shown; so would one in capitals, which no reader takes for the member that it means.
+ */
 static const struct {
     const char *name;
     unsigned types;
@@ -45,9 +47,19 @@ bool jwk_member_is_private(const char *name) {
 }
 
 static int refuse_stray_private_members(const cJSON *object, enum jwk_type type, struct error *error) {
-    for (size_t i = 0; i < PRIVATE_MEMBER_COUNT; i++) {
-        if (!(private_members[i].types & 1U << type) && cJSON_GetObjectItemCaseSensitive(object, private_members[i].name))
-            return error_set(error, ERROR_INVALID, "Member \"%s\" does not belong to %s", private_members[i].name,
+    const cJSON *member;
+    cJSON_ArrayForEach (member, object) {
+        size_t i = 0;
+        while (i < PRIVATE_MEMBER_COUNT && strcasecmp(private_members[i].name, member->string) != 0)
+            i++;
+        if (i == PRIVATE_MEMBER_COUNT)
+            continue;
+        if (strcmp(private_members[i].name, member->string) != 0)
+            return error_set(error, ERROR_INVALID,
+                             "Member \"%s\" must be written \"%s\": the names of a JWK's members are case-sensitive",
+                             member->string, private_members[i].name);
+        if (!(private_members[i].types & 1U << type))
+            return error_set(error, ERROR_INVALID, "Member \"%s\" does not belong to %s", member->string,
                              jwk_type_phrase(type));
     }
     return 0;
@@ -77,7 +89,8 @@ int jwk_read_octets(const cJSON *object, const char *name, bool required, struct
         jwk_octets_free(octets);
         return error_set(error, ERROR_INVALID,
                          "Member \"%s\" is not canonical base64url (RFC 7515 section 2: no padding, no + or /, "
-                                               "no loose bits)", name);
+                         "no loose bits)",
+                         name);
     }
     octets->size = (size_t)size;
     return 0;

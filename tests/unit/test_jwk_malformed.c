@@ -63,6 +63,8 @@ static const struct {
     {RSA_PRIVATE, "{\"oth\":[{\"r\":\"AQAB\",\"d\":\"AQAB\",\"t\":\"AQAB\"}]}", "oth"},
     {RSA_PRIVATE, "{\"n\":\"" RSA_P "\"}", "1024 bits"},
     {RSA_PUBLIC, "{\"k\":\"AQAB\"}", "\"k\" does not belong to an RSA key"},
+    {RSA_PUBLIC, "{\"DP\":\"AQAB\"}", "\"DP\" must be written \"dp\""},
+    {RSA_PRIVATE, "{\"D\":\"AQAB\"}", "\"D\" must be written \"d\""},
     /* EC. */
     {EC_PUBLIC, "{\"crv\":null}", "\"crv\" is required"},
     {EC_PUBLIC, "{\"x\":null}", "\"x\" is required"},
@@ -108,6 +110,7 @@ static const struct {
     {ED_PRIVATE, "{\"d\":\"AAAA\"}", "\"d\" must have 32 octets"},
     {X25519_BOB, "{\"x\":\"" ZEROS_32 "\"}", "not a usable point"},
     {X25519_EPHEMERAL, "{\"x\":\"3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08\"}", "(d) does not match"},
+    {ED_PUBLIC, "{\"D\":\"gLtuMlfO-oYWA\"}", "\"D\" must be written \"d\""},
     {ED_PUBLIC, "{\"y\":\"AAAA\",\"k\":\"AAAA\"}", "\"k\" does not belong to an OKP key"},
     /* oct. */
     {OCT_HMAC, "{\"k\":null}", "\"k\" is required"},
