@@ -151,7 +151,7 @@ soak: all check-deps ## load and faults for as long as told, and whether anythin
 	    $(if $(SEED),--seed $(SEED))
 
 # Everything under AddressSanitizer and UndefinedBehaviorSanitizer, and what many threads share under ThreadSanitizer.
-threaded_units := writer publisher gatherer settle gathered http deadlines rate sealing worker_trust
+threaded_units := writer publisher delivered gatherer settle gathered http deadlines rate sealing worker_trust
 threaded := $(patsubst %,tests/blackbox/test_%.py,update rename trouble replicas concurrency idempotency)
 sanitize: check-deps ## run the suite under the sanitizers
 	@$(MAKE) --no-print-directory SAN=address,undefined -j"$$(nproc)" all units

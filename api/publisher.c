@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "delivered.h"
 
 enum {
     IN_FLIGHT_MAX = 10000, /* events inside librdkafka: bounds memory when the broker is slow or gone (about 20 MB) */
@@ -29,19 +30,6 @@ static struct metric published = {
 static struct metric in_flight_gauge = {
     .name = "jwk_api_events_in_flight", .help = "Events handed to Kafka and not yet delivered.", .type = METRIC_GAUGE};
 
-/* Outbox ids first..last, all delivered. */
-struct range {
-    int64_t first, last;
-};
-
-/* The deferred job that clears delivered rows; one is under way at most. */
-struct mark_job {
-    struct job job;
-    struct publisher *publisher;
-    struct range *ranges;
-    size_t count;
-};
-
 /* Events that go out under one signature. */
 struct outgoing_batch {
     struct store_outgoing *events[OUTGOING_BATCH_MAX]; /* owned */
@@ -57,7 +45,7 @@ struct publisher {
     const char *topic, *other_topic; /* the latter: of another outbox; NULL: there is none */
     char *source; /* ce_source */
     struct store *reader;
-    struct writer *writer;
+    struct delivered *delivered;
     struct signing *signing;
     struct outgoing_batch *committed; /* of the writer's thread: since its last commit */
     struct outgoing_batch *stored;    /* of the publisher's thread: a chunk of the outbox */
@@ -76,73 +64,12 @@ struct publisher {
     bool failing;            /* nothing was delivered since: events are sent one at a time until one is */
     int64_t progress_at;     /* monotonic ms of the last delivery, or of the first event in flight */
     int64_t restart_at;      /* monotonic ms before which no other producer is made */
-    struct range *delivered; /* to be marked */
-    size_t delivered_count, delivered_capacity;
-    bool marking;                             /* a mark_job is under way */
     int64_t last_offsets[POSITION_COUNT_MAX]; /* by partition: behind the last event delivered by this process; 0: none */
     bool is_other_topic;                      /* the topic was made again */
     struct guest *guest;                      /* owned, as long as its record is on its way; NULL: none is */
 };
 
-/* ---- marks ---- */
-
-static int run_mark(struct job *job, struct store *store, struct error *error) {
-    struct mark_job *mark = (struct mark_job *)job;
-    for (size_t i = 0; i < mark->count; i++)
-        if (store_remove_outgoing(store, mark->ranges[i].first, mark->ranges[i].last, error))
-            return -1;
-    return 0;
-}
-
-static void submit_marks(struct publisher *publisher);
-
-static void done_mark(struct job *job, int status, const struct error *error) {
-    struct mark_job *mark = (struct mark_job *)job;
-    struct publisher *publisher = mark->publisher;
-    if (status != 0) /* at the stop only: the rows stay and are sent again */
-        log_warning("delivered events are not marked", "reason", error->message);
-    free(mark->ranges);
-    free(mark);
-    pthread_mutex_lock(&publisher->lock);
-    publisher->marking = false;
-    submit_marks(publisher);
-    if (publisher->resending)
-        rd_kafka_queue_yield(publisher->wake);
-    pthread_mutex_unlock(&publisher->lock);
-}
-
-/* Hands the delivered ids to the writer unless it has some already. The lock is held. */
-static void submit_marks(struct publisher *publisher) {
-    if (publisher->marking || publisher->delivered_count == 0)
-        return;
-    struct mark_job *mark = memory_new(sizeof *mark);
-    *mark = (struct mark_job){.job = {.run = run_mark, .done = done_mark},
-                              .publisher = publisher,
-                              .ranges = publisher->delivered,
-                              .count = publisher->delivered_count};
-    publisher->delivered = NULL;
-    publisher->delivered_count = publisher->delivered_capacity = 0;
-    publisher->marking = true;
-    if (writer_defer(publisher->writer, &mark->job))
-        abort(); /* a deferred job is never refused */
-}
-
-/* Adds an id, growing the last range where it fits: deliveries come nearly in order. The lock is held. */
-static void add_delivered(struct publisher *publisher, int64_t id) {
-    for (size_t i = publisher->delivered_count, tries = 0; i > 0 && tries < 8; i--, tries++) {
-        struct range *range = &publisher->delivered[i - 1];
-        if (id == range->last + 1) {
-            range->last = id;
-            return;
-        }
-    }
-    if (publisher->delivered_count == publisher->delivered_capacity) {
-        publisher->delivered_capacity = publisher->delivered_capacity ? publisher->delivered_capacity * 2 : 64;
-        publisher->delivered =
-            memory_resize(publisher->delivered, publisher->delivered_capacity * sizeof *publisher->delivered);
-    }
-    publisher->delivered[publisher->delivered_count++] = (struct range){id, id};
-}
+/* ---- what became of a record ---- */
 
 /* Offsets only grow, so one that was given before is of another topic of the same name. The lock is held. */
 static void check_offset(struct publisher *publisher, const rd_kafka_message_t *record) {
@@ -314,7 +241,7 @@ static void on_delivered(rd_kafka_t *client, const rd_kafka_message_t *record, v
         /* Behind one that failed, what is delivered stays in the outbox: it may be of the same JWK, and must then be sent once
          * more after that one. */
         if (!publisher->broken)
-            add_delivered(publisher, id);
+            delivered_add(publisher->delivered, id);
     } else {
         /* Delivery never times out, so this is for good: a fatal error, a refused message, or the purge of a stop. The outbox
          * has it, and nothing may go out before it: the thread starts over. */
@@ -420,9 +347,9 @@ static void gather_stored(void *context, struct store_outgoing *outgoing) {
 /* Sends from the outbox as long as there is room. The lock is held, so that the writer cannot overtake. */
 static void send_backlog(struct publisher *publisher) {
     struct error error;
-    /* What is delivered and not yet marked must not be sent again here, while a later event of its JWK may be marked at any
+    /* What is delivered and not yet cleared must not be sent again here, while a later event of its JWK may be cleared at any
      * moment: the older one would be the last. */
-    if (publisher->resending && (publisher->marking || publisher->delivered_count))
+    if (publisher->resending && delivered_is_pending(publisher->delivered))
         return;
     publisher->resending = false;
     while (publisher->backlogged && !publisher->broken && publisher->in_flight < room(publisher)) {
@@ -476,7 +403,7 @@ static void give_up_guest(struct publisher *publisher, const rd_kafka_t *ended) 
     free(guest);
 }
 
-/* After a fatal error of the producer: a new one, which sends all unmarked events again from the first. The lock is held. */
+/* After a fatal error of the producer: a new one, which sends all that is in the outbox again from the first. The lock is held. */
 static void start_over(struct publisher *publisher) {
     struct error error;
     publisher->restart_at = clock_monotonic_ms() + RESTART_MS;
@@ -517,7 +444,7 @@ static void *publisher_main(void *context) {
         pthread_mutex_lock(&publisher->lock);
         if (publisher->broken && clock_monotonic_ms() >= publisher->restart_at)
             start_over(publisher);
-        submit_marks(publisher);
+        delivered_clear(publisher->delivered);
         if (publisher->backlogged)
             send_backlog(publisher);
         else if (!publisher->broken && !is_moving(publisher) && !send_gathered(publisher, publisher->waiting))
@@ -540,6 +467,15 @@ static void *publisher_main(void *context) {
 
 /* ---- life ---- */
 
+/* Rows were cleared, for which a new producer may be waiting. */
+static void on_cleared(void *context) {
+    struct publisher *publisher = context;
+    pthread_mutex_lock(&publisher->lock);
+    if (publisher->resending)
+        rd_kafka_queue_yield(publisher->wake);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
 struct publisher *publisher_new(const struct kafka_settings *settings, const char *topic, struct store *reader,
                                 struct writer *writer, struct signing *signing, struct error *error) {
     struct publisher *publisher = memory_new(sizeof *publisher);
@@ -547,7 +483,7 @@ struct publisher *publisher_new(const struct kafka_settings *settings, const cha
     *publisher = (struct publisher){.settings = settings,
                                     .topic = topic,
                                     .reader = reader,
-                                    .writer = writer,
+                                    .delivered = delivered_new(writer, on_cleared, publisher),
                                     .signing = signing,
                                     .committed = memory_new(sizeof *publisher->committed),
                                     .stored = memory_new(sizeof *publisher->stored),
@@ -595,9 +531,7 @@ void publisher_stop(struct publisher *publisher, int timeout_ms) {
     rd_kafka_flush(publisher->producer, timeout_ms);
     rd_kafka_purge(publisher->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_flush(publisher->producer, 100); /* serves the reports of what was purged */
-    pthread_mutex_lock(&publisher->lock);
-    submit_marks(publisher);
-    pthread_mutex_unlock(&publisher->lock);
+    delivered_clear(publisher->delivered);
 }
 
 void publisher_free(struct publisher *publisher) {
@@ -616,7 +550,7 @@ void publisher_free(struct publisher *publisher) {
     free(publisher->committed);
     free(publisher->stored);
     free(publisher->source);
-    free(publisher->delivered);
+    delivered_free(publisher->delivered);
     free(publisher->guest);
     pthread_mutex_destroy(&publisher->lock);
     free(publisher);

@@ -1,4 +1,4 @@
-/* From the outbox to Kafka: an idempotent producer and the marks of what is delivered.
+/* From the outbox to Kafka: an idempotent producer. What it has delivered is cleared from the outbox (delivered.h).
  *
  * What goes out together is signed together: the events of one commit, those of several that were made while others were on
  * their way, or a chunk of the outbox.
