@@ -16,12 +16,19 @@
 
 enum jwk_type { JWK_RSA, JWK_EC, JWK_OCT, JWK_OKP };
 
+/* Of one JWK: less than of a JSON text, since the event around it is one, and has it deeper and with those that it replaced
+ * (message.c). */
+enum {
+    JWK_DEPTH_MAX = 16,    /* levels of its members' values */
+    JWK_VALUES_MAX = 4096, /* of all kinds, without the object itself */
+};
+
 struct jwk;
 
 /* Validates one JWK object: required members, canonical base64url, sizes (RSA 2048 to 16384 bits), the point on the curve, the
  * private part matching the public one, use / key_ops / alg consistent with each other and with the key, x5c matching the key,
  * nbf and exp integers (seconds). Ed448 and X448 are refused by name. Members it does not know are kept, as RFC 7517 section 4
- * asks. The tree is not taken. NULL with ERROR_INVALID and a sentence without key material. Thread-safe. */
+ * asks, unless they are private ones of other keys, or have a private key inside. The tree is not taken. NULL with ERROR_INVALID and a sentence without key material. Thread-safe. */
 struct jwk *jwk_from_json(const cJSON *object, struct error *error) MUST_CHECK;
 /* Reads a JWK, or a JWK Set (RFC 7517 section 5) of which kid picks one key. A set of several without kid, or without that
  * kid, is an error that lists the kids. kid may be NULL. */

@@ -3,7 +3,6 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "common/base64url.h"
 #include "common/jwk_internal.h"
@@ -17,52 +16,6 @@ static const char *const type_phrases[] = {
 
 const char *jwk_type_phrase(enum jwk_type type) {
     return type_phrases[type];
-}
-
-/* The registered private members and the types that they belong to. A stray one would be kept as an unknown member, and its
- * owner would believe that it is nowhere shown; so would one in capitals, which no reader takes for the member that it means.
- */
-static const struct {
-    const char *name;
-    unsigned types;
-} private_members[] = {
-    {"d", 1U << JWK_RSA | 1U << JWK_EC | 1U << JWK_OKP},
-    {"p", 1U << JWK_RSA},
-    {"q", 1U << JWK_RSA},
-    {"dp", 1U << JWK_RSA},
-    {"dq", 1U << JWK_RSA},
-    {"qi", 1U << JWK_RSA},
-    {"oth", 1U << JWK_RSA},
-    {"k", 1U << JWK_OCT},
-};
-
-enum { PRIVATE_MEMBER_COUNT = sizeof private_members / sizeof private_members[0] };
-
-bool jwk_member_is_private(const char *name) {
-    for (size_t i = 0; i < PRIVATE_MEMBER_COUNT; i++) {
-        if (strcmp(private_members[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static int refuse_stray_private_members(const cJSON *object, enum jwk_type type, struct error *error) {
-    const cJSON *member;
-    cJSON_ArrayForEach (member, object) {
-        size_t i = 0;
-        while (i < PRIVATE_MEMBER_COUNT && strcasecmp(private_members[i].name, member->string) != 0)
-            i++;
-        if (i == PRIVATE_MEMBER_COUNT)
-            continue;
-        if (strcmp(private_members[i].name, member->string) != 0)
-            return error_set(error, ERROR_INVALID,
-                             "Member \"%s\" must be written \"%s\": the names of a JWK's members are case-sensitive",
-                             member->string, private_members[i].name);
-        if (!(private_members[i].types & 1U << type))
-            return error_set(error, ERROR_INVALID, "Member \"%s\" does not belong to %s", member->string,
-                             jwk_type_phrase(type));
-    }
-    return 0;
 }
 
 void jwk_octets_free(struct jwk_octets *octets) {
@@ -129,7 +82,7 @@ int jwk_material_read(const cJSON *object, struct jwk_material *material, struct
                          json_shown(kty, shown));
     }
     material->type = (enum jwk_type)type;
-    if (refuse_stray_private_members(object, material->type, error) < 0)
+    if (jwk_members_check(object, material->type, error))
         return -1;
     if (material->type == JWK_RSA)
         return jwk_rsa_read(object, material, error);

@@ -1,10 +1,12 @@
 /* Messages to JSON and back. Encoding is one pass into a text; decoding reads a cJSON tree strictly and points into it. */
 #include "message.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
+#include "jwk.h"
 #include "memory.h"
 
 static const char *const operation_names[] = {"create", "update", "delete", "redeploy"};
@@ -12,6 +14,12 @@ static const char *const operation_types[] = {EVENT_TYPE_CREATED, EVENT_TYPE_UPD
                                               EVENT_TYPE_REDEPLOYED};
 static const char *const status_names[] = {"applied", "failed"};
 static const char *const presence_types[] = {PRESENCE_TYPE_HELLO, PRESENCE_TYPE_HEARTBEAT, PRESENCE_TYPE_GOODBYE};
+
+/* Whatever JWKs are taken, an event with one, those that it replaced, and a sealed private half of EVENT_KEY_MAX bytes can be
+ * read: a recipient of the latter has nine values in more than 250 bytes. Else a worker would have to leave it out. */
+enum { EVENT_DEPTH = 5, EVENT_VALUES = (1 + RETIRING_COUNT_MAX) * (JWK_VALUES_MAX + 8) + EVENT_KEY_MAX / 250 * 9 + 64 };
+static_assert((int)EVENT_DEPTH + (int)JWK_DEPTH_MAX <= (int)JSON_DEPTH_MAX, "an event with the deepest JWK can be read");
+static_assert((int)EVENT_VALUES <= (int)JSON_VALUES_MAX, "an event with the largest JWKs can be read");
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define COUNTER_MAX  ((int64_t)1 << 53) /* what JSON numbers carry exactly */

@@ -23,6 +23,15 @@ static void mark_malformed(struct apply_record *record, const char *reason, stru
     record->refusal = arena_string(arena, reason);
 }
 
+/* The JWK that the record's key names; false when it names none. */
+static bool key_id(const struct apply_record *record, char id[UUID_SIZE]) {
+    if (!record->key || record->key_length != UUID_SIZE - 1)
+        return false;
+    memcpy(id, record->key, UUID_SIZE - 1);
+    id[UUID_SIZE - 1] = '\0';
+    return uuid_is_valid(id);
+}
+
 static bool key_is(const struct apply_record *record, const char *id) {
     return record->key && record->key_length == strlen(id) && memcmp(record->key, id, record->key_length) == 0;
 }
@@ -112,17 +121,10 @@ void apply_decode(struct apply_record *record, struct arena *arena) {
     if (record->verdict != SIGNATURE_VALID) {
         mark_refused(record, arena);
     } else if (!record->value) {
-        char id[UUID_SIZE];
-        if (record->key && record->key_length == UUID_SIZE - 1) {
-            memcpy(id, record->key, UUID_SIZE - 1);
-            id[UUID_SIZE - 1] = '\0';
-            if (uuid_is_valid(id)) {
-                record->outcome = APPLY_TOMBSTONE;
-                memcpy(record->event_id, id, sizeof id); /* the key, with a NUL */
-                return;
-            }
-        }
-        mark_malformed(record, "a tombstone whose key is not a UUID", arena);
+        if (key_id(record, record->event_id))
+            record->outcome = APPLY_TOMBSTONE; /* event_id: of the JWK */
+        else
+            mark_malformed(record, "a tombstone whose key is not a UUID", arena);
     } else if (decode_event(record, arena, &problem)) {
         mark_malformed(record, problem.message, arena);
     }
@@ -169,18 +171,28 @@ static void invalidate(const struct apply_target *target, const struct stale_set
         key_set_invalidate(target->cache, sets->slots[i]);
 }
 
+/* The API has signed it, and it can not be read: it is of a later version of the API, or of one with a fault. What it says of its
+ * JWK is not known here, so the JWK stays as it is, and is told to be failing until an event of it is applied: else the position,
+ * which goes on, would tell that this one was. */
+static int apply_malformed(struct state *state, const struct apply_record *record, struct error *error) {
+    char id[UUID_SIZE];
+    if (record->verdict != SIGNATURE_VALID || !key_id(record, id))
+        return 0;
+    return state_keep(state, id, record->partition, record->generation, error) ||
+                   state_store_refused(state, id, STATE_UNREADABLE, error)
+               ? -1
+               : 0;
+}
+
 /* What was refused changes nothing. But its JWK may be one that is only told of in events which other keys would verify, and
  * who waits for its deployment is to know. */
 static int apply_refused(struct state *state, struct apply_record *record, struct error *error) {
     char id[UUID_SIZE];
     bool has;
     record->outcome = APPLY_REFUSED;
-    if (trust_verdict_may_change(record->verdict) && record->key && record->key_length == UUID_SIZE - 1) {
-        memcpy(id, record->key, UUID_SIZE - 1);
-        id[UUID_SIZE - 1] = '\0';
-        if (uuid_is_valid(id) && state_keep(state, id, record->partition, record->generation, error))
-            return -1;
-    }
+    if (trust_verdict_may_change(record->verdict) && key_id(record, id) &&
+        state_keep(state, id, record->partition, record->generation, error))
+        return -1;
     if (!record->is_readable)
         return 0;
     const struct event *event = &record->event;
@@ -267,8 +279,10 @@ static void mark_past_epoch(struct apply_record *record, int64_t epoch, struct a
 static int apply_one(const struct apply_target *target, struct apply_record *record, const struct state_changes *changes,
                      struct error *error) {
     struct state *state = target->state;
-    if (record->outcome == APPLY_MALFORMED || record->outcome == APPLY_END)
+    if (record->outcome == APPLY_END)
         return 0;
+    if (record->outcome == APPLY_MALFORMED)
+        return apply_malformed(state, record, error);
     if (record->verdict != SIGNATURE_VALID)
         return apply_unverified(target, record, changes, error);
     if (record->outcome == APPLY_TOMBSTONE)
@@ -304,9 +318,10 @@ static int apply_one(const struct apply_target *target, struct apply_record *rec
     if (record->outcome == APPLY_OLDER && outcome.epoch > event->epoch)
         mark_past_epoch(record, outcome.epoch, target->arena);
     /* What was refused is of a later version than what the state has, and thus than one that is equal. */
-    return record->outcome == APPLY_NEWER
-               ? state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error)
-               : 0;
+    if (record->outcome == APPLY_NEWER)
+        return state_clear_refused(state, event->jwk_id, record->event_id, &record->made_good, error);
+    /* Of what could not be read the version is not known: read once more from the start, it is followed by what made it good. */
+    return record->outcome == APPLY_EQUAL && !record->live ? state_clear_unreadable(state, event->jwk_id, error) : 0;
 }
 
 /* Stores what was acked since the last transaction, and when there was contact. */

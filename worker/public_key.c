@@ -44,7 +44,7 @@ static bool is(struct span span, const char *text) {
 }
 
 static int examine_member(struct span name, struct span value, int64_t *expires, struct error *error) {
-    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
+    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"};
     for (size_t i = 0; i < sizeof private_members / sizeof *private_members; i++)
         if (is(name, private_members[i]))
             return error_set(error, ERROR_INVALID, "publicKey has the private member %s", private_members[i]);

@@ -76,6 +76,7 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
     [STATEMENT_STORE_REFUSED] = "INSERT OR REPLACE INTO refused (jwk_id, event_id) VALUES (?1, ?2)",
     [STATEMENT_FIND_REFUSED] = "SELECT event_id FROM refused WHERE jwk_id = ?1",
     [STATEMENT_CLEAR_REFUSED] = "DELETE FROM refused WHERE jwk_id = ?1",
+    [STATEMENT_CLEAR_UNREADABLE] = "DELETE FROM refused WHERE jwk_id = ?1 AND event_id = '" STATE_UNREADABLE "'",
     [STATEMENT_COUNT_REFUSED] = "SELECT count(*) FROM refused",
     [STATEMENT_EACH_REFUSED] = "SELECT jwk_id FROM refused ORDER BY jwk_id LIMIT ?1",
     [STATEMENT_STORE_FAILING] =

@@ -133,6 +133,10 @@ int state_store_refused_by(struct state *state, const char *by, struct error *er
 enum { STATE_REFUSED_MAX = 1000 };
 int64_t state_refused_count(const struct state *state);
 int state_store_refused(struct state *state, const char *jwk_id, const char *event_id, struct error *error) MUST_CHECK;
+/* In place of the id of an event that could not be read. */
+#define STATE_UNREADABLE ""
+/* An event of the JWK that is in the topic behind one that could not be read, if there was such a one. */
+int state_clear_unreadable(struct state *state, const char *jwk_id, struct error *error) MUST_CHECK;
 /* An event of the JWK was applied and is newer than what the state had. *made_good: it is the one that was refused. */
 int state_clear_refused(struct state *state, const char *jwk_id, const char *event_id, bool *made_good,
                         struct error *error) MUST_CHECK;

@@ -63,6 +63,16 @@ int state_clear_refused(struct state *state, const char *jwk_id, const char *eve
     return state_run(state, clear, "clearing a refused event", error) ? -1 : count_refused(state, error);
 }
 
+int state_clear_unreadable(struct state *state, const char *jwk_id, struct error *error) {
+    if (state->counters.refused == 0)
+        return 0;
+    sqlite3_stmt *clear = state_prepared(state, STATEMENT_CLEAR_UNREADABLE, error);
+    if (!clear)
+        return -1;
+    state_bind_text(clear, 1, jwk_id);
+    return state_run(state, clear, "clearing an event that could not be read", error) ? -1 : count_refused(state, error);
+}
+
 int state_each_refused(struct state *state, size_t limit, void (*visit)(void *context, const char *jwk_id), void *context,
                        struct error *error) {
     sqlite3_stmt *statement = state_prepared(state, STATEMENT_EACH_REFUSED, error);

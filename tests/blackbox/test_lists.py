@@ -127,6 +127,10 @@ def test_a_long_list_is_whole_and_without_key_material(embedded_system, project)
     for member in (PRIVATE_MEMBERS | {"x", "y"}) & key.keys():
         assert key[member].encode() not in answer.body
     assert embedded_system.api.request("HEAD", jwks_path(project)).status == 200
+    with embedded_system.api.raw() as connection:
+        connection.send(f"HEAD {jwks_path(project)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {embedded_system.api.token}\r\n\r\n".encode())
+        assert connection.receive_head().startswith(b"HTTP/1.1 200 ")
+        assert connection.socket.recv(100) == b"", "no part of a body that would be taken for the next answer"
     assert names([item for page in walk(embedded_system, jwks_path(project), 1000) for item in page]) == wanted
     path = f"/apiops/projects/{quote(project)}/deployments/"
     assert sorted(each["jwkName"] for each in get(embedded_system, path)["resultList"]) == wanted

@@ -227,6 +227,30 @@ def test_conditions_and_idempotency_keys_hold_as_for_updates(embedded_system, pr
     assert [record.value["version"] for record in embedded_system.topics.events_named(project, "a")] == [1, 2, 3]
 
 
+DEEPEST, MOST_VALUES = 16, 4096
+
+
+def grown(key, kid, grows):
+    """With as much in an unknown member as a key can have."""
+    key = public_half(key) | {"kid": kid}
+    if grows == "depth":
+        return key | {"x-more": json.loads("[" * (DEEPEST - 1) + "1" + "]" * (DEEPEST - 1))}
+    return key | {"x-more": [1] * (MOST_VALUES - len(key) - 1)}
+
+
+@pytest.mark.parametrize("grows", ["depth", "values"])
+def test_the_largest_keys_are_served_together_during_their_overlaps(embedded_system, project, grows):
+    kids = [f"key-{number}" for number in range(11)]
+    keys = [grown(new_key("EC"), kid, grows) for kid in kids]
+    assert embedded_system.api.create(project, "a", keys[0]).json["deploymentResult"]["success"]
+    for key in keys[1:]:
+        rotated(embedded_system, project, key, LONG)
+    for worker in embedded_system.workers.values():
+        assert worker.key_set(project) == keys[::-1], "each is there whole"
+    more = keys[0] | {"x-more": [keys[0]["x-more"]] if grows == "depth" else keys[0]["x-more"] + [1]}
+    refused(embedded_system.api.create(project, "b", more), "nested too deep" if grows == "depth" else "at most 4096 values")
+
+
 def test_an_entity_tag_ends_with_the_overlap(embedded_system, project):
     assert embedded_system.api.create(project, "a", new_key("EC", kid="one")).status == 200
     rotated(embedded_system, project, new_key("EC", kid="two"), 1)

@@ -8,7 +8,7 @@
 
 /* The public half stands alone: valid, of the same thumbprint, and its own public half. */
 static void check_public(const struct jwk *jwk, const char *thumbprint) {
-    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
+    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"};
     const char *text = jwk_public_text(jwk);
     struct error error = {0};
     if (jwk_type(jwk) == JWK_OCT) {

@@ -6,7 +6,7 @@
 #include "worker/public_key.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"};
+    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"};
     struct error error = {0};
     char *text = take_rest(bytes, size);
     cJSON *tree = json_parse(text, size, &error);

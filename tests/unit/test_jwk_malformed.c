@@ -2,6 +2,7 @@
 #include "tests/unit/jwk_support.h"
 
 #include "common/memory.h"
+#include "common/text.h"
 
 /* The sum of both: inverse to q as well, but not less than p. */
 #define RSA_QI_AND_P \
@@ -111,6 +112,12 @@ static const struct {
     {X25519_BOB, "{\"x\":\"" ZEROS_32 "\"}", "not a usable point"},
     {X25519_EPHEMERAL, "{\"x\":\"3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08\"}", "(d) does not match"},
     {ED_PUBLIC, "{\"D\":\"gLtuMlfO-oYWA\"}", "\"D\" must be written \"d\""},
+    {EC_PUBLIC, "{\"K\":\"AQAB\"}", "\"K\" does not belong to an EC key"},
+    {ED_PUBLIC, "{\"priv\":\"AQAB\"}", "\"priv\" does not belong to an OKP key"},
+    /* A private key inside of another member. */
+    {ED_PUBLIC, "{\"jwk\":" ED_PRIVATE "}", "\"jwk\" has a private key inside"},
+    {ED_PRIVATE, "{\"keys\":[{\"a\":[1," EC_PRIVATE "]}]}", "\"keys\" has a private key inside"},
+    {ED_PUBLIC, "{\"a\":{\"kty\":\"oct\",\"K\":\"AQAB\"}}", "\"a\" has a private key inside"},
     {ED_PUBLIC, "{\"y\":\"AAAA\",\"k\":\"AAAA\"}", "\"k\" does not belong to an OKP key"},
     /* oct. */
     {OCT_HMAC, "{\"k\":null}", "\"k\" is required"},
@@ -222,6 +229,34 @@ static void texts_that_are_no_key_are_refused(void **state) {
     free(long_kid);
 }
 
+static char *repeated(const char *before, int count, const char *after) {
+    struct text text = TEXT_EMPTY;
+    for (int i = 0; i < count; i++)
+        text_add_string(&text, before);
+    text_add_string(&text, "1");
+    for (int i = 0; i < count; i++)
+        text_add_string(&text, after);
+    return text_take(&text);
+}
+
+/* Unknown members: as many and as deep as an event can carry, and no more. */
+static void a_key_is_bounded_in_values_and_depth(void **state) {
+    (void)state;
+    enum { OWN = 5 }; /* kty, crv, x, and the list with its first value */
+    char *at_most = repeated("1,", JWK_VALUES_MAX - OWN, ""), *deep = repeated("[", JWK_DEPTH_MAX - 1, "]");
+    char *many = memory_format("{\"a\":[%s]}", at_most), *more = memory_format("{\"a\":[1,%s]}", at_most);
+    char *deepest = memory_format("{\"a\":%s}", deep), *deeper = memory_format("{\"a\":[%s]}", deep);
+    static const char bare[] = "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" ED_X "\"}";
+    char *texts[] = {patched(bare, many), patched(bare, deepest), patched(bare, more), patched(bare, deeper)};
+    assert_reads(texts[0]);
+    assert_reads(texts[1]);
+    assert_refused(texts[2], NULL, "A JWK can have at most 4096 values");
+    assert_refused(texts[3], NULL, "Member \"a\" is nested too deep: a JWK can have 16 levels");
+    for (size_t i = 0; i < COUNT(texts); i++)
+        cJSON_free(texts[i]);
+    free(at_most), free(deep), free(many), free(more), free(deepest), free(deeper);
+}
+
 /* One character of a key replaced: nothing crashes or leaks, and what is still taken is what its text says. */
 static void every_changed_byte_is_survived(void **state) {
     (void)state;
@@ -250,6 +285,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_keys_are_refused),
         cmocka_unit_test(texts_that_are_no_key_are_refused),
+        cmocka_unit_test(a_key_is_bounded_in_values_and_depth),
         cmocka_unit_test(every_changed_byte_is_survived),
     };
     return cmocka_run_group_tests_name("jwk malformed", tests, NULL, NULL);

@@ -545,6 +545,58 @@ static void an_earlier_version_that_comes_again_does_not_make_up_for_what_was_re
     assert_int_equal(state_refused_count(fixture->state), 0);
 }
 
+/* Applies an event whose value is cut, as one that can not be read. */
+static enum apply_outcome apply_cut(const char *id, enum signature_verdict verdict, int64_t generation) {
+    struct made made;
+    struct error error;
+    struct apply_target target = target_of();
+    make(&made, event_of(id, "one", 2));
+    made.record.value_length--;
+    made.record.live = true;
+    made.record.generation = generation;
+    made.record.verdict = verdict;
+    made.record.refusal = "no";
+    apply_decode(&made.record, &arena);
+    assert_int_equal(apply_batch(&target, &made.record, 1, &error), 0);
+    unmake(&made);
+    return made.record.outcome;
+}
+
+/* Its position goes on: without that the deployment would be told to have succeeded. */
+static void a_signed_event_that_can_not_be_read_is_failing_until_one_is_applied(void **state) {
+    (void)state;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true);
+    assert_int_equal(apply_cut(JWK_B, SIGNATURE_WRONG, 1), APPLY_REFUSED);
+    assert_int_equal(state_refused_count(fixture->state), 0); /* anybody can write that */
+    assert_int_equal(apply_cut(JWK_A, SIGNATURE_VALID, 1), APPLY_MALFORMED);
+    assert_int_equal(state_refused_count(fixture->state), 1);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    assert_string_equal(state_refused_by(fixture->state), ""); /* no key would make it good */
+    /* What comes again of before does not make up for it. */
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true).outcome, APPLY_EQUAL);
+    assert_int_equal(state_refused_count(fixture->state), 1);
+    struct apply_record record = apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_VALID, true);
+    assert_int_equal(record.outcome, APPLY_NEWER);
+    assert_false(record.made_good); /* nobody was told that it had failed */
+    assert_int_equal(state_refused_count(fixture->state), 0);
+    /* Read again from the start, with what made it good behind it. */
+    assert_int_equal(apply_cut(JWK_A, SIGNATURE_VALID, 1), APPLY_MALFORMED);
+    assert_int_equal(state_refused_count(fixture->state), 1);
+    assert_int_equal(apply_judged(event_of(JWK_A, "one", 3), SIGNATURE_VALID, false).outcome, APPLY_EQUAL);
+    assert_int_equal(state_refused_count(fixture->state), 0);
+}
+
+static void a_jwk_whose_event_can_not_be_read_is_not_swept(void **state) {
+    (void)state;
+    struct error error;
+    apply_judged(event_of(JWK_A, "one", 1), SIGNATURE_VALID, true);
+    apply_cut(JWK_A, SIGNATURE_VALID, 2);
+    struct state_position position = {.position = {.partition = 0}, .generation = 2, .sweep_offset = 0};
+    struct apply_target target = target_of();
+    assert_int_equal(apply_sweep(&target, &position, NULL, NULL, &error), 0);
+    assert_key_set(fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+}
+
 static void what_can_not_be_judged_is_not_swept(void **state) {
     (void)state;
     struct error error;
@@ -637,6 +689,8 @@ int main(void) {
         TEST(only_what_is_not_applied_is_a_failure),
         TEST(what_other_keys_would_take_is_remembered_and_made_good),
         TEST(an_earlier_version_that_comes_again_does_not_make_up_for_what_was_refused),
+        TEST(a_signed_event_that_can_not_be_read_is_failing_until_one_is_applied),
+        TEST(a_jwk_whose_event_can_not_be_read_is_not_swept),
         TEST(what_can_not_be_judged_is_not_swept),
         TEST(what_was_swept_is_served_no_more_and_is_not_to_be_swept_again),
         TEST(an_event_of_before_the_tombstone_counts_as_replayed_when_it_is_live),

@@ -11,7 +11,7 @@ KINDS = {
     "OKP": {"kty": "OKP", "crv": "Ed25519"},
     "OCT": {"kty": "oct", "size": 256},
 }
-PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 
 
 def new_key(kind="EC", **members):
