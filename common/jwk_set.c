@@ -106,7 +106,20 @@ static struct jwk *from_tree(const cJSON *tree, const char *kid, struct error *e
     return NULL;
 }
 
+/* What people have a key as when it is no JWK. */
+static bool is_pem(const char *text, size_t length) {
+    static const char beginning[] = "-----BEGIN ";
+    size_t blanks = 0;
+    while (blanks < length && strchr(" \t\r\n", text[blanks]) && text[blanks])
+        blanks++;
+    return length - blanks >= strlen(beginning) && memcmp(text + blanks, beginning, strlen(beginning)) == 0;
+}
+
 struct jwk *jwk_from_text(const char *text, size_t length, const char *kid, struct error *error) {
+    if (is_pem(text, length)) {
+        error_set(error, ERROR_INVALID, "It is PEM and not a JWK: store it as a key or certificate, of which a JWK can be made");
+        return NULL;
+    }
     cJSON *tree = json_parse(text, length, error);
     if (!tree)
         return NULL;
