@@ -114,8 +114,10 @@ int spawn_start(const char *what, const char *program, const char *const *variab
 
 int spawn_end(struct spawned *spawned, bool with_force) {
     int status = 0;
-    if (with_force)
+    if (with_force) {
         kill(-spawned->pid, SIGKILL);
+        kill(spawned->pid, SIGKILL); /* it may have left its group */
+    }
     while (waitpid(spawned->pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (spawned->process >= 0)

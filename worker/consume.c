@@ -272,7 +272,8 @@ bool consumer_place(const struct consumer *consumer, int32_t number, int64_t off
         return false;
     *place = (struct consumer_place){.generation = partition->stored.generation,
                                      .live = offset >= partition->catch_up,
-                                     .reading_again = partition->reading_again && offset < partition->catch_up};
+                                     .reading_again = partition->reading_again && offset < partition->catch_up,
+                                     .done_sequence = partition->stored.done_sequence};
     return true;
 }
 

@@ -75,7 +75,8 @@ int consumer_handle_error(struct consumer *consumer, const rd_kafka_message_t *r
 struct consumer_place {
     int64_t generation;
     bool live;          /* behind what there was at the start: it is acked */
-    bool reading_again; /* begun from the start though the state has its keys */
+    bool reading_again; /* begun from the start though the state has its keys … */
+    int64_t done_sequence; /* … of which those to this sequence had had their hooks */
 };
 /* False for a partition that was not begun, and for a record from before it was begun again: to be dropped. */
 bool consumer_place(const struct consumer *consumer, int32_t partition, int64_t offset, struct consumer_place *place);

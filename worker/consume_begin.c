@@ -21,6 +21,15 @@ int64_t consumer_sweep_later(const struct consumer *consumer) {
     return -1 - consumer->options.sweep_delay_ms;
 }
 
+/* Through which event all had their hooks, when the partition is begun from its start. */
+static int64_t done_sequence(const struct consumer *consumer, int32_t number) {
+    const struct events_partition *partition = &consumer->partitions[number];
+    struct position acked = partition->stored.position;
+    if (partition->begun)
+        (void)progress_find(consumer->options.progress, number, NULL, &acked);
+    return acked.sequence > partition->stored.done_sequence ? acked.sequence : partition->stored.done_sequence;
+}
+
 int consumer_start_over(struct consumer *consumer, int32_t number, int64_t low, int64_t high, int64_t sweep_after,
                         const char *reason, struct error *error) {
     struct events_partition *partition = &consumer->partitions[number];
@@ -30,6 +39,7 @@ int consumer_start_over(struct consumer *consumer, int32_t number, int64_t low, 
         /* An empty topic says nothing about what there is. */
         .sweep_offset = high > low ? high : low + 1,
         .sweep_after = sweep_after,
+        .done_sequence = done_sequence(consumer, number),
     };
     if (store_position(consumer, &position, error) ||
         consumer_read_from(consumer, consumer->options.topics->events, number, low, partition->begun, error))
@@ -104,7 +114,8 @@ static int sweep_lost_partitions(struct consumer *consumer, struct error *error)
         *position = (struct state_position){.position.partition = (int32_t)i,
                                             .generation = position->generation + 1,
                                             .sweep_offset = LOST,
-                                            .sweep_after = consumer_sweep_later(consumer)};
+                                            .sweep_after = consumer_sweep_later(consumer),
+                                            .done_sequence = done_sequence(consumer, (int32_t)i)};
         if (store_position(consumer, position, error))
             return -1;
     }

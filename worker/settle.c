@@ -74,8 +74,9 @@ static void subject_of_record(const struct apply_record *record, char hash[SHA25
 static bool has_effect(const struct settler *settler, const struct apply_record *record, const struct consumer_place *place) {
     if (!settler->options.effects || record->outcome == APPLY_OLDER || record->outcome == APPLY_PAST_EPOCH)
         return false;
-    /* What was applied when the partition was read before has had its hook. An equal event after a restart may not have. */
-    if (record->outcome == APPLY_EQUAL && place->reading_again)
+    /* What was settled when the partition was read before has had its hook. Another equal event may not have: its hook was waiting
+     * when the worker ended, or began to read again. */
+    if (record->outcome == APPLY_EQUAL && place->reading_again && record->event.sequence <= place->done_sequence)
         return false;
     if (settler->options.has_hook)
         return true;
@@ -194,7 +195,8 @@ void settle_swept(struct settler *settler, const struct state_jwk *jwk) {
         .version = jwk->version,
         .sequence = jwk->sequence,
     };
-    DL_APPEND(settler->swept, effect_change_new(&pattern));
+    struct effect_change *change = effect_change_new(&pattern); /* apart: the macro names it several times */
+    DL_APPEND(settler->swept, change);
 }
 
 void settle_sweep_end(struct settler *settler, bool committed) {

@@ -62,13 +62,13 @@ static const char *const statement_texts[STATEMENT_COUNT] = {
         "SELECT j.id, p.id, p.name, j.name, j.type, j.kid, j.epoch, j.version, j.sequence, j.deleted FROM jwk j JOIN "
         "project p ON p.number = j.project WHERE j.partition = ?1 AND j.generation < ?2",
     [STATEMENT_SWEEP] = "DELETE FROM jwk WHERE partition = ?1 AND generation < ?2",
-    [STATEMENT_LOAD_POSITIONS] = "SELECT partition, next_offset, sequence, generation, sweep_offset, sweep_after FROM position "
-                                 "ORDER BY partition",
+    [STATEMENT_LOAD_POSITIONS] = "SELECT partition, next_offset, sequence, generation, sweep_offset, sweep_after, "
+                                 "done_sequence FROM position ORDER BY partition",
     [STATEMENT_STORE_OFFSET] = "UPDATE position SET next_offset = ?2, sequence = ?3 WHERE partition = ?1",
     [STATEMENT_STORE_POSITION] =
-        "INSERT INTO position (partition, next_offset, sequence, generation, sweep_offset, sweep_after) VALUES "
-        "(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (partition) DO UPDATE SET next_offset = ?2, sequence = ?3, "
-        "generation = ?4, sweep_offset = ?5, sweep_after = ?6",
+        "INSERT INTO position (partition, next_offset, sequence, generation, sweep_offset, sweep_after, done_sequence) VALUES "
+        "(?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (partition) DO UPDATE SET next_offset = ?2, sequence = ?3, "
+        "generation = ?4, sweep_offset = ?5, sweep_after = ?6, done_sequence = ?7",
     [STATEMENT_STORE_EPOCH] = "UPDATE replica SET epoch = ?1",
     [STATEMENT_STORE_CONTACT] = "UPDATE replica SET last_contact = ?1",
     [STATEMENT_STORE_CLUSTER] = "UPDATE replica SET cluster = ?1",

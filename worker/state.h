@@ -60,6 +60,8 @@ struct state_position {
     int64_t sweep_offset; /* JWKs of older generations are removed once this offset is passed; -1: no sweep is due */
     /* … and not before this wall time, ms; 0: at once; negative: -1 less the delay, which begins once the offset is passed. */
     int64_t sweep_after;
+    /* When it was last begun from its start: whatever the state had of events to this sequence had had its hook. */
+    int64_t done_sequence;
 };
 
 /* A transaction. Each of these returns -1 with ERROR_UNAVAILABLE when the disk is full or fails, and the caller rolls back and

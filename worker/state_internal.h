@@ -53,7 +53,7 @@ enum state_statement {
 };
 
 /* state_schema[n] takes a file from version n to n + 1. Never change one that was released: add the next. */
-enum { STATE_SCHEMA_VERSION = 2 };
+enum { STATE_SCHEMA_VERSION = 3 };
 extern const char *const state_schema[STATE_SCHEMA_VERSION];
 
 /* What a transaction changes in memory beside the file, put back by a rollback. */

@@ -25,6 +25,7 @@ int state_load_positions(struct state *state, struct state_position **positions,
             .generation = sqlite3_column_int64(statement, 3),
             .sweep_offset = sqlite3_column_int64(statement, 4),
             .sweep_after = sqlite3_column_int64(statement, 5),
+            .done_sequence = sqlite3_column_int64(statement, 6),
         };
     }
     int status = code == SQLITE_DONE ? 0 : state_fail(state, "reading the positions", error);
@@ -57,6 +58,7 @@ int state_store_position(struct state *state, const struct state_position *posit
     sqlite3_bind_int64(statement, 4, position->generation);
     sqlite3_bind_int64(statement, 5, position->sweep_offset);
     sqlite3_bind_int64(statement, 6, position->sweep_after);
+    sqlite3_bind_int64(statement, 7, position->done_sequence);
     return state_run(state, statement, "storing a position", error);
 }
 

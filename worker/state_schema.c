@@ -91,6 +91,8 @@
     "  jwk_id TEXT PRIMARY KEY," \
     "  event_id TEXT NOT NULL" \
     ") STRICT, WITHOUT ROWID;"
+
+#define VERSION_3 "ALTER TABLE position ADD COLUMN done_sequence INTEGER NOT NULL DEFAULT 0;"
 /* clang-format on */
 
-const char *const state_schema[STATE_SCHEMA_VERSION] = {VERSION_1, VERSION_2};
+const char *const state_schema[STATE_SCHEMA_VERSION] = {VERSION_1, VERSION_2, VERSION_3};

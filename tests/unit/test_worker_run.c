@@ -709,6 +709,49 @@ static void await_file(const char *path, const char *text) {
     fail_msg("%s holds %s", path, content);
 }
 
+/* It was waiting for others when the worker ended, or began to read again. */
+static void a_hook_that_had_not_run_is_run_for_what_is_read_again(void **state) {
+    struct running *running = *state;
+    struct state *its_state = running->fixture->state;
+    struct error error;
+    struct state_jwk done = fixture_jwk(JWK_A, "one", 1, 1);
+    char *runs = memory_format("%s/runs", running->fixture->directory);
+    pretend_history(running, 1000, clock_wall_ms());
+    fixture_put(running->fixture, done);
+    assert_int_equal(state_begin(its_state, &error), 0);
+    assert_int_equal(state_store_offset(its_state, &(struct position){.partition = 0, .offset = 1000, .sequence = 4}, &error), 0);
+    assert_int_equal(state_commit(its_state, &error), 0);
+    publish(JWK_A, "one", 1, 4, 0);
+    publish(JWK_B, "gone", 1, 5, 0);
+    start_worker(running, "echo $JWK_NAME >>runs; [ $JWK_NAME != gone ] || sleep 0.3");
+    await_passed(running, 2, 5);
+    await_file(runs, "gone\n");
+    stop_worker(running);
+    /* As long as the sweep is due, too, what comes is run once, also after a restart. */
+    publish(JWK_A, "one", 2, 6, 0);
+    start_worker(running, "echo $JWK_NAME >>runs");
+    await_passed(running, 3, 6);
+    stop_worker(running);
+    assert_int_equal(fixture_count(running->fixture, "SELECT done_sequence FROM position WHERE partition = 0"), 4);
+    await_file(runs, "gone\none\n");
+    free(runs);
+}
+
+static void the_hook_is_run_for_each_that_is_swept(void **state) {
+    struct running *running = *state;
+    char *runs = memory_format("%s/runs", running->fixture->directory);
+    publish(JWK_A, "one", 1, 1, 0);
+    pretend_history(running, 1000, clock_wall_ms());
+    fixture_put(running->fixture, fixture_jwk(JWK_C, "gone too", 1, 1));
+    running->options.sweep_delay_ms = 0;
+    start_worker(running, "[ $JWK_OPERATION != delete ] || echo $JWK_OPERATION >>runs");
+    await_swept(running);
+    await_file(runs, "delete\ndelete\n");
+    stop_worker(running);
+    assert_key_set(running->fixture, "MyProject", "{\"keys\":[" PUBLIC_A "]}");
+    free(runs);
+}
+
 /* The next heartbeat which tells that partition 0 was read up to there: whether what it tells may be counted on. */
 static bool next_counts(struct running *running, int64_t offset) {
     for (;;) {
@@ -785,6 +828,8 @@ int main(void) {
         TEST(a_start_behind_the_stored_offset_reads_everything_and_sweeps),
         TEST(a_younger_state_sweeps_nothing),
         TEST(the_hook_is_not_run_again_for_what_is_read_again),
+        TEST(a_hook_that_had_not_run_is_run_for_what_is_read_again),
+        TEST(the_hook_is_run_for_each_that_is_swept),
     };
     return cmocka_run_group_tests_name("worker run", tests, NULL, NULL);
 }
