@@ -1,6 +1,8 @@
 /* The worker's state: which event wins, what is served of it, what a sweep removes, and what is refused at opening. */
 #include "worker_fixture.h"
 
+#include "worker/state_internal.h"
+
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -438,7 +440,9 @@ static void a_newer_programs_state_and_a_stranger_are_refused(void **state) {
     fixture_close_state(fixture);
     run_sql(fixture, "PRAGMA user_version = 99");
     assert_refused(fixture, "production", "edge-1", "newer jwk-worker");
-    run_sql(fixture, "PRAGMA user_version = 2; PRAGMA application_id = 5");
+    char *restore = memory_format("PRAGMA user_version = %d; PRAGMA application_id = 5", STATE_SCHEMA_VERSION);
+    run_sql(fixture, restore);
+    free(restore);
     assert_refused(fixture, "production", "edge-1", "not the state of a jwk-worker");
     run_sql(fixture, "PRAGMA application_id = 1247234903");
     fixture_open_state(fixture);
