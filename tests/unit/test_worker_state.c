@@ -1,11 +1,11 @@
 /* The worker's state: which event wins, what is served of it, what a sweep removes, and what is refused at opening. */
 #include "worker_fixture.h"
 
-#include "worker/state_internal.h"
-
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+
+#include "worker/state_internal.h"
 
 #define SET_OF_A "{\"keys\":[" PUBLIC_A "]}"
 #define EMPTY_SET "{\"keys\":[]}"
