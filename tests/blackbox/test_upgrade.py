@@ -3,6 +3,8 @@
 import pathlib
 import sqlite3
 
+import pytest
+
 from harness.keys import new_key
 from harness.program import wait_until
 
@@ -26,9 +28,10 @@ def version_of(directory):
         database.close()
 
 
-def test_a_state_of_schema_version_1_is_served_from_the_start_on(installation, project):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_of_an_earlier_schema_is_served_from_the_start_on(installation, project, version):
     directory = installation.directory / "state-production-edge-1"
-    make_state(directory, "state-001.sql")
+    make_state(directory, f"state-{version:03}.sql")
     installation.add_environment("production")
     worker = installation.start_worker("production", ready=False)
     # There is no API yet, hence no topic: this is what was in the state.
@@ -41,6 +44,6 @@ def test_a_state_of_schema_version_1_is_served_from_the_start_on(installation, p
     assert worker.kids(project) == ["new"]
     assert worker.kids("MyProject") == ["signing", "encrypting", "rotated-2", "rotated"]
     worker.stop()
-    assert version_of(directory) == 2
+    assert version_of(directory) == 3
     worker = installation.restart_worker(worker)
     wait_until(lambda: worker.kids(project) == ["new"], "it is served after a restart too")
