@@ -109,10 +109,9 @@ static struct jwk *from_tree(const cJSON *tree, const char *kid, struct error *e
 /* What people have a key as when it is no JWK. */
 static bool is_pem(const char *text, size_t length) {
     static const char beginning[] = "-----BEGIN ";
-    size_t blanks = 0;
-    while (blanks < length && strchr(" \t\r\n", text[blanks]) && text[blanks])
-        blanks++;
-    return length - blanks >= strlen(beginning) && memcmp(text + blanks, beginning, strlen(beginning)) == 0;
+    for (; length > 0 && (*text == ' ' || *text == '\t' || *text == '\r' || *text == '\n'); length--)
+        text++;
+    return length >= strlen(beginning) && memcmp(text, beginning, strlen(beginning)) == 0;
 }
 
 struct jwk *jwk_from_text(const char *text, size_t length, const char *kid, struct error *error) {
