@@ -159,13 +159,8 @@ void listing_answer(struct call *call, const struct listing_kind *kind, int64_t 
     if (read_page(listing, &error))
         goto failed;
     if (listing->more && !limited) {
-        struct MHD_Response *response =
-            http_response_stream("application/json", BLOCK_SIZE, stream, listing, listing_free);
-        /* libmicrohttpd (0.9.75) ends chunks also where none were sent, and a client would take that for the next answer. Without
-         * chunks it ends the connection. */
-        if (strcmp(http_request_method(call->request), "HEAD") == 0)
-            MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
-        http_respond(call->request, 200, response);
+        http_respond(call->request, 200,
+                     http_response_stream(call->request, "application/json", BLOCK_SIZE, stream, listing, listing_free));
         return;
     }
     text_json_close(&listing->body, ']');

@@ -131,10 +131,10 @@ struct MHD_Response *http_response_take(const char *content_type, char *body, si
 /* A response with a body that stays the caller's, who keeps it until on_completed; with the headers of every answer and no
  * other. */
 struct MHD_Response *http_response_view(const char *body, size_t length);
-/* A response whose body is made while it is sent, in blocks of up to block_size bytes: read() and free() are those of
- * MHD_create_response_from_callback(). With the same headers as above. */
-struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read,
-                                          void *context, MHD_ContentReaderFreeCallback free);
+/* A response to that request whose body is made while it is sent, in blocks of up to block_size bytes: read() and free() are
+ * those of MHD_create_response_from_callback(). With the same headers as above. One to HEAD ends the connection. */
+struct MHD_Response *http_response_stream(const struct http_request *request, const char *content_type, size_t block_size,
+                                          MHD_ContentReaderCallback read, void *context, MHD_ContentReaderFreeCallback free);
 /* Adds a header. A value that is not allowed in a header (CR, LF) is refused with a log line. */
 void http_response_header(struct MHD_Response *response, const char *name, const char *value);
 /* Adds Retry-After: the wait in whole seconds, rounded up, at least 1 (RFC 9110 section 10.2.3). */

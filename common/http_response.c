@@ -55,9 +55,15 @@ static struct MHD_Response *with_headers(struct MHD_Response *response, const ch
     return response;
 }
 
-struct MHD_Response *http_response_stream(const char *content_type, size_t block_size, MHD_ContentReaderCallback read,
-                                          void *context, MHD_ContentReaderFreeCallback free) {
-    return with_headers(MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, block_size, read, context, free), content_type);
+struct MHD_Response *http_response_stream(const struct http_request *request, const char *content_type, size_t block_size,
+                                          MHD_ContentReaderCallback read, void *context, MHD_ContentReaderFreeCallback free) {
+    struct MHD_Response *response =
+        with_headers(MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, block_size, read, context, free), content_type);
+    /* libmicrohttpd (0.9.75) ends chunks also where none were sent, and a client would take that for the next answer. Without
+     * chunks it ends the connection. */
+    if (strcmp(http_request_method(request), MHD_HTTP_METHOD_HEAD) == 0)
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    return response;
 }
 
 struct MHD_Response *http_response_take(const char *content_type, char *body, size_t length) {

@@ -54,7 +54,7 @@ static char *write_text(const cJSON *object, bool public_half) {
             json_write(&text, member->string, member);
         else if (strcmp(member->string, "key_ops") == 0)
             jwk_write_public_operations(&text, member);
-        else if (!jwk_member_is_private(member->string))
+        else if (!jwk_member_is_private(member->string, strlen(member->string)))
             json_write(&text, member->string, member);
     }
     text_json_close(&text, '}');

@@ -34,6 +34,8 @@ struct jwk *jwk_from_json(const cJSON *object, struct error *error) MUST_CHECK;
  * kid, is an error that lists the kids. kid may be NULL. */
 struct jwk *jwk_from_text(const char *text, size_t length, const char *kid, struct error *error) MUST_CHECK;
 void jwk_free(struct jwk *jwk); /* wipes it; NULL is allowed */
+/* Whether a member of that name, of length bytes, holds private material in a key of some type: never to be shown. Thread-safe. */
+bool jwk_member_is_private(const char *name, size_t length);
 
 enum jwk_type jwk_type(const struct jwk *jwk);
 /* "RSA", "EC", "OCT", "OKP": as the management API names them. */

@@ -47,8 +47,6 @@ bool jwk_okp_point_is_valid(const struct jwk_curve *curve, const unsigned char x
 
 /* Says "an RSA key", "an EC key", … in sentences. */
 const char *jwk_type_phrase(enum jwk_type type);
-/* Whether the member holds private material in a key of some type: never to be shown. */
-bool jwk_member_is_private(const char *name);
 /* Refuses private members that do not belong to a key of the type, or stand inside of others, and more or deeper values than
  * JWK_VALUES_MAX and JWK_DEPTH_MAX. */
 int jwk_members_check(const cJSON *object, enum jwk_type type, struct error *error) MUST_CHECK;

@@ -22,22 +22,22 @@ static const struct private_member {
 enum { PRIVATE_MEMBER_COUNT = sizeof private_members / sizeof private_members[0] };
 
 /* Also of a name in capitals, which no reader takes for the member that it means. */
-static const struct private_member *find_private(const char *name) {
+static const struct private_member *find_private(const char *name, size_t length) {
     for (size_t i = 0; i < PRIVATE_MEMBER_COUNT; i++) {
-        if (strcasecmp(private_members[i].name, name) == 0)
+        if (strlen(private_members[i].name) == length && strncasecmp(private_members[i].name, name, length) == 0)
             return &private_members[i];
     }
     return NULL;
 }
 
-bool jwk_member_is_private(const char *name) {
-    const struct private_member *found = find_private(name);
-    return found && strcmp(found->name, name) == 0;
+bool jwk_member_is_private(const char *name, size_t length) {
+    const struct private_member *found = find_private(name, length);
+    return found && memcmp(found->name, name, length) == 0;
 }
 
 /* A stray private member would be kept as an unknown one, and its owner would believe that it is nowhere shown. */
 static int check_member(const char *name, enum jwk_type type, struct error *error) {
-    const struct private_member *found = find_private(name);
+    const struct private_member *found = find_private(name, strlen(name));
     if (!found)
         return 0;
     if (!(found->types & 1U << type))
@@ -55,7 +55,7 @@ static bool is_private_key(const cJSON *value) {
     if (!cJSON_IsObject(value) || !cJSON_GetObjectItemCaseSensitive(value, "kty"))
         return false;
     cJSON_ArrayForEach (member, value) {
-        if (find_private(member->string))
+        if (find_private(member->string, strlen(member->string)))
             return true;
     }
     return false;

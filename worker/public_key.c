@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/jwk.h"
+
 /* A piece of the text. */
 struct span {
     const char *bytes;
@@ -44,10 +46,8 @@ static bool is(struct span span, const char *text) {
 }
 
 static int examine_member(struct span name, struct span value, int64_t *expires, struct error *error) {
-    static const char *const private_members[] = {"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"};
-    for (size_t i = 0; i < sizeof private_members / sizeof *private_members; i++)
-        if (is(name, private_members[i]))
-            return error_set(error, ERROR_INVALID, "publicKey has the private member %s", private_members[i]);
+    if (jwk_member_is_private(name.bytes, name.length))
+        return error_set(error, ERROR_INVALID, "publicKey has the private member %.*s", (int)name.length, name.bytes);
     if (is(name, "kty") && is(value, "\"oct\""))
         return error_set(error, ERROR_INVALID, "publicKey is a symmetric key");
     if (is(name, "exp") && value.bytes[0] != '"') {
